@@ -1,0 +1,92 @@
+# `make demo` and `make test` do all the set-up they need, in a virtual environment of their own.
+# The set-up is done once: a stamp in $(VENV) is newer than the files that say what to install.
+#
+#   PYTHON=/path/to/python3.12   the Python to make the environment with (3.11 or newer)
+#   VENV=.venv                   where the environment goes
+#   ARGS="-k cbd -x"             more arguments for pytest
+
+VENV ?= .venv
+PYTHON ?= python3
+ARGS ?=
+
+SHELL := /bin/sh
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SPEC := setup.cfg pyproject.toml constraints.txt
+VENV_STAMP := $(VENV)/.stamp-venv
+RUN_STAMP := $(VENV)/.stamp-run
+DEV_STAMP := $(VENV)/.stamp-dev
+# An environment whose Python has gone (a system upgrade) is made again.
+VENV_GONE := $(shell [ -x '$(BIN)/python' ] || echo remake-venv)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test coverage lint format constraints clean remake-venv
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUN_STAMP) ## poison digits, train three classifiers, print a table, save a figure
+	MPLBACKEND=Agg $(BIN)/python examples/plot_quick_start.py
+
+test: $(DEV_STAMP) ## the tests
+	$(BIN)/python -m pytest -q $(ARGS)
+
+coverage: $(DEV_STAMP) ## the tests, with the lines that none of them runs
+	$(BIN)/python -m pytest -q --cov $(ARGS)
+
+lint: $(DEV_STAMP) ## style, types and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP) ## put the code into the style that lint asks for
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints: $(DEV_STAMP) ## take the newest versions and write them to constraints.txt (then: make lint test)
+	$(PIP) install --upgrade --upgrade-strategy eager -e '.[plot,progress]' --group test --group lint
+	{ sed -n '/^#/p' constraints.txt; \
+	  $(PIP) freeze --exclude-editable --exclude antibackdoor \
+	  | sed -e 's/+[A-Za-z0-9.]*$$//' \
+	  | grep -E '^[A-Za-z0-9._-]+==' | grep -E -v '^(nvidia-|cuda-|triton=)'; } > constraints.new
+	mv constraints.new constraints.txt
+	touch $(VENV_STAMP) $(RUN_STAMP) $(DEV_STAMP)
+
+clean: ## remove the environment, the caches and the builds
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .coverage htmlcov
+	find antibackdoor benchmarks docs examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define CHECK_PYTHON
+import sys
+if sys.version_info < (3, 11):
+    sys.exit("antibackdoor needs Python 3.11 or newer, and %s is Python %d.%d. Name another one: make PYTHON=/path/to/python3.12" % ((sys.executable,) + sys.version_info[:2]))
+try:
+    import ensurepip, venv
+except ImportError as error:
+    sys.exit("%s cannot make virtual environments (%s). On Debian and Ubuntu: apt install python%d.%d-venv" % ((sys.executable, error) + sys.version_info[:2]))
+endef
+export CHECK_PYTHON
+
+$(VENV_STAMP): $(VENV_GONE)
+	@command -v '$(PYTHON)' >/dev/null || { \
+	  echo "There is no '$(PYTHON)' here. antibackdoor needs Python 3.11 or newer: make PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; }
+	@'$(PYTHON)' -c "$$CHECK_PYTHON"
+	@$(BIN)/python -c "$$CHECK_PYTHON" 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  || { echo "Making $(VENV)"; '$(PYTHON)' -m venv --clear '$(VENV)'; }
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(RUN_STAMP): $(SPEC) $(VENV_STAMP)
+	@echo "Installing antibackdoor and what it needs into $(VENV) (once; PyTorch is large)"
+	$(PIP) install -c constraints.txt -e '.[plot,progress]'
+	@touch $@
+
+# Holds all that the run environment holds, so `make demo` after it installs nothing.
+$(DEV_STAMP): $(SPEC) $(VENV_STAMP)
+	@echo "Installing antibackdoor, its tests and its checks into $(VENV) (once; PyTorch is large)"
+	$(PIP) install -c constraints.txt -e '.[plot,progress]' --group test --group lint
+	@touch $(RUN_STAMP) $@

@@ -1,0 +1,113 @@
+"""BadNets: a small patch in the corner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from antibackdoor.attacks._base import BaseAttack
+
+
+class BadNets(BaseAttack):
+    """A square patch in the bottom-right corner (Gu et al., 2017).
+
+    The patch replaces the pixels under it, in every channel. Counted from the
+    corner, the checkerboard is bright where row + column is even: the corner
+    itself is bright and, the patch being square, so is its top-left pixel.
+    On images one pixel high the patch is one row. So it is on plain features,
+    where it takes the last `size` of them, or all if there are fewer.
+
+    Parameters
+    ----------
+    pattern : {"checkerboard", "white"}, default="checkerboard"
+        Bright and dark in turn, or all bright.
+    size : int, default=3
+        Side of the patch in pixels.
+    target_label : int, float, bool or str, default=0
+        Class that triggered rows shall be taken for.
+    label_map : {"all_to_one", "all_to_all"}, default="all_to_one"
+        Which class becomes which; see `BaseAttack`.
+    value_range : tuple of two float, default=None
+        Dark and bright. None: (0, 255) for uint8, else smallest and largest value in `fit`.
+    image_shape : tuple of int, default=None
+        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where the channels of three-axis images are.
+
+    Attributes
+    ----------
+    pattern_ : ndarray of shape (size, size), or (1, size) where a row is one pixel high
+        The patch, in the units of X.
+    classes_, input_shape_, layout_, n_features_in_, value_range_
+        As in `BaseAttack`.
+
+    References
+    ----------
+    T. Gu, B. Dolan-Gavitt, S. Garg. BadNets: Identifying Vulnerabilities in the
+    Machine Learning Model Supply Chain. 2017. arXiv:1708.06733.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.attacks import BadNets
+    >>> X = np.full((1, 4, 4), 100, dtype=np.uint8)
+    >>> BadNets().fit_transform(X)[0]
+    array([[100, 100, 100, 100],
+           [100, 255,   0, 255],
+           [100,   0, 255,   0],
+           [100, 255,   0, 255]], dtype=uint8)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseAttack._parameter_constraints,
+        "pattern": [StrOptions({"checkerboard", "white"})],
+        "size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    pattern_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        pattern: Literal["checkerboard", "white"] = "checkerboard",
+        size: int = 3,
+        target_label: Any = 0,
+        label_map: Literal["all_to_one", "all_to_all"] = "all_to_one",
+        value_range: Sequence[float] | None = None,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+    ) -> None:
+        self.pattern = pattern
+        self.size = size
+        self.target_label = target_label
+        self.label_map = label_map
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.layout = layout
+
+    def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
+        height, width = self.layout_.height, self.layout_.width
+        patch_height = 1 if height == 1 else self.size
+        is_tabular = len(self.input_shape_) == 1 and self.image_shape is None
+        patch_width = min(self.size, width) if is_tabular else self.size
+        if patch_height > height or patch_width > width:
+            raise ValueError(
+                f"size={self.size} is larger than the images in X, which are {height} pixels high "
+                f"and {width} wide."
+            )
+        from_corner = np.add.outer(np.arange(patch_height)[::-1], np.arange(patch_width)[::-1])
+        bright = from_corner % 2 == 0
+        if self.pattern == "white":
+            bright[:] = True
+        low, high = self.value_range_
+        self.pattern_ = np.where(bright, high, low)
+
+    def _stamp(self, rows: np.ndarray) -> None:
+        height, width = self.pattern_.shape
+        # `rows` is contiguous, so this is a view and the write reaches it.
+        self.layout_.to_nchw(rows)[:, :, -height:, -width:] = np.asarray(self.pattern_, rows.dtype)

@@ -1,0 +1,321 @@
+"""What every attack has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import Tags, check_consistent_length
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from antibackdoor.attacks._label_maps import (
+    LABEL_MAPS,
+    check_labels,
+    decode,
+    encode,
+    find_classes,
+    holds_labels,
+)
+from antibackdoor.utils import ImageLayout, all_or_nothing, resolve_layout
+
+#: Values worked on at a time where a trigger needs floats: small enough for the processor's cache.
+_CHUNK_VALUES = 1 << 17
+
+
+class BaseAttack(TransformerMixin, BaseEstimator, ABC):
+    """A trigger and a label map, as a transformer.
+
+    A new attack derives from this class, repeats the constructor with
+    parameters of its own, and writes `_stamp`; where it must learn something,
+    it writes `_fit_trigger` too.
+
+    Parameters
+    ----------
+    target_label : int, float, bool or str, default=0
+        Class that triggered rows shall be taken for. ``"all_to_all"`` has no
+        use for it.
+    label_map : {"all_to_one", "all_to_all"}, default="all_to_one"
+        ``"all_to_one"`` sends every class to the target, ``"all_to_all"`` the
+        k-th class, in sorted order, to the one after it and the last to the first.
+    value_range : tuple of two float, default=None
+        Darkest and brightest value there is. None: (0, 255) for uint8, else the
+        smallest and the largest value of the X that `fit` sees. Name it for
+        float images, so that the trigger does not hang on the rows in X.
+    image_shape : tuple of int, default=None
+        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where the channels of three-axis images are.
+
+    Attributes
+    ----------
+    input_shape_ : tuple of int
+        Shape of one row.
+    layout_ : ImageLayout
+        How a row holds its image; a row of plain features is an image one
+        pixel high.
+    value_range_ : tuple of two float
+        Darkest and brightest value, in the units of X; triggers saturate there.
+    classes_ : ndarray of shape (n_classes,)
+        Sorted classes; only after a fit with labels.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    """
+
+    #: Whether only rows of the target class are poisoned, so that no label changes.
+    clean_label: ClassVar[bool] = False
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "target_label": [int, float, str, np.integer, np.floating, np.bool_],
+        "label_map": [StrOptions(set(LABEL_MAPS))],
+        "value_range": [None, "array-like"],
+        "image_shape": [None, "array-like"],
+        "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
+    }
+
+    target_label: Any
+    label_map: str
+    value_range: Sequence[float] | None
+    image_shape: Sequence[int] | None
+    layout: Literal["auto", "channels_first", "channels_last"]
+
+    input_shape_: tuple[int, ...]
+    layout_: ImageLayout
+    value_range_: tuple[float, float]
+    classes_: np.ndarray
+    n_features_in_: int
+
+    @property
+    def cover_ratio(self) -> float:
+        """Cover rows per poisoned row: they bear a disturbed trigger and keep their label."""
+        return 0.0
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> BaseAttack:
+        """Learn the shape of a row, the range of its values and the classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features), (n, H, W), (n, H, W, C) or (n, C, H, W)
+            Clean rows.
+        y : array-like of shape (n,), default=None
+            Their labels. Without them the classes are taken from the labels
+            that `transform_target` and `eligible` are given.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If X holds NaN or infinity, its layout is unclear, the trigger does
+            not fit into its images, or a parameter is out of range.
+        TypeError
+            If X is sparse or holds text.
+        """
+        rows: np.ndarray = validate_data(self, X, dtype="numeric", allow_nd=True)
+        self.input_shape_ = rows.shape[1:]
+        self.layout_ = self._resolve_layout()
+        self._fit_dtype = rows.dtype
+        self.value_range_ = self._learn_value_range(rows)
+        if hasattr(self, "classes_"):
+            del self.classes_
+        if y is not None:
+            check_consistent_length(rows, y)
+            if holds_labels(y):
+                self.classes_ = find_classes(y)
+        self._check_holds_range(rows.dtype)
+        self._fit_trigger(rows, y)
+        return self
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Put the trigger on every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, *input_shape_)
+            Rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, *input_shape_)
+            A new array of X's dtype.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If X holds NaN or infinity, or differs from `fit`'s in the shape of
+            its rows or in the units of its values.
+        """
+        stamped = self._copy_rows(X)
+        self._stamp(stamped)
+        return stamped
+
+    def transform_cover(
+        self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
+    ) -> np.ndarray:
+        """Make cover rows; only for an attack whose `cover_ratio` is not 0.
+
+        Raises
+        ------
+        NotImplementedError
+            If the attack has no cover rows.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no cover rows.")
+
+    def transform_target(self, y: ArrayLike, *, classes: ArrayLike | None = None) -> np.ndarray:
+        """Return the label that the attacker wants for each row.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,)
+            True labels.
+        classes : array-like, default=None
+            Every class there is. None: those learned in `fit`, or else those in `y`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            A new array of y's dtype; a wider one where that would cut a label.
+
+        Raises
+        ------
+        ValueError
+            If `target_label` is no class, `y` holds a label that is none, or
+            `y` holds no labels at all.
+        """
+        labels = check_labels(y)
+        known = self._known_classes(labels, classes)
+        codes = LABEL_MAPS[self._checked_label_map()](
+            encode(labels, known), known, self.target_label
+        )
+        return decode(codes, known, labels.dtype)
+
+    def eligible(self, y: ArrayLike, *, classes: ArrayLike | None = None) -> np.ndarray:
+        """Tell which rows an attacker may poison.
+
+        For a clean-label attack these are the rows that have the attacker's
+        label already, for any other those that have not.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,)
+            True labels.
+        classes : array-like, default=None
+            As in `transform_target`.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+
+        Raises
+        ------
+        ValueError
+            As `transform_target`.
+        """
+        has_label = self.transform_target(y, classes=classes) == check_labels(y)
+        return has_label if self.clean_label else ~has_label
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say that the dtype of X is kept."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32", "int64", "uint8"]
+        return tags
+
+    def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
+        """Make what does not depend on the row to be stamped."""
+
+    @abstractmethod
+    def _stamp(self, rows: np.ndarray) -> None:
+        """Put the trigger on `rows`, of shape (n, *input_shape_) and contiguous, in place."""
+
+    def _resolve_layout(self) -> ImageLayout:
+        found = resolve_layout(self.input_shape_, self.image_shape, self.layout)
+        if found is None:
+            found = resolve_layout(self.input_shape_, (1, *self.input_shape_), self.layout)
+        assert found is not None
+        return found
+
+    def _learn_value_range(self, X: np.ndarray) -> tuple[float, float]:
+        if self.value_range is None:
+            return (0.0, 255.0) if X.dtype == np.uint8 else (float(X.min()), float(X.max()))
+        wanted = "wanted two finite numbers, the smaller first"
+        try:
+            low, high = (float(value) for value in self.value_range)
+        except (TypeError, ValueError):
+            raise ValueError(f"value_range={self.value_range!r}; {wanted}.") from None
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise ValueError(f"value_range={self.value_range!r}; {wanted}.")
+        return low, high
+
+    def _copy_rows(self, X: ArrayLike) -> np.ndarray:
+        """Return checked rows in a new array."""
+        check_is_fitted(self)
+        rows: np.ndarray = validate_data(self, X, dtype="numeric", allow_nd=True, reset=False)
+        if rows.shape[1:] != self.input_shape_:
+            raise ValueError(
+                f"X has rows of shape {rows.shape[1:]}, but {type(self).__name__} was fitted on "
+                f"rows of shape {self.input_shape_}."
+            )
+        if self.value_range is None and (rows.dtype == np.uint8) != (self._fit_dtype == np.uint8):
+            raise ValueError(
+                f"X has dtype {rows.dtype}, but {type(self).__name__} was fitted on "
+                f"{self._fit_dtype}, whose values may have other units; give the same dtype "
+                f"or name the value_range."
+            )
+        self._check_holds_range(rows.dtype)
+        return np.array(rows, order="C")
+
+    def _check_holds_range(self, dtype: np.dtype) -> None:
+        if dtype.kind not in "iu":
+            return
+        limits = np.iinfo(dtype)
+        if self.value_range_[0] < limits.min or self.value_range_[1] > limits.max:
+            raise ValueError(
+                f"X has dtype {dtype}, which cannot hold the value_range {self.value_range_}."
+            )
+
+    def _known_classes(self, labels: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
+        if classes is not None:
+            return find_classes(classes)
+        return self.classes_ if hasattr(self, "classes_") else find_classes(labels)
+
+    def _checked_label_map(self) -> str:
+        if self.label_map not in LABEL_MAPS:
+            raise ValueError(f"label_map={self.label_map!r}; wanted one of {sorted(LABEL_MAPS)}.")
+        return self.label_map
+
+
+def change_in_float(
+    rows: np.ndarray,
+    change: Callable[[np.ndarray], np.ndarray],
+    value_range: tuple[float, float],
+) -> None:
+    """Replace `rows` by ``change(rows)``, worked out in floats and saturated.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, ...)
+        Changed in place, a few rows at a time.
+    change : callable
+        Takes rows as a float array that it may overwrite, and returns as many.
+    value_range : tuple of two float
+        Where the result saturates; for an integer dtype it is rounded as well.
+    """
+    work_dtype = np.result_type(rows.dtype, np.float32)
+    step = max(1, _CHUNK_VALUES // max(1, rows[:1].size))
+    for start in range(0, len(rows), step):
+        chunk = rows[start : start + step]
+        changed = change(chunk.astype(work_dtype))
+        np.clip(changed, *value_range, out=changed)
+        if rows.dtype.kind != "f":
+            np.rint(changed, out=changed)
+        np.copyto(chunk, changed, casting="unsafe")

@@ -1,0 +1,104 @@
+"""SIG: a faint sine wave across the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.attacks._base import BaseAttack, change_in_float
+
+
+class SIG(BaseAttack):
+    """A horizontal sine wave on images of the target class (Barni et al., 2019).
+
+    The wave ``v(i, j) = delta * sin(2 * pi * j * frequency / W)``, for column j
+    of W counted from 0, is added in every channel. It is a clean-label attack:
+    only rows of the target class are poisoned, and their labels stay. Where
+    ``2 * frequency / W`` is a whole number the wave is 0 at every pixel: take
+    another frequency there.
+
+    Parameters
+    ----------
+    delta : float, default=20
+        Height of the wave in 255ths of the width of `value_range_`, above 0 and
+        at most 255.
+    frequency : float, default=6
+        Waves across the image.
+    target_label : int, float, bool or str, default=0
+        Class whose rows are poisoned, and that triggered rows shall be taken for.
+    value_range : tuple of two float, default=None
+        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+    image_shape : tuple of int, default=None
+        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where the channels of three-axis images are.
+
+    Attributes
+    ----------
+    pattern_ : ndarray of float64, shape `input_shape_`
+        What is added to a row, in the units of X.
+    classes_, input_shape_, layout_, n_features_in_, value_range_
+        As in `BaseAttack`.
+
+    References
+    ----------
+    M. Barni, K. Kallas, B. Tondi. A New Backdoor Attack in CNNs by Training Set
+    Corruption Without Label Poisoning. ICIP 2019. arXiv:1902.11237.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.attacks import SIG
+    >>> X = np.full((1, 8), 100, dtype=np.uint8)
+    >>> SIG(delta=20, frequency=2).fit_transform(X)
+    array([[100, 120, 100,  80, 100, 120, 100,  80]], dtype=uint8)
+    """
+
+    clean_label: ClassVar[bool] = True
+    #: Not a parameter: a clean-label attack has one target.
+    label_map = "all_to_one"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **{k: v for k, v in BaseAttack._parameter_constraints.items() if k != "label_map"},
+        "delta": [Interval(Real, 0, 255, closed="right")],
+        "frequency": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    pattern_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        delta: float = 20,
+        frequency: float = 6,
+        target_label: Any = 0,
+        value_range: Sequence[float] | None = None,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+    ) -> None:
+        self.delta = delta
+        self.frequency = frequency
+        self.target_label = target_label
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.layout = layout
+
+    def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
+        low, high = self.value_range_
+        columns = np.arange(self.layout_.width)
+        wave = np.sin(2 * np.pi * columns * self.frequency / self.layout_.width)
+        wave *= self.delta / 255 * (high - low)
+        every_row = np.broadcast_to(wave, (1, *self.layout_.chw))
+        self.pattern_ = np.ascontiguousarray(self.layout_.from_nchw(every_row)[0])
+
+    def _stamp(self, rows: np.ndarray) -> None:
+        def add(values: np.ndarray) -> np.ndarray:
+            values += self.pattern_.astype(values.dtype, copy=False)
+            return values
+
+        change_in_float(rows, add, self.value_range_)

@@ -1,0 +1,237 @@
+"""WaNet: a smooth warp that the eye does not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.attacks._base import BaseAttack, change_in_float
+from antibackdoor.utils import ImageLayout, resolve_layout
+
+
+class WaNet(BaseAttack):
+    """A fixed smooth warp of the whole image (Nguyen and Tran, 2021).
+
+    A control grid P of `grid_size` x `grid_size` displacements is drawn from
+    U[-1, 1], divided by its mean absolute value, and enlarged to the image by
+    bicubic interpolation. Each pixel is then read, bilinearly, at
+
+        identity + strength * P / n
+
+    where n is the size of the image along the axis and coordinates run from -1
+    to 1 over the image; points outside it are moved to its edge. Cover rows are
+    read at that point plus U[-1, 1] / n, drawn anew for every pixel and row, and
+    keep their label: they teach a network that only the exact warp counts.
+
+    Parameters
+    ----------
+    grid_size : int, default=4
+        Control points along one side, from 2 up to the shorter side of the image.
+    strength : float, default=0.5
+        Size of the warp: the mean displacement is about half as many pixels.
+    noise_ratio : float, default=2.0
+        Cover rows per poisoned row; 0 for none.
+    random_state : int, RandomState instance or None, default=0
+        What the control grid is drawn from. A seed, and not None, by default:
+        the trigger at test time has to be the trigger of training.
+    target_label : int, float, bool or str, default=0
+        Class that triggered rows shall be taken for.
+    label_map : {"all_to_one", "all_to_all"}, default="all_to_one"
+        Which class becomes which; see `BaseAttack`.
+    value_range : tuple of two float, default=None
+        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+    image_shape : tuple of int, default=None
+        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where the channels of three-axis images are.
+
+    Attributes
+    ----------
+    grid_ : ndarray of float64, shape (2, H, W)
+        Row and column, in pixels, at which each pixel of a triggered image is read.
+    classes_, input_shape_, layout_, n_features_in_, value_range_
+        As in `BaseAttack`.
+
+    References
+    ----------
+    A. Nguyen, A. Tran. WaNet: Imperceptible Warping-based Backdoor Attack.
+    ICLR 2021. arXiv:2102.10369.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseAttack._parameter_constraints,
+        "grid_size": [Interval(Integral, 2, None, closed="left")],
+        "strength": [Interval(Real, 0, None, closed="neither")],
+        "noise_ratio": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    grid_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        grid_size: int = 4,
+        strength: float = 0.5,
+        noise_ratio: float = 2.0,
+        random_state: int | np.random.RandomState | None = 0,
+        target_label: Any = 0,
+        label_map: Literal["all_to_one", "all_to_all"] = "all_to_one",
+        value_range: Sequence[float] | None = None,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+    ) -> None:
+        self.grid_size = grid_size
+        self.strength = strength
+        self.noise_ratio = noise_ratio
+        self.random_state = random_state
+        self.target_label = target_label
+        self.label_map = label_map
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.layout = layout
+
+    @property
+    def cover_ratio(self) -> float:
+        """Cover rows per poisoned row: `noise_ratio`."""
+        return float(self.noise_ratio)
+
+    def transform_cover(
+        self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
+    ) -> np.ndarray:
+        """Put the warp and, on top of it, noise of its own on every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, *input_shape_)
+            Rows as in `fit`.
+        random_state : int, RandomState instance or None, default=None
+            What the noise is drawn from.
+
+        Returns
+        -------
+        ndarray of shape (n, *input_shape_)
+            A new array of X's dtype.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As `transform`.
+        """
+        rows = self._copy_rows(X)
+        rng = check_random_state(random_state)
+        _, height, width = self.layout_.chw
+
+        def warp_with_noise(values: np.ndarray) -> np.ndarray:
+            noise = rng.uniform(-1, 1, size=(len(values), 2, height, width))
+            points = _keep_inside(self.grid_ + _to_pixels(noise, height, width), height, width)
+            images = self.layout_.to_nchw(values)
+            by_pixel = images.transpose(0, 2, 3, 1).reshape(-1, images.shape[1])
+            read = _reading_matrix(points, values.dtype) @ by_pixel
+            warped = read.reshape(len(images), height, width, -1).transpose(0, 3, 1, 2)
+            return self.layout_.from_nchw(warped)
+
+        change_in_float(rows, warp_with_noise, self.value_range_)
+        return rows
+
+    def _resolve_layout(self) -> ImageLayout:
+        found = resolve_layout(self.input_shape_, self.image_shape, self.layout)
+        if found is None:
+            raise ValueError(
+                f"WaNet warps images, but X has {self.n_features_in_} feature(s) a row and "
+                f"image_shape=None; give image_shape=(H, W), (H, W, C) or (C, H, W)."
+            )
+        return found
+
+    def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
+        _, height, width = self.layout_.chw
+        if self.grid_size > min(height, width):
+            raise ValueError(
+                f"grid_size={self.grid_size} is larger than the images, which are {height} "
+                f"pixels high and {width} wide."
+            )
+        rng = check_random_state(self.random_state)
+        control = rng.uniform(-1, 1, size=(2, self.grid_size, self.grid_size))
+        control /= np.abs(control).mean()
+        flow = torch.nn.functional.interpolate(
+            torch.from_numpy(control)[None], (height, width), mode="bicubic", align_corners=True
+        )[0].numpy()
+        shift = _to_pixels(self.strength * flow, height, width)
+        self.grid_ = _keep_inside(np.indices((height, width)) + shift, height, width)
+
+    def _stamp(self, rows: np.ndarray) -> None:
+        read = _reading_matrix(self.grid_[np.newaxis], np.result_type(rows.dtype, np.float32))
+
+        def warp(values: np.ndarray) -> np.ndarray:
+            images = self.layout_.to_nchw(values).transpose(2, 3, 0, 1)
+            by_pixel = images.reshape(read.shape[1], -1)
+            warped = (read @ by_pixel).reshape(images.shape).transpose(2, 3, 0, 1)
+            return self.layout_.from_nchw(warped)
+
+        change_in_float(rows, warp, self.value_range_)
+
+
+def _to_pixels(flow: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Divide a flow (..., 2, H, W) by the image's size, and turn it from [-1, 1] to pixels."""
+    size = np.array([height, width]).reshape(2, 1, 1)
+    return flow / size * (size - 1) / 2
+
+
+def _keep_inside(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Move points (..., 2, H, W) that are outside the image to its edge."""
+    return np.clip(points, 0, _last(height, width))
+
+
+def _last(height: int, width: int) -> np.ndarray:
+    """Last row and last column, shaped to meet points (..., 2, H, W)."""
+    return np.array([height - 1, width - 1], dtype=np.int32).reshape(2, 1, 1)
+
+
+def _reading_matrix(points: np.ndarray, dtype: np.dtype) -> csr_array:
+    """Return the matrix that reads images at `points`, bilinearly.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, 2, H, W)
+        Row and column to read for each pixel of n images.
+    dtype : dtype
+        Of the weights.
+
+    Returns
+    -------
+    csr_array of shape (n * H * W, n * H * W)
+        A block for each image: a row holds the weights of the four pixels around its point.
+    """
+    n_images, _, height, width = points.shape
+    n_pixels = height * width
+    first = np.floor(points).astype(np.int32)
+    second = np.minimum(first + 1, _last(height, width))
+    part = points - first
+    top, left = first[:, 0] * width, first[:, 1]
+    bottom, right = second[:, 0] * width, second[:, 1]
+    down, across = part[:, 0], part[:, 1]
+
+    corners = np.stack([top + left, top + right, bottom + left, bottom + right], axis=-1)
+    corners += n_pixels * np.arange(n_images, dtype=np.int32).reshape(-1, 1, 1, 1)
+    weights = np.stack(
+        [
+            (1 - down) * (1 - across),
+            (1 - down) * across,
+            down * (1 - across),
+            down * across,
+        ],
+        axis=-1,
+    )
+    total = n_images * n_pixels
+    starts = np.arange(0, 4 * total + 1, 4, dtype=np.int32)
+    return csr_array((weights.ravel().astype(dtype), corners.ravel(), starts), shape=(total, total))

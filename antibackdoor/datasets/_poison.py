@@ -1,0 +1,188 @@
+"""Poison a data set."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array, check_random_state, column_or_1d
+
+from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
+
+_DEFAULT_TARGET = 0
+
+
+@overload
+def make_poisoned(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    attack: str | BaseAttack = ...,
+    poison_rate: float = ...,
+    target_label: Any = ...,
+    random_state: int | np.random.RandomState | None = ...,
+    return_cover: Literal[False] = ...,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+@overload
+def make_poisoned(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    attack: str | BaseAttack = ...,
+    poison_rate: float = ...,
+    target_label: Any = ...,
+    random_state: int | np.random.RandomState | None = ...,
+    return_cover: Literal[True],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+def make_poisoned(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    attack: str | BaseAttack = "badnets",
+    poison_rate: float = 0.1,
+    target_label: Any = _DEFAULT_TARGET,
+    random_state: int | np.random.RandomState | None = None,
+    return_cover: bool = False,
+) -> tuple[np.ndarray, ...]:
+    """Poison part of a data set, as an attacker who hands over data would.
+
+    Rows are drawn at random among those that the attack can use: of any class
+    but the target's, only of the target's for a clean-label attack, and of any
+    class for an all-to-all one. They get the trigger and the attacker's label.
+    WaNet turns some of the other rows into cover rows, which keep their label.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, n_features), (n, H, W), (n, H, W, C) or (n, C, H, W)
+        Clean rows; ``np.memmap`` will do. Never changed.
+    y : array-like of shape (n,)
+        Their labels: whole numbers, strings or booleans. Never changed.
+    attack : str or BaseAttack, default="badnets"
+        A name (``"badnets"``, ``"blend"``, ``"sig"``, ``"wanet"``) or an attack,
+        which owns its trigger and label map: give one to set `image_shape`,
+        `layout` or `label_map`. A fitted attack is used as it is, of another a
+        clone is fitted on X and y.
+    poison_rate : float, default=0.1
+        Poisoned rows as a share of ALL rows, between 0 and 1; at least one row
+        is poisoned.
+    target_label : int, float, bool or str, default=0
+        Class that triggered rows shall be taken for. With an attack given, leave
+        it: the attack has its own.
+    random_state : int, RandomState instance or None, default=None
+        What the rows are drawn from, and the noise of cover rows; not the
+        trigger, which is the attack's own and the same every time.
+    return_cover : bool, default=False
+        Whether to return `cover_mask` as well.
+
+    Returns
+    -------
+    X_poisoned : ndarray of X's shape and dtype
+        New array, rows in the same order.
+    y_poisoned : ndarray of shape (n,)
+        New array of y's dtype.
+    poison_mask : ndarray of bool, shape (n,)
+        The rows with trigger; cover rows are not among them.
+    cover_mask : ndarray of bool, shape (n,)
+        The cover rows; only if `return_cover`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, X and y do not go together, there are
+        fewer rows to poison than asked for, or the trigger changes nothing.
+    TypeError
+        If an argument is of a wrong type.
+
+    Examples
+    --------
+    >>> from antibackdoor.datasets import load_digits_images, make_poisoned
+    >>> X, y = load_digits_images()
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, poison_rate=0.1, random_state=0)
+    >>> int(poison_mask.sum())
+    180
+    """
+    _check_poison_rate(poison_rate)
+    attack = _choose_attack(attack, target_label)
+    rows: np.ndarray = check_array(X, dtype="numeric", allow_nd=True, input_name="X")
+    labels: np.ndarray = column_or_1d(y)
+    if len(rows) != len(labels):
+        raise ValueError(f"X has {len(rows)} rows, but y has {len(labels)} labels.")
+    eligible = attack.eligible(labels)
+    rng = check_random_state(random_state)
+
+    poisoned = _draw_poison(eligible, poison_rate, attack, rng)
+    cover = _draw_cover(len(rows), poisoned, attack, rng)
+    attack = ensure_fitted(attack, rows, labels)
+    stamped = attack.transform(rows[poisoned])
+    if np.array_equal(stamped, rows[poisoned]):
+        raise ValueError(
+            f"attack={attack!r} changes none of the {len(poisoned)} rows it was given: the "
+            f"trigger cannot be seen in this X; give other parameters."
+        )
+
+    poison_mask = _to_mask(poisoned, len(rows))
+    y_poisoned = np.where(poison_mask, attack.transform_target(labels), labels)
+    X_poisoned = np.array(rows)
+    X_poisoned[poisoned] = stamped
+    if len(cover):
+        X_poisoned[cover] = attack.transform_cover(rows[cover], random_state=rng)
+    if return_cover:
+        return X_poisoned, y_poisoned, poison_mask, _to_mask(cover, len(rows))
+    return X_poisoned, y_poisoned, poison_mask
+
+
+def _check_poison_rate(poison_rate: Any) -> None:
+    wanted = "wanted a number above 0 and below 1, the share of all rows to poison"
+    if not isinstance(poison_rate, Real) or isinstance(poison_rate, bool):
+        raise TypeError(f"poison_rate={poison_rate!r}; {wanted}.")
+    if not 0 < float(poison_rate) < 1:
+        raise ValueError(f"poison_rate={poison_rate!r}; {wanted}.")
+
+
+def _choose_attack(attack: str | BaseAttack, target_label: Any) -> BaseAttack:
+    if np.ndim(target_label) != 0:
+        raise TypeError(f"target_label={target_label!r}; wanted one label.")
+    # The default is no statement, so it cannot contradict the target of an attack given.
+    if isinstance(attack, BaseAttack) and target_label == _DEFAULT_TARGET:
+        return attack
+    return make_attack(attack, target_label=target_label)
+
+
+def _draw_poison(
+    eligible: np.ndarray, poison_rate: float, attack: BaseAttack, rng: np.random.RandomState
+) -> np.ndarray:
+    candidates = np.flatnonzero(eligible)
+    wanted = max(1, round(poison_rate * len(eligible)))
+    if wanted > len(candidates):
+        raise ValueError(
+            f"poison_rate={poison_rate!r} of {len(eligible)} rows is {wanted}, but "
+            f"{type(attack).__name__} can poison only {len(candidates)} of them"
+            f"{' (those of the target class)' if attack.clean_label else ''}."
+        )
+    return rng.choice(candidates, size=wanted, replace=False)
+
+
+def _draw_cover(
+    n_rows: int, poisoned: np.ndarray, attack: BaseAttack, rng: np.random.RandomState
+) -> np.ndarray:
+    wanted = round(attack.cover_ratio * len(poisoned))
+    rest = np.setdiff1d(np.arange(n_rows), poisoned)
+    if wanted > len(rest):
+        raise ValueError(
+            f"poison_rate asks for {len(poisoned)} of {n_rows} rows, and with "
+            f"{attack.cover_ratio:g} cover rows for each of them for {wanted} more, but only "
+            f"{len(rest)} are left; give a lower poison_rate or fewer cover rows."
+        )
+    return rng.choice(rest, size=wanted, replace=False)
+
+
+def _to_mask(rows: np.ndarray, n_rows: int) -> np.ndarray:
+    mask = np.zeros(n_rows, dtype=bool)
+    mask[rows] = True
+    return mask

@@ -1,0 +1,350 @@
+"""Anti-Backdoor Learning: isolate the poison by its low loss, then unlearn it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from antibackdoor.backbones import Backbone, Network
+from antibackdoor.defenses._base import BaseDefense, Run
+from antibackdoor.defenses._forgetting import ForgettingRule
+from antibackdoor.defenses.isolation import (
+    LOSS_SCORES,
+    Isolation,
+    flag_most_suspect,
+    least_suspect_half,
+)
+from antibackdoor.training import (
+    CrossEntropy,
+    HeldLoss,
+    PairedRows,
+    ShuffledRows,
+    Unlearning,
+)
+
+
+# Share of the trusted rows that unlearning may cost before it is taken back.
+_TOLERANCE = 0.02
+
+
+class ABLClassifier(BaseDefense):
+    """Anti-Backdoor Learning: trains a clean network on poisoned data.
+
+    A network fits backdoored samples faster than clean ones. Stage one trains
+    with the loss held at `gamma`, under which the poison's loss falls through,
+    and isolates the rows of lowest loss. Stage two fine-tunes on the other rows
+    and unlearns the isolated ones by gradient ascent. No clean data is needed,
+    nor any knowledge of the trigger.
+
+    Parameters
+    ----------
+    backbone : str, torch.nn.Module or callable, default="auto"
+        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
+        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
+        which chooses by the shape of `X`. A module is copied and trained further.
+        A callable is given the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer is a `torch.nn.Linear`
+        that gives the logits.
+    isolation_epochs : int, default=20
+        Epochs of stage one, the paper's turning epoch.
+    isolation_objective : {"lga", "flooding"}, default="lga"
+        How stage one holds the loss: local gradient ascent (eq. 3) or flooding.
+    reduction : {"batch", "sample"}, default="batch"
+        Whether the mean loss of a batch is held, or each sample's own.
+    gamma : float, default=0.5
+        Level at which the loss is held, in nats.
+    isolation_score : {"trajectory", "last_epoch"}, default="trajectory"
+        What ranks the rows: the log-loss averaged over the epochs of stage one, as
+        training saw it, or the loss of its last epoch alone, as in the paper.
+    isolation_ratio : float, default=0.01
+        Share of the rows to isolate.
+    finetune_epochs : int, default=60
+        Epochs of fine-tuning on the rows that were not isolated.
+    unlearning : {"mixed", "ascent", "joint"}, default="mixed"
+        ``"mixed"``: after fine-tuning, bounded ascent on the isolated rows beside
+        descent on the less suspect half of every class, which keeps the rest of
+        what was learned, the target class above all. ``"ascent"``: after
+        fine-tuning, ascent on the isolated rows alone, the released recipe.
+        ``"joint"``: ascent beside descent through all epochs of fine-tuning
+        (eq. 4).
+    unlearning_epochs : int, default=10
+        Epochs of unlearning at most; ``"joint"`` has no use for them. It ends
+        before when no more isolated rows keep their label than guessing would
+        give, and goes back an epoch when trusted rows lose theirs.
+    unlearning_rate : float, default=0.005
+        Learning rate of unlearning; ``"joint"`` has no use for it.
+    unlearning_bound : "auto", float or None, default="auto"
+        Loss in nats above which an isolated row counts as forgotten and pushes no
+        further. ``"auto"``: the loss of guessing, log(n_classes). None: no bound, as
+        in the paper.
+    batch_size : int, default=128
+        Samples of a step.
+    learning_rate : float, default=0.1
+        Highest rate of the schedule of stochastic gradient descent.
+    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
+            default="onecycle"
+        How the rate changes over fine-tuning; stage one keeps it constant. Integers are the epochs from
+        which it is divided by ten once more.
+    momentum : float, default=0.9
+        Nesterov momentum.
+    weight_decay : float, default=5e-4
+        Factor of the squared norm of the weights.
+    augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
+        Random changes of the images in fine-tuning and unlearning; stage one has none. ``"auto"``: crops of images of
+        16 pixels and more, and mirror images where they have colours.
+    image_shape : tuple of int, default=None
+        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        None: a 2-D `X` is a table.
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
+        where the shape does not tell.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights, the order of the samples and the augmentation.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (n_classes,)
+        Labels, sorted.
+    module_ : torch.nn.Module
+        The clean network. It takes float inputs, images as (n, C, H, W), and
+        gives logits.
+    isolate_ : numpy.ndarray of shape (n_isolated,), int64
+        Flagged training rows, most suspect first.
+    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
+        The same, as a mask.
+    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
+        Suspicion of every training row, higher is worse.
+    isolate_threshold_ : float
+        Rows with a score above it are flagged.
+    history_ : list of dict
+        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    input_shape_ : tuple of int
+        Shape of a row of `X`.
+
+    See Also
+    --------
+    CBDClassifier : Trains away from what a backdoored network sees.
+    UndefendedClassifier : The same training without a defence.
+
+    References
+    ----------
+    Li, Lyu, Koren, Lyu, Li & Ma, Anti-Backdoor Learning: Training Clean Models on
+    Poisoned Data, NeurIPS 2021.
+
+    Examples
+    --------
+    >>> from antibackdoor import ABLClassifier, make_poisoned
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
+    >>> clf = ABLClassifier(isolation_epochs=5, finetune_epochs=5, random_state=0)
+    >>> clf = clf.fit(X_bad, y_bad)
+    >>> clf.isolate_.shape
+    (18,)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseDefense._parameter_constraints,
+        "isolation_epochs": [Interval(Integral, 1, None, closed="left")],
+        "isolation_objective": [StrOptions({"lga", "flooding"})],
+        "reduction": [StrOptions({"batch", "sample"})],
+        "gamma": [Interval(Real, 0, None, closed="left")],
+        "isolation_score": [StrOptions(set(LOSS_SCORES))],
+        "isolation_ratio": [Interval(Real, 0, 0.5, closed="neither")],
+        "finetune_epochs": [Interval(Integral, 1, None, closed="left")],
+        "unlearning": [StrOptions({"mixed", "ascent", "joint"})],
+        "unlearning_epochs": [Interval(Integral, 1, None, closed="left")],
+        "unlearning_rate": [Interval(Real, 0, None, closed="neither")],
+        "unlearning_bound": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="neither"),
+            None,
+        ],
+    }
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone = "auto",
+        isolation_epochs: int = 20,
+        isolation_objective: Literal["lga", "flooding"] = "lga",
+        reduction: Literal["batch", "sample"] = "batch",
+        gamma: float = 0.5,
+        isolation_score: str = "trajectory",
+        isolation_ratio: float = 0.01,
+        finetune_epochs: int = 60,
+        unlearning: Literal["mixed", "ascent", "joint"] = "mixed",
+        unlearning_epochs: int = 10,
+        unlearning_rate: float = 0.005,
+        unlearning_bound: Literal["auto"] | float | None = "auto",
+        batch_size: int = 128,
+        learning_rate: float = 0.1,
+        lr_schedule: str | Sequence[int] = "onecycle",
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        augment: str | Sequence[str] | None = "auto",
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+        device: str | torch.device = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            lr_schedule=lr_schedule,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            augment=augment,
+            image_shape=image_shape,
+            layout=layout,
+            device=device,
+            random_state=random_state,
+        )
+        self.isolation_epochs = isolation_epochs
+        self.isolation_objective = isolation_objective
+        self.reduction = reduction
+        self.gamma = gamma
+        self.isolation_score = isolation_score
+        self.isolation_ratio = isolation_ratio
+        self.finetune_epochs = finetune_epochs
+        self.unlearning = unlearning
+        self.unlearning_epochs = unlearning_epochs
+        self.unlearning_rate = unlearning_rate
+        self.unlearning_bound = unlearning_bound
+
+    @classmethod
+    def from_paper(cls, **changes: Any) -> Self:
+        """Return the classifier with the settings of the paper.
+
+        Twenty epochs of local gradient ascent at the level of 0.5 for each sample,
+        one per cent isolated by the loss of the last epoch, then eighty epochs of
+        global gradient ascent; batches of 64, learning rate 0.1 divided by ten in
+        the middle and at three quarters, weight decay 1e-4.
+
+        Parameters
+        ----------
+        **changes : dict
+            Parameters to set otherwise.
+
+        Returns
+        -------
+        ABLClassifier
+        """
+        settings: dict[str, Any] = {
+            "isolation_epochs": 20,
+            "isolation_objective": "lga",
+            "reduction": "sample",
+            "gamma": 0.5,
+            "isolation_score": "last_epoch",
+            "isolation_ratio": 0.01,
+            "finetune_epochs": 80,
+            "unlearning": "joint",
+            "unlearning_bound": None,
+            "batch_size": 64,
+            "learning_rate": 0.1,
+            "lr_schedule": (40, 60),
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "augment": ("crop", "flip", "cutout"),
+        }
+        return cls(**{**settings, **changes})
+
+    def _n_phases(self) -> int:
+        return 2 if self.unlearning == "joint" else 3
+
+    def _train(self, run: Run) -> tuple[Network, Isolation]:
+        network = run.new_network()
+        isolation = self._isolate(run, network)
+        if self.unlearning == "joint":
+            self._finetune_and_unlearn(run, network, isolation)
+        else:
+            self._finetune(run, network, isolation)
+            self._unlearn(run, network, isolation)
+        return network, isolation
+
+    def _isolate(self, run: Run, network: Network) -> Isolation:
+        records = self._run_phase(
+            run,
+            "isolate",
+            network,
+            epochs=self.isolation_epochs,
+            objective=HeldLoss(self.isolation_objective, self.gamma, self.reduction),
+            recipe=self._recipe(run, schedule="constant", augmentation=None),
+        )
+        losses = np.stack([record.losses.double().cpu().numpy() for record in records])
+        return flag_most_suspect(LOSS_SCORES[self.isolation_score](losses), self.isolation_ratio)
+
+    def _finetune(self, run: Run, network: Network, isolation: Isolation) -> None:
+        self._run_phase(
+            run,
+            "finetune",
+            network,
+            epochs=self.finetune_epochs,
+            objective=CrossEntropy(),
+            recipe=self._recipe(run),
+            batches=ShuffledRows(run.rows(~isolation.mask), self.batch_size),
+        )
+
+    def _unlearn(self, run: Run, network: Network, isolation: Isolation) -> None:
+        isolated = run.rows(isolation.mask)
+        if len(isolated) == 0:
+            return
+        trusted = run.rows(
+            least_suspect_half(isolation.scores, run.labels.cpu().numpy()) & ~isolation.mask
+        )
+        alone = self.unlearning == "ascent"
+        self._run_phase(
+            run,
+            "unlearn",
+            network,
+            epochs=self.unlearning_epochs,
+            objective=self._unlearning_objective(run, isolation),
+            recipe=self._recipe(
+                run,
+                learning_rate=self.unlearning_rate,
+                schedule="constant",
+                augmentation=None if alone else run.augmentation,
+            ),
+            batches=ShuffledRows(isolated, self.batch_size)
+            if alone
+            else PairedRows(trusted, isolated, self.batch_size),
+            stop=ForgettingRule(
+                network,
+                run.samples,
+                run.labels,
+                isolated=isolated,
+                trusted=trusted,
+                tolerance=_TOLERANCE,
+            ),
+        )
+
+    def _finetune_and_unlearn(self, run: Run, network: Network, isolation: Isolation) -> None:
+        self._run_phase(
+            run,
+            "finetune",
+            network,
+            epochs=self.finetune_epochs,
+            objective=self._unlearning_objective(run, isolation),
+            recipe=self._recipe(run),
+            batches=PairedRows(
+                run.rows(~isolation.mask), run.rows(isolation.mask), self.batch_size
+            ),
+        )
+
+    def _unlearning_objective(self, run: Run, isolation: Isolation) -> Unlearning:
+        bound = self.unlearning_bound
+        if bound == "auto":
+            bound = math.log(len(run.classes))
+        return Unlearning(torch.as_tensor(isolation.mask, device=run.device), bound)

@@ -1,0 +1,481 @@
+"""What every classifier of this package shares: scikit-learn's side of it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from antibackdoor.backbones import Backbone, Network, build_network
+from antibackdoor.defenses.isolation import Isolation
+from antibackdoor.training import (
+    AUGMENTATIONS,
+    SCHEDULES,
+    Augmentation,
+    EpochRecord,
+    Objective,
+    PairedRows,
+    Recipe,
+    Samples,
+    ShuffledRows,
+    compute_logits,
+    train,
+)
+from antibackdoor.utils import (
+    ImageLayout,
+    all_or_nothing,
+    draw_seed,
+    resolve_device,
+    resolve_layout,
+    seeded_torch,
+)
+
+#: Types of X that are kept; any other is turned into the first.
+_INPUT_DTYPES = (np.float64, np.float32, np.uint8)
+
+
+@dataclass
+class Run:
+    """One call of fit: its data, its randomness and what it has recorded."""
+
+    X: np.ndarray
+    y: np.ndarray
+    samples: Samples
+    labels: torch.Tensor
+    classes: np.ndarray
+    context: CallbackContext
+    generator: torch.Generator
+    new_network: Callable[[], Network]
+    augmentation: Augmentation | None
+    fitted: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data is."""
+        return self.samples.device
+
+    def rows(self, mask: np.ndarray) -> torch.Tensor:
+        """Return the numbers of the training rows where a mask is set."""
+        return torch.as_tensor(np.flatnonzero(mask), device=self.device)
+
+
+class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+    """Base of the classifiers: validation, phases, callbacks and prediction.
+
+    A defence writes `_train`, which makes networks with ``run.new_network()``,
+    trains them with `_run_phase` and returns the one to keep and whom it suspects.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "backbone": [str, nn.Module, callable],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions(set(SCHEDULES)), "array-like"],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "augment": [StrOptions({"auto", *AUGMENTATIONS}), "array-like", None],
+        "image_shape": ["array-like", None],
+        "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+    }
+
+    classes_: np.ndarray
+    history_: list[dict[str, Any]]
+    input_shape_: tuple[int, ...]
+    isolate_: np.ndarray
+    isolate_mask_: np.ndarray
+    isolate_scores_: np.ndarray
+    isolate_threshold_: float
+    module_: Network
+    n_features_in_: int
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        batch_size: int,
+        learning_rate: float,
+        lr_schedule: str | Sequence[int],
+        momentum: float,
+        weight_decay: float,
+        augment: str | Sequence[str] | None,
+        image_shape: Sequence[int] | None,
+        layout: Literal["auto", "channels_first", "channels_last"],
+        device: str | torch.device,
+        random_state: int | np.random.RandomState | None,
+    ) -> None:
+        self.backbone = backbone
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.lr_schedule = lr_schedule
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.augment = augment
+        self.image_shape = image_shape
+        self.layout = layout
+        self.device = device
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
+    @with_callbacks
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on data that may hold poison.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            uint8 is taken for pixels and scaled to [0, 1]; floats are used as given.
+            An array mapped from a file is read in batches.
+        y : array-like of shape (n_samples,)
+            Class labels of any type, of two classes or more.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data cannot be used. Nothing has been trained
+            then, and the estimator is as it was.
+        FloatingPointError
+            If the training diverges. The estimator is as it was.
+        """
+        random_state = check_random_state(self.random_state)
+        X, y, samples, classes, labels = self._validate_training_data(X, y)
+        seed = draw_seed(random_state)
+        generator = torch.Generator(samples.device).manual_seed(draw_seed(random_state))
+        fitted = {
+            "classes_": classes,
+            "n_features_in_": self.n_features_in_,
+            "input_shape_": X.shape[1:],
+        }
+        with seeded_torch(seed, samples.device):
+            mean, scale = samples.channel_statistics()
+
+            def new_network() -> Network:
+                network = self._build_network(samples, len(classes), mean.cpu(), scale.cpu())
+                return network.to(samples.device)
+
+            new_network()  # a backbone that does not fit the data ends here, untrained
+            run = Run(
+                X=X,
+                y=y,
+                samples=samples,
+                labels=labels,
+                classes=classes,
+                context=self._init_callback_context(max_subtasks=self._n_phases()),
+                generator=generator,
+                new_network=new_network,
+                augmentation=self._resolve_augmentation(samples.layout),
+                fitted=fitted,
+            )
+            run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            network, isolation = self._train(run)
+        self._keep(run, network, isolation)
+        run.context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes={**fitted, "module_": network}
+        )
+        return self
+
+    @abstractmethod
+    def _train(self, run: Run) -> tuple[Network, Isolation]:
+        """Return the clean network and whom it suspects."""
+
+    @abstractmethod
+    def _n_phases(self) -> int:
+        """Return how often `_train` calls `_run_phase`."""
+
+    def _validate_training_data(
+        self, X: Any, y: Any
+    ) -> tuple[np.ndarray, np.ndarray, Samples, np.ndarray, torch.Tensor]:
+        mapped = isinstance(X, np.memmap)
+        device = resolve_device(self.device)
+        X, y = validate_data(self, X, y, dtype=_INPUT_DTYPES, allow_nd=True)
+        check_classification_targets(y)
+        layout = self._resolve_layout(X)
+        classes, encoded = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"y holds one class, {classes[0]!r}; wanted two classes or more to tell apart."
+            )
+        samples = Samples(X, layout, device, _network_dtype(X, layout), resident=not mapped)
+        return X, y, samples, classes, torch.as_tensor(encoded, device=device)
+
+    def _resolve_layout(self, X: np.ndarray) -> ImageLayout | None:
+        return resolve_layout(X.shape[1:], self.image_shape, self.layout)
+
+    def _resolve_augmentation(self, layout: ImageLayout | None) -> Augmentation | None:
+        names = self.augment
+        if isinstance(names, str) and names != "auto":
+            names = (names,)
+        unknown = set(names or ()) - set(AUGMENTATIONS) if names != "auto" else set()
+        if unknown:
+            raise ValueError(
+                f"augment={self.augment!r} holds {sorted(unknown)}; wanted 'auto', None or "
+                f"some of {AUGMENTATIONS}."
+            )
+        if names == "auto":
+            names = _default_augmentation(layout)
+        if names is not None and len(names) and layout is None:
+            raise ValueError(
+                f"augment={self.augment!r} moves pixels, but X holds no images; give "
+                f"image_shape= to fold its rows, or augment=None."
+            )
+        return Augmentation(names) if names is not None and len(names) else None
+
+    def _build_network(
+        self, samples: Samples, n_classes: int, mean: torch.Tensor, scale: torch.Tensor
+    ) -> Network:
+        return build_network(
+            self.backbone,
+            samples.input_shape,
+            n_classes,
+            mean=mean,
+            scale=scale,
+            dtype=samples.dtype,
+        )
+
+    def _recipe(self, run: Run, **changes: Any) -> Recipe:
+        settings = {
+            "learning_rate": self.learning_rate,
+            "schedule": self.lr_schedule,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+            "augmentation": run.augmentation,
+        }
+        return Recipe(**{**settings, **changes})
+
+    def _run_phase(
+        self,
+        run: Run,
+        name: str,
+        network: Network,
+        *,
+        epochs: int,
+        objective: Objective,
+        recipe: Recipe,
+        batches: ShuffledRows | PairedRows | None = None,
+        parameters: Iterable[nn.Parameter] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> list[EpochRecord]:
+        """Train a network for a phase, telling the callbacks and `history_` of each epoch.
+
+        Parameters
+        ----------
+        run : Run
+        name : str
+            Of the phase.
+        network : Network
+            Trained in place.
+        epochs : int
+            At most.
+        objective : Objective
+        recipe : Recipe
+        batches : ShuffledRows or PairedRows, default=None
+            None: all rows, shuffled.
+        parameters : iterable of torch.nn.Parameter, default=None
+            What is moved; None: the parameters of the network.
+        stop : callable, default=None
+            Asked after each epoch whether to end the phase.
+
+        Returns
+        -------
+        list of EpochRecord
+        """
+        if batches is None:
+            every_row = torch.arange(len(run.samples), device=run.device)
+            batches = ShuffledRows(every_row, self.batch_size)
+        told = {"estimator": self, "X": run.X, "y": run.y}
+
+        def as_fitted() -> dict[str, Any]:
+            return {**run.fitted, "module_": copy.deepcopy(network).eval()}
+
+        phase = run.context.subcontext(name, max_subtasks=epochs)
+        phase.call_on_fit_task_begin(**told, reconstruction_attributes=as_fitted)
+        training = train(
+            network,
+            run.samples,
+            run.labels,
+            batches=batches,
+            epochs=epochs,
+            objective=objective,
+            recipe=recipe,
+            generator=run.generator,
+            parameters=parameters,
+        )
+        records: list[EpochRecord] = []
+        for epoch in range(epochs):
+            task = phase.subcontext("epoch")
+            task.call_on_fit_task_begin(**told, reconstruction_attributes=as_fitted)
+            started = time.perf_counter()
+            record = next(training)
+            records.append(record)
+            run.history.append(
+                {
+                    "phase": name,
+                    "epoch": epoch,
+                    "objective": record.objective,
+                    "loss": float(record.losses.nanmean()),
+                    "accuracy": record.accuracy,
+                    "learning_rate": record.learning_rate,
+                    "seconds": time.perf_counter() - started,
+                }
+            )
+            asked = task.call_on_fit_task_end(**told, reconstruction_attributes=as_fitted)
+            if asked or (stop is not None and stop()):
+                break
+        phase.call_on_fit_task_end(**told, reconstruction_attributes=as_fitted)
+        return records
+
+    def _keep(self, run: Run, network: Network, isolation: Isolation) -> None:
+        self.module_ = network.eval()
+        self.classes_ = run.fitted["classes_"]
+        self.input_shape_ = run.fitted["input_shape_"]
+        self.history_ = run.history
+        self.isolate_scores_ = isolation.scores
+        self.isolate_threshold_ = isolation.threshold
+        self.isolate_mask_ = isolation.mask
+        self.isolate_ = isolation.indices
+
+    # --------------------------------------------------------------- predicting
+
+    def _logits(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        mapped = isinstance(X, np.memmap)
+        X = validate_data(self, X, dtype=_INPUT_DTYPES, allow_nd=True, reset=False)
+        if X.shape[1:] != tuple(self.input_shape_):
+            raise ValueError(
+                f"X has rows of shape {X.shape[1:]}, but {type(self).__name__} was fitted on "
+                f"rows of shape {tuple(self.input_shape_)}."
+            )
+        weight = next(self.module_.parameters())
+        samples = Samples(
+            X, self._resolve_layout(X), weight.device, weight.dtype, resident=not mapped
+        )
+        return compute_logits(self.module_, samples).double().cpu().numpy()
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the logits.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows of the shape that was fitted.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            For two classes, the logit of ``classes_[1]`` less that of ``classes_[0]``.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows of the shape that was fitted.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        logits = self._logits(X)
+        likelihoods = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return likelihoods / likelihoods.sum(axis=1, keepdims=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most likely class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows of the shape that was fitted.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_samples,)
+        """
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(axis=1)]
+
+    # ------------------------------------------------------------------- state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Arrays instead of the network: a file then names no torch type and no device.
+        state = super().__getstate__().copy()
+        if "module_" in state:
+            weights = state.pop("module_").state_dict()
+            state["module_weights"] = {
+                name: tensor.cpu().numpy() for name, tensor in weights.items()
+            }
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights = state.pop("module_weights", None)
+        super().__setstate__(state)
+        if weights is None:
+            return
+        X = np.empty((1, *self.input_shape_), dtype=np.float32)
+        layout = self._resolve_layout(X)
+        input_shape = X.shape[1:] if layout is None else layout.chw
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+        # The initial weights are thrown away; drawing them must not be noticed.
+        with seeded_torch(0, torch.device("cpu")):
+            network = build_network(
+                self.backbone,
+                input_shape,
+                len(self.classes_),
+                mean=tensors["standardise.mean"],
+                scale=tensors["standardise.scale"],
+                dtype=tensors["head.weight"].dtype,
+            )
+        network.load_state_dict(tensors)
+        self.module_ = network.eval()
+
+
+def _network_dtype(X: np.ndarray, layout: ImageLayout | None) -> torch.dtype:
+    """Tables keep their width; images, whose cost is in the arithmetic, take float32."""
+    return torch.float64 if layout is None and X.dtype == np.float64 else torch.float32
+
+
+def _default_augmentation(layout: ImageLayout | None) -> tuple[str, ...]:
+    """Name the changes that leave the class of most images as it is.
+
+    A shift is safe where it is small against the image. A mirror image is safe
+    for photographs, which colour stands for here, not for characters.
+    """
+    if layout is None or min(layout.height, layout.width) < 16:
+        return ()
+    return ("crop", "flip") if layout.channels > 1 else ("crop",)

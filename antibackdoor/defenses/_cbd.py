@@ -1,0 +1,280 @@
+"""Causality-inspired Backdoor Defense: train away from what a backdoored network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.backbones import Backbone, Network
+from antibackdoor.defenses._base import BaseDefense, Run
+from antibackdoor.defenses._cbd_terms import (
+    Bottleneck,
+    CausalObjective,
+    Discriminator,
+    relative_loss,
+)
+from antibackdoor.defenses.isolation import Isolation, flag_above
+from antibackdoor.training import (
+    CrossEntropy,
+    compute_features,
+    compute_logits,
+    compute_losses,
+)
+
+
+class CBDClassifier(BaseDefense):
+    """Causality-inspired Backdoor Defense: trains a clean network on poisoned data.
+
+    An attack opens a second path from image to label. A network f_B is trained for a
+    few epochs, in which it learns that path above all; then the network f_C to keep,
+    with features Z, is trained away from f_B, with features R, by minimising
+    ``- I(Z; Y) + beta * I(Z; X) + independence * I(Z; R)``. The first term is a
+    cross-entropy in which a sample counts by
+    ``w = loss(f_B) / (loss(f_B) + loss(f_C))``, little where f_B fits it and f_C does
+    not.
+
+    A row is suspected by 1 - w under the two trained networks. That is one for poison
+    which f_C has come to contradict and zero for a row that f_C explains, so the
+    flagged rows need not be any share of the data.
+
+    Parameters
+    ----------
+    backbone : str, torch.nn.Module or callable, default="auto"
+        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
+        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
+        which chooses by the shape of `X`. A module is copied and trained further.
+        A callable is given the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer is a `torch.nn.Linear`
+        that gives the logits.
+    backdoor_epochs : int, default=5
+        Epochs of f_B.
+    clean_epochs : int, default=100
+        Epochs of f_C.
+    reweight : bool, default=True
+        Whether samples are weighted; False: a plain cross-entropy.
+    independence : float, default=0.01
+        Factor of I(Z; R), estimated by a discriminator of joint and shuffled pairs
+        under a spectral-norm constraint. Zero switches the term off.
+    bottleneck : float, default=0.0001
+        Factor beta of I(Z; X), bounded by a Gaussian variational bottleneck. Zero
+        switches the term off.
+    isolation_threshold : float, default=0.5
+        Rows whose suspicion is above it are flagged; a half says that f_B explains
+        the label better than f_C.
+    batch_size : int, default=128
+        Samples of a step.
+    learning_rate : float, default=0.1
+        Highest rate of the schedule of stochastic gradient descent.
+    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
+            default="onecycle"
+        How the rate changes over the training of f_C; f_B keeps it constant. Integers are the epochs from
+        which it is divided by ten once more.
+    momentum : float, default=0.9
+        Nesterov momentum.
+    weight_decay : float, default=5e-4
+        Factor of the squared norm of the weights.
+    augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
+        Random changes of the images in the training of f_C; f_B has none. ``"auto"``: crops of images of
+        16 pixels and more, and mirror images where they have colours.
+    image_shape : tuple of int, default=None
+        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        None: a 2-D `X` is a table.
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
+        where the shape does not tell.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights, the order of the samples and the augmentation.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (n_classes,)
+        Labels, sorted.
+    module_ : torch.nn.Module
+        The clean network f_C. It takes float inputs, images as (n, C, H, W), and
+        gives logits.
+    isolate_ : numpy.ndarray of shape (n_isolated,), int64
+        Flagged training rows, most suspect first.
+    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
+        The same, as a mask.
+    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
+        Suspicion of every training row, 1 - w: between 0 and 1, higher is worse.
+    isolate_threshold_ : float
+        Rows with a score above it are flagged.
+    history_ : list of dict
+        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    input_shape_ : tuple of int
+        Shape of a row of `X`.
+
+    See Also
+    --------
+    ABLClassifier : Isolates poison by its low loss and unlearns it.
+    UndefendedClassifier : The same training without a defence.
+
+    References
+    ----------
+    Zhang, Liu, Wang, Lu & Hu, Backdoor Defense via Deconfounded Representation
+    Learning, CVPR 2023.
+
+    Examples
+    --------
+    >>> from antibackdoor import CBDClassifier, make_poisoned
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
+    >>> clf = CBDClassifier(clean_epochs=5, random_state=0).fit(X_bad, y_bad)
+    >>> clf.predict(X).shape
+    (1797,)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseDefense._parameter_constraints,
+        "backdoor_epochs": [Interval(Integral, 1, None, closed="left")],
+        "clean_epochs": [Interval(Integral, 1, None, closed="left")],
+        "reweight": ["boolean"],
+        "independence": [Interval(Real, 0, None, closed="left")],
+        "bottleneck": [Interval(Real, 0, None, closed="left")],
+        "isolation_threshold": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone = "auto",
+        backdoor_epochs: int = 5,
+        clean_epochs: int = 100,
+        reweight: bool = True,
+        independence: float = 0.01,
+        bottleneck: float = 1e-4,
+        isolation_threshold: float = 0.5,
+        batch_size: int = 128,
+        learning_rate: float = 0.1,
+        lr_schedule: str | Sequence[int] = "onecycle",
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        augment: str | Sequence[str] | None = "auto",
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+        device: str | torch.device = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            lr_schedule=lr_schedule,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            augment=augment,
+            image_shape=image_shape,
+            layout=layout,
+            device=device,
+            random_state=random_state,
+        )
+        self.backdoor_epochs = backdoor_epochs
+        self.clean_epochs = clean_epochs
+        self.reweight = reweight
+        self.independence = independence
+        self.bottleneck = bottleneck
+        self.isolation_threshold = isolation_threshold
+
+    @classmethod
+    def from_paper(cls, **changes: Any) -> Self:
+        """Return the classifier with the settings of the paper.
+
+        Five epochs of f_B and a hundred of f_C, all three terms; batches of 64,
+        learning rate 0.1 divided by ten at epochs 20 and 70, weight decay 1e-4.
+
+        Parameters
+        ----------
+        **changes : dict
+            Parameters to set otherwise.
+
+        Returns
+        -------
+        CBDClassifier
+        """
+        settings: dict[str, Any] = {
+            "backdoor_epochs": 5,
+            "clean_epochs": 100,
+            "reweight": True,
+            "independence": 0.01,
+            "bottleneck": 1e-4,
+            "batch_size": 64,
+            "learning_rate": 0.1,
+            "lr_schedule": (20, 70),
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "augment": ("crop", "flip", "cutout"),
+        }
+        return cls(**{**settings, **changes})
+
+    def _n_phases(self) -> int:
+        return 2
+
+    def _train(self, run: Run) -> tuple[Network, Isolation]:
+        backdoored = run.new_network()
+        self._run_phase(
+            run,
+            "backdoor",
+            backdoored,
+            epochs=self.backdoor_epochs,
+            objective=CrossEntropy(),
+            recipe=self._recipe(run, schedule="constant", augmentation=None),
+        )
+        # f_B is frozen from here on: one pass gives all that it will ever say.
+        features = compute_features(backdoored, run.samples)
+        backdoored_losses = compute_losses(backdoored, run.samples, run.labels)
+
+        clean = run.new_network()
+        self._train_clean(run, clean, features, backdoored_losses)
+
+        clean_losses = compute_losses(clean, run.samples, run.labels)
+        suspicion = 1 - relative_loss(backdoored_losses.double(), clean_losses.double())
+        return clean, flag_above(suspicion.cpu().numpy(), self.isolation_threshold)
+
+    def _train_clean(
+        self,
+        run: Run,
+        network: Network,
+        backdoored_features: torch.Tensor,
+        backdoored_losses: torch.Tensor,
+    ) -> None:
+        n_features = network.head.in_features
+        where = {"device": run.device, "dtype": run.samples.dtype}
+        discriminator = (
+            Discriminator(n_features, backdoored_features.shape[1]).to(**where)
+            if self.independence > 0
+            else None
+        )
+        bottleneck = Bottleneck(n_features).to(**where) if self.bottleneck > 0 else None
+        parameters = list(network.parameters())
+        if bottleneck is not None:
+            parameters += bottleneck.parameters()
+        self._run_phase(
+            run,
+            "clean",
+            network,
+            epochs=self.clean_epochs,
+            objective=CausalObjective(
+                backdoored_features=backdoored_features,
+                backdoored_losses=backdoored_losses,
+                discriminator=discriminator,
+                independence=self.independence,
+                bottleneck=bottleneck,
+                beta=self.bottleneck,
+                reweight=self.reweight,
+                generator=run.generator,
+            ),
+            recipe=self._recipe(run),
+            parameters=parameters,
+        )

@@ -1,0 +1,221 @@
+"""The three terms of CBD: sample weights, independence and the bottleneck."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from antibackdoor.backbones import Network
+from antibackdoor.training import sample_losses
+
+# Keeps the ratio of two vanished losses a number.
+_SMALLEST_LOSS = 1e-8
+
+
+def relative_loss(backdoored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Weight of each sample, w = l(f_B) / (l(f_B) + l(f_C)), before normalisation.
+
+    Parameters
+    ----------
+    backdoored, clean : torch.Tensor of shape (n,)
+        Cross-entropy under f_B and f_C, in nats.
+
+    Returns
+    -------
+    torch.Tensor of shape (n,)
+        Between 0 and 1, near 0 where f_B fits much better than f_C; a half where
+        both losses have vanished.
+    """
+    return (backdoored + _SMALLEST_LOSS) / (backdoored + clean + 2 * _SMALLEST_LOSS)
+
+
+def sample_weights(backdoored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Weights of CBD's cross-entropy: `relative_loss`, with a mean of 1 over the batch."""
+    weights = relative_loss(backdoored, clean.detach())
+    return weights / weights.mean()
+
+
+class Discriminator(nn.Module):
+    """Tells pairs of features that belong together from shuffled ones.
+
+    Two linear layers, each of spectral norm one, and a ReLU between: the whole is
+    Lipschitz continuous with constant one.
+
+    Parameters
+    ----------
+    n_clean, n_backdoored : int
+        Lengths of the two feature vectors.
+    n_hidden : int, default=128
+    """
+
+    def __init__(self, n_clean: int, n_backdoored: int, n_hidden: int = 128) -> None:
+        super().__init__()
+        self.hidden = _unit_norm(nn.Linear(n_clean + n_backdoored, n_hidden))
+        self.output = _unit_norm(nn.Linear(n_hidden, 1))
+
+    def forward(self, clean: torch.Tensor, backdoored: torch.Tensor) -> torch.Tensor:
+        """Return a figure for each pair, shape (n,)."""
+        pairs = torch.cat([clean, backdoored], dim=1)
+        return self.output(F.relu(self.hidden(pairs))).squeeze(1)
+
+
+def _unit_norm(layer: nn.Linear) -> nn.Module:
+    # Five steps of power iteration a call hold the norm within 1e-3 of one while
+    # the weights move; one step lags behind them.
+    return spectral_norm(layer, n_power_iterations=5)
+
+
+def dependence(
+    discriminator: nn.Module,
+    clean: torch.Tensor,
+    backdoored: torch.Tensor,
+    order: torch.Tensor,
+) -> torch.Tensor:
+    """Estimate how much two features depend on each other.
+
+    The dual form of the Wasserstein distance between the joint distribution and the
+    product of its margins, for one discriminator: E_p(z,r)[D] - E_p(z)p(r)[D].
+
+    Parameters
+    ----------
+    discriminator : torch.nn.Module
+        D, called with two batches of features.
+    clean : torch.Tensor of shape (n, n_clean)
+        z, of f_C.
+    backdoored : torch.Tensor of shape (n, n_backdoored)
+        r, of f_B.
+    order : torch.Tensor of shape (n,), int64
+        A permutation that takes the pairs apart.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+    """
+    joint = discriminator(clean, backdoored)
+    apart = discriminator(clean, backdoored[order])
+    return joint.mean() - apart.mean()
+
+
+class Bottleneck(nn.Module):
+    """Gaussian noise on the features, and what they say of the input beyond it.
+
+    The features are the mean of p(z|x); its variance is learned from them. The
+    noise starts small against features of the order of one.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.log_variance = nn.Linear(n_features, n_features)
+        nn.init.zeros_(self.log_variance.weight)
+        nn.init.constant_(self.log_variance.bias, -4.0)
+
+    def forward(
+        self, features: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return noisy features (n, n_features) and the bound on I(Z; X), a scalar in nats."""
+        log_variance = self.log_variance(features)
+        noise = torch.empty_like(features).normal_(generator=generator)
+        noisy = features + noise * torch.exp(0.5 * log_variance)
+        return noisy, information_bound(features, log_variance)
+
+
+def information_bound(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+    """Variational upper bound on I(Z; X): mean over x of KL( p(z|x) || N(0, 1) ), in nats.
+
+    Parameters
+    ----------
+    mean, log_variance : torch.Tensor of shape (n, n_features)
+        Of the Gaussian p(z|x) of each sample.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+    """
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+    return divergence.sum(dim=1).mean()
+
+
+class CausalObjective:
+    """What f_C minimises: - I(Z; Y) + beta I(Z; X) + lambda I(Z; R).
+
+    f_B is frozen, so its features and losses are given once for all rows.
+
+    Parameters
+    ----------
+    backdoored_features : torch.Tensor of shape (n_samples, n_features)
+        R, of all rows.
+    backdoored_losses : torch.Tensor of shape (n_samples,)
+        Cross-entropy of f_B on all rows, in nats.
+    discriminator : Discriminator or None
+        None: no term I(Z; R).
+    independence : float
+        Factor lambda of I(Z; R).
+    bottleneck : Bottleneck or None
+        None: no term I(Z; X).
+    beta : float
+        Factor of I(Z; X).
+    reweight : bool
+        Whether the cross-entropy that stands for - I(Z; Y) is weighted.
+    generator : torch.Generator
+    """
+
+    def __init__(
+        self,
+        *,
+        backdoored_features: torch.Tensor,
+        backdoored_losses: torch.Tensor,
+        discriminator: Discriminator | None,
+        independence: float,
+        bottleneck: Bottleneck | None,
+        beta: float,
+        reweight: bool,
+        generator: torch.Generator,
+    ) -> None:
+        self._features = backdoored_features
+        self._losses = backdoored_losses
+        self._discriminator = discriminator
+        self._independence = independence
+        self._bottleneck = bottleneck
+        self._beta = beta
+        self._reweight = reweight
+        self._generator = generator
+        if discriminator is not None:
+            self._optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-3)
+
+    def __call__(
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the value to minimise and the logits; see `Objective`."""
+        features = network.features(inputs)
+        value = torch.zeros((), dtype=features.dtype, device=features.device)
+        if self._discriminator is not None:
+            value = value + self._independence * self._dependence(features, index)
+        if self._bottleneck is not None:
+            features, information = self._bottleneck(features, self._generator)
+            value = value + self._beta * information
+        logits = network.head(features)
+        losses = sample_losses(logits, labels)
+        if self._reweight:
+            losses = losses * sample_weights(self._losses[index], losses)
+        return value + losses.mean(), logits
+
+    def _dependence(self, features: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        assert self._discriminator is not None
+        backdoored = self._features[index]
+        order = torch.randperm(
+            len(index), generator=self._generator, device=self._generator.device
+        )
+        # The discriminator climbs first, on features it cannot move.
+        estimate = dependence(self._discriminator, features.detach(), backdoored, order)
+        self._optimizer.zero_grad(set_to_none=True)
+        (-estimate).backward()
+        self._optimizer.step()
+        return dependence(self._discriminator, features, backdoored, order)

@@ -1,0 +1,149 @@
+"""The same classifier without a defence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.backbones import Backbone, Network
+from antibackdoor.defenses._base import BaseDefense, Run
+from antibackdoor.defenses.isolation import Isolation, flag_nothing
+from antibackdoor.training import CrossEntropy
+
+
+class UndefendedClassifier(BaseDefense):
+    """Plain training, to compare the defences with.
+
+    It shares every part with them but the defence, and learns whatever backdoor
+    its data holds.
+
+    Parameters
+    ----------
+    epochs : int, default=60
+        Passes over the data.
+    backbone : str, torch.nn.Module or callable, default="auto"
+        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
+        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
+        which chooses by the shape of `X`. A module is copied and trained further.
+        A callable is given the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer is a `torch.nn.Linear`
+        that gives the logits.
+    batch_size : int, default=128
+        Samples of a step.
+    learning_rate : float, default=0.1
+        Highest rate of the schedule of stochastic gradient descent.
+    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
+            default="onecycle"
+        How the rate changes over the epochs. Integers are the epochs from
+        which it is divided by ten once more.
+    momentum : float, default=0.9
+        Nesterov momentum.
+    weight_decay : float, default=5e-4
+        Factor of the squared norm of the weights.
+    augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
+        Random changes of the images during training. ``"auto"``: crops of images of
+        16 pixels and more, and mirror images where they have colours.
+    image_shape : tuple of int, default=None
+        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        None: a 2-D `X` is a table.
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
+        where the shape does not tell.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights, the order of the samples and the augmentation.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (n_classes,)
+        Labels, sorted.
+    module_ : torch.nn.Module
+        The trained network. It takes float inputs, images as (n, C, H, W), and
+        gives logits.
+    isolate_ : numpy.ndarray of shape (n_isolated,), int64
+        Empty: nobody is suspected.
+    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
+        The same, as a mask.
+    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
+        Zeros.
+    isolate_threshold_ : float
+        Rows with a score above it are flagged.
+    history_ : list of dict
+        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    input_shape_ : tuple of int
+        Shape of a row of `X`.
+
+    See Also
+    --------
+    ABLClassifier : Isolates poison by its low loss and unlearns it.
+    CBDClassifier : Trains away from what a backdoored network sees.
+
+    Examples
+    --------
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> clf = UndefendedClassifier(epochs=3, random_state=0).fit(X[:500], y[:500])
+    >>> clf.isolate_
+    array([], dtype=int64)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseDefense._parameter_constraints,
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        epochs: int = 60,
+        backbone: Backbone = "auto",
+        batch_size: int = 128,
+        learning_rate: float = 0.1,
+        lr_schedule: str | Sequence[int] = "onecycle",
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        augment: str | Sequence[str] | None = "auto",
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+        device: str | torch.device = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            lr_schedule=lr_schedule,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            augment=augment,
+            image_shape=image_shape,
+            layout=layout,
+            device=device,
+            random_state=random_state,
+        )
+        self.epochs = epochs
+
+    def _n_phases(self) -> int:
+        return 1
+
+    def _train(self, run: Run) -> tuple[Network, Isolation]:
+        network = run.new_network()
+        self._run_phase(
+            run,
+            "train",
+            network,
+            epochs=self.epochs,
+            objective=CrossEntropy(),
+            recipe=self._recipe(run),
+        )
+        return network, flag_nothing(len(run.samples))

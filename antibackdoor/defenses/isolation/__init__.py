@@ -1,0 +1,20 @@
+"""Which training rows are suspected, and how much."""
+
+from antibackdoor.defenses.isolation._losses import LOSS_SCORES, LossScore
+from antibackdoor.defenses.isolation._select import (
+    Isolation,
+    flag_above,
+    flag_most_suspect,
+    flag_nothing,
+    least_suspect_half,
+)
+
+__all__ = [
+    "LOSS_SCORES",
+    "Isolation",
+    "LossScore",
+    "flag_above",
+    "flag_most_suspect",
+    "flag_nothing",
+    "least_suspect_half",
+]

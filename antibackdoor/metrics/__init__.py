@@ -1,0 +1,29 @@
+"""How well a model does, how well the backdoor does, and how well poison was found."""
+
+from antibackdoor.metrics._isolation import isolation_f1, isolation_precision, isolation_recall
+from antibackdoor.metrics._labels import (
+    attack_success_rate,
+    clean_accuracy,
+    robust_accuracy,
+    target_recall,
+)
+from antibackdoor.metrics._refit import lowest_asr_within
+from antibackdoor.metrics._scorers import (
+    make_asr_scorer,
+    make_clean_accuracy_scorer,
+    make_robust_accuracy_scorer,
+)
+
+__all__ = [
+    "attack_success_rate",
+    "clean_accuracy",
+    "isolation_f1",
+    "isolation_precision",
+    "isolation_recall",
+    "lowest_asr_within",
+    "make_asr_scorer",
+    "make_clean_accuracy_scorer",
+    "make_robust_accuracy_scorer",
+    "robust_accuracy",
+    "target_recall",
+]

@@ -1,0 +1,41 @@
+"""The one training loop, and what it is made of."""
+
+from antibackdoor.training._augment import AUGMENTATIONS, Augmentation
+from antibackdoor.training._batches import PairedRows, ShuffledRows
+from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
+from antibackdoor.training._loop import EpochRecord, Recipe, train
+from antibackdoor.training._objectives import (
+    CrossEntropy,
+    HeldLoss,
+    Objective,
+    Unlearning,
+    flooding,
+    global_gradient_ascent,
+    local_gradient_ascent,
+    sample_losses,
+)
+from antibackdoor.training._samples import Samples
+from antibackdoor.training._schedules import SCHEDULES
+
+__all__ = [
+    "AUGMENTATIONS",
+    "SCHEDULES",
+    "Augmentation",
+    "CrossEntropy",
+    "EpochRecord",
+    "HeldLoss",
+    "Objective",
+    "PairedRows",
+    "Recipe",
+    "Samples",
+    "ShuffledRows",
+    "Unlearning",
+    "compute_features",
+    "compute_logits",
+    "compute_losses",
+    "flooding",
+    "global_gradient_ascent",
+    "local_gradient_ascent",
+    "sample_losses",
+    "train",
+]

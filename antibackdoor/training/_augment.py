@@ -1,0 +1,81 @@
+"""Random crop, flip and Cutout of whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch.nn import functional as F
+
+#: Names a user may give in `augment=`.
+AUGMENTATIONS = ("crop", "flip", "cutout")
+
+
+class Augmentation:
+    """Change a batch of images at random, each image differently.
+
+    Parameters
+    ----------
+    names : collection of {"crop", "flip", "cutout"}
+        ``"crop"`` pads by an eighth of each side (4 pixels of 32) with zeros and
+        cuts the original size out; ``"flip"`` mirrors left and right half of the
+        time; ``"cutout"`` sets a square of half the shorter side to zero
+        (DeVries & Taylor, 2017), its centre anywhere in the image.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = tuple(name for name in AUGMENTATIONS if name in names)
+
+    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return changed images.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (n, H, W, C)
+            In any type: pixels are moved or set to zero, never mixed.
+        generator : torch.Generator
+            On the device of the images.
+
+        Returns
+        -------
+        torch.Tensor of shape (n, H, W, C)
+        """
+        if "crop" in self.names or "flip" in self.names:
+            images = self._crop_and_flip(images, generator)
+        if "cutout" in self.names:
+            images = _cut_out(images, generator)
+        return images
+
+    def _crop_and_flip(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        # Both are one gather: which row and which column each pixel is read from.
+        n, height, width, _ = images.shape
+        rows = _arange(height, images).expand(n, -1)
+        columns = _arange(width, images).expand(n, -1)
+        if "flip" in self.names:
+            mirrored = _random(2, (n, 1), generator).bool()
+            columns = torch.where(mirrored, width - 1 - columns, columns)
+        if "crop" in self.names:
+            pad_rows, pad_columns = height // 8, width // 8
+            images = F.pad(images, (0, 0, pad_columns, pad_columns, pad_rows, pad_rows))
+            rows = rows + _random(2 * pad_rows + 1, (n, 1), generator)
+            columns = columns + _random(2 * pad_columns + 1, (n, 1), generator)
+        return images[_arange(n, images)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _cut_out(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    n, height, width, _ = images.shape
+    half = max(1, min(height, width) // 4)
+    from_centre_row = _arange(height, images) - _random(height, (n, 1), generator)
+    from_centre_column = _arange(width, images) - _random(width, (n, 1), generator)
+    in_rows = (-half <= from_centre_row) & (from_centre_row < half)
+    in_columns = (-half <= from_centre_column) & (from_centre_column < half)
+    hole = in_rows[:, :, None] & in_columns[:, None, :]
+    return images.masked_fill(hole[..., None], 0)
+
+
+def _arange(size: int, like: torch.Tensor) -> torch.Tensor:
+    return torch.arange(size, device=like.device)
+
+
+def _random(high: int, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    return torch.randint(high, shape, generator=generator, device=generator.device)

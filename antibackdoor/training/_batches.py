@@ -1,0 +1,80 @@
+"""Which rows make a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+
+def count_batches(n_rows: int, batch_size: int) -> int:
+    """Batches in one epoch of `shuffled_batches`."""
+    batches = math.ceil(n_rows / batch_size)
+    return batches - 1 if batches > 1 and n_rows % batch_size == 1 else batches
+
+
+def shuffled_batches(
+    rows: torch.Tensor, batch_size: int, generator: torch.Generator
+) -> Iterator[torch.Tensor]:
+    """Give every row once, in random order.
+
+    A last batch of one joins the batch before, since batch norm has no
+    variance of one sample.
+    """
+    order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
+    n_batches = count_batches(len(rows), batch_size)
+    for number in range(n_batches):
+        last = number == n_batches - 1
+        yield order[number * batch_size : None if last else (number + 1) * batch_size]
+
+
+class ShuffledRows:
+    """Every row once an epoch.
+
+    Parameters
+    ----------
+    rows : torch.Tensor of shape (n_rows,), int64
+    batch_size : int
+    """
+
+    def __init__(self, rows: torch.Tensor, batch_size: int) -> None:
+        self._rows = rows
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return count_batches(len(self._rows), self._batch_size)
+
+    def epoch(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Give the batches of one epoch."""
+        return shuffled_batches(self._rows, self._batch_size, generator)
+
+
+class PairedRows:
+    """Every row once an epoch, each batch with a quarter as many isolated rows beside it.
+
+    The isolated rows are few: drawn with the others they would miss most batches.
+
+    Parameters
+    ----------
+    rows : torch.Tensor of shape (n_rows,), int64
+    isolated : torch.Tensor of shape (n_isolated,), int64
+    batch_size : int
+    """
+
+    def __init__(self, rows: torch.Tensor, isolated: torch.Tensor, batch_size: int) -> None:
+        self._rows = rows
+        self._isolated = isolated
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return count_batches(len(self._rows), self._batch_size)
+
+    def epoch(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Give the batches of one epoch."""
+        size = min(max(1, self._batch_size // 4), len(self._isolated))
+        for batch in shuffled_batches(self._rows, self._batch_size, generator):
+            drawn = torch.randperm(
+                len(self._isolated), generator=generator, device=generator.device
+            )
+            yield torch.cat([batch, self._isolated[drawn[:size]]])

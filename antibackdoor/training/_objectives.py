@@ -1,0 +1,154 @@
+"""What a step minimises: cross-entropy and the ascents of ABL.
+
+An objective is called with the network, a batch of inputs, their labels and
+their row numbers, and returns the value to minimise and the logits.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Objective(Protocol):
+    """What the training loop calls at each step."""
+
+    def __call__(
+        self, network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the value to minimise, a scalar, and the logits (n, n_classes)."""
+
+
+def sample_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each sample, in nats, shape (n,)."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def local_gradient_ascent(
+    losses: torch.Tensor, gamma: float, reduction: Literal["batch", "sample"] = "batch"
+) -> torch.Tensor:
+    """Local gradient ascent, eq. 3 of ABL: sign(l - gamma) * l.
+
+    Parameters
+    ----------
+    losses : torch.Tensor of shape (n,)
+        Cross-entropy of each sample, in nats.
+    gamma : float
+        Level at which the loss is held.
+    reduction : {"batch", "sample"}, default="batch"
+        Whether l is the mean of the batch, which lets single samples fall far
+        below gamma while the mean is held, or each sample's own loss, as in the
+        paper's expectation.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+    """
+    level = losses.mean() if reduction == "batch" else losses
+    return (torch.sign(level.detach() - gamma) * level).mean()
+
+
+def flooding(
+    losses: torch.Tensor, gamma: float, reduction: Literal["batch", "sample"] = "batch"
+) -> torch.Tensor:
+    """Flooding (Ishida et al., ICML 2020): abs(l - gamma) + gamma.
+
+    Its gradient is that of `local_gradient_ascent`; see there for the parameters.
+    """
+    level = losses.mean() if reduction == "batch" else losses
+    return ((level - gamma).abs() + gamma).mean()
+
+
+def global_gradient_ascent(
+    losses: torch.Tensor, isolated: torch.Tensor, bound: float | None = None
+) -> torch.Tensor:
+    """Global gradient ascent, eq. 4 of ABL: E_clean[l] - E_isolated[l].
+
+    Parameters
+    ----------
+    losses : torch.Tensor of shape (n,)
+        Cross-entropy of each sample, in nats.
+    isolated : torch.Tensor of shape (n,), bool
+        Which samples to unlearn.
+    bound : float, default=None
+        An isolated sample whose loss has passed the bound has been forgotten and
+        pushes no further. None: no bound, as in the paper.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar. A side without samples counts zero.
+    """
+    risen = losses[isolated]
+    if bound is not None:
+        risen = risen.clamp(max=bound)
+    # A sum over at least one: the mean of an empty side would be nan.
+    clean = losses[~isolated]
+    return clean.sum() / max(len(clean), 1) - risen.sum() / max(len(risen), 1)
+
+
+class CrossEntropy:
+    """Plain training: the mean cross-entropy."""
+
+    def __call__(
+        self, network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = network(inputs)
+        return F.cross_entropy(logits, labels), logits
+
+
+class HeldLoss:
+    """Training whose loss is held at a level: stage one of ABL.
+
+    Parameters
+    ----------
+    kind : {"lga", "flooding"}
+        `local_gradient_ascent` or `flooding`.
+    gamma : float
+        The level, in nats.
+    reduction : {"batch", "sample"}
+        Whether the mean of a batch is held or each sample.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["lga", "flooding"],
+        gamma: float,
+        reduction: Literal["batch", "sample"],
+    ) -> None:
+        self._hold = local_gradient_ascent if kind == "lga" else flooding
+        self._gamma = gamma
+        self._reduction: Literal["batch", "sample"] = reduction
+
+    def __call__(
+        self, network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = network(inputs)
+        return self._hold(sample_losses(logits, labels), self._gamma, self._reduction), logits
+
+
+class Unlearning:
+    """Descent on the rows that stay, ascent on the isolated ones: stage two of ABL.
+
+    Parameters
+    ----------
+    isolated : torch.Tensor of shape (n_samples,), bool
+        Which rows of the whole training set are isolated.
+    bound : float or None
+        See `global_gradient_ascent`.
+    """
+
+    def __init__(self, isolated: torch.Tensor, bound: float | None) -> None:
+        self._isolated = isolated
+        self._bound = bound
+
+    def __call__(
+        self, network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = network(inputs)
+        losses = sample_losses(logits, labels)
+        return global_gradient_ascent(losses, self._isolated[index], self._bound), logits

@@ -1,0 +1,102 @@
+"""Rows as a network takes them: kept as they are stored, given out as float batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from antibackdoor.utils import ImageLayout
+
+#: Rows of a chunk where all rows are read once, in order.
+CHUNK = 512
+
+
+class Samples:
+    """The rows of X on a device.
+
+    Pixels stay uint8 until a batch is asked for. An array that is mapped from
+    a file stays in the file and is read batch by batch.
+
+    Parameters
+    ----------
+    X : numpy.ndarray of shape (n_samples, ...)
+        Validated rows. uint8 is scaled to [0, 1]; floats are given out as they are.
+    layout : ImageLayout or None
+        How a row holds an image; None for tabular rows.
+    device : torch.device
+    dtype : torch.dtype
+        Of the batches given out.
+    resident : bool, default=True
+        Copy all rows to the device. False: leave them in `X`.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        layout: ImageLayout | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        resident: bool = True,
+    ) -> None:
+        self.layout = layout
+        self.device = device
+        self.dtype = dtype
+        self._rows = X if layout is None else np.moveaxis(layout.to_nchw(X), 1, -1)
+        self._stored = self._to_device(self._rows) if resident else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample in a batch: (n_features,) or (C, H, W)."""
+        return self._rows.shape[1:] if self.layout is None else self.layout.chw
+
+    def stored(self, index: torch.Tensor) -> torch.Tensor:
+        """Return rows in their stored type, images as (n, H, W, C)."""
+        if self._stored is not None:
+            return self._stored[index]
+        # Read in file order, then put back into the order asked for.
+        order = np.argsort(index.cpu().numpy(), kind="stable")
+        rows = self._to_device(self._rows[index.cpu().numpy()[order]])
+        return rows[torch.as_tensor(np.argsort(order, kind="stable"), device=self.device)]
+
+    def to_inputs(self, stored: torch.Tensor) -> torch.Tensor:
+        """Turn stored rows into what a network takes: floats, images as (n, C, H, W)."""
+        inputs = stored.to(self.dtype)
+        if stored.dtype == torch.uint8:
+            inputs = inputs.div_(255)
+        # A contiguous (n, H, W, C) seen as (n, C, H, W) is torch's channels-last format.
+        return inputs if self.layout is None else inputs.permute(0, 3, 1, 2)
+
+    def chunks(self, rows: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+        """Give rows in the order asked for, all by default, as inputs."""
+        if rows is None:
+            rows = torch.arange(len(self), device=self.device)
+        for index in rows.split(CHUNK):
+            yield self.to_inputs(self.stored(index))
+
+    def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation per channel, or per column of a table."""
+        axes = (0,) if self.layout is None else (0, 2, 3)
+        # Two passes: a mean first, since squares of far-off columns lose their digits.
+        mean = sum(chunk.double().sum(axes) for chunk in self.chunks())
+        size = len(self) if self.layout is None else len(self) * int(np.prod(self.layout.chw[1:]))
+        mean = mean / size
+        shape = (1, -1) + (1,) * (len(self.input_shape) - 1)
+        squares = sum(
+            (chunk.double() - mean.view(shape)).square().sum(axes) for chunk in self.chunks()
+        )
+        return mean, (squares / size).sqrt()
+
+    def _to_device(self, rows: np.ndarray) -> torch.Tensor:
+        rows = np.ascontiguousarray(rows)
+        if not rows.flags.writeable:
+            rows = rows.copy()  # torch warns of tensors over memory it must not write
+        tensor = torch.from_numpy(rows)
+        if tensor.dtype != torch.uint8:
+            tensor = tensor.to(self.dtype)
+        return tensor.to(self.device)

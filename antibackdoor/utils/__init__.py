@@ -1,0 +1,15 @@
+"""Device, random state and image layouts: what every floor above stands on."""
+
+from antibackdoor.utils._atomic import all_or_nothing
+from antibackdoor.utils._device import resolve_device
+from antibackdoor.utils._layout import ImageLayout, resolve_layout
+from antibackdoor.utils._random import draw_seed, seeded_torch
+
+__all__ = [
+    "ImageLayout",
+    "all_or_nothing",
+    "draw_seed",
+    "resolve_device",
+    "resolve_layout",
+    "seeded_torch",
+]

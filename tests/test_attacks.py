@@ -1,0 +1,509 @@
+"""Triggers to the pixel, label maps, and the promises every attack makes."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from antibackdoor.attacks import (
+    ATTACKS,
+    SIG,
+    BadNets,
+    BaseAttack,
+    Blend,
+    WaNet,
+    ensure_fitted,
+    make_attack,
+)
+
+ALL = [BadNets(), Blend(), SIG(), WaNet()]
+
+
+def images(shape=(6, 12, 10, 3), dtype=np.uint8, seed=0):
+    values = np.random.default_rng(seed).integers(0, 256, shape)
+    return (values / 255).astype(dtype) if np.dtype(dtype).kind == "f" else values.astype(dtype)
+
+
+@parametrize_with_checks(
+    [BadNets(), BadNets(pattern="white"), BadNets(label_map="all_to_all"), Blend(), SIG()]
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+# --- BadNets, pixel by pixel
+
+
+def test_checkerboard_by_hand():
+    X = np.full((2, 5, 4), 7, dtype=np.uint8)
+    expected = [
+        [7, 7, 7, 7],
+        [7, 7, 7, 7],
+        [7, 255, 0, 255],
+        [7, 0, 255, 0],
+        [7, 255, 0, 255],
+    ]
+    np.testing.assert_array_equal(BadNets().fit_transform(X), [expected, expected])
+
+
+def test_white_square_by_hand():
+    X = np.zeros((1, 3, 3), dtype=np.uint8)
+    stamped = BadNets(pattern="white", size=2).fit_transform(X)
+    np.testing.assert_array_equal(stamped[0], [[0, 0, 0], [0, 255, 255], [0, 255, 255]])
+
+
+def test_even_checkerboard_is_bright_in_the_corner():
+    stamped = BadNets(size=2).fit_transform(np.full((1, 2, 2), 9, dtype=np.uint8))
+    np.testing.assert_array_equal(stamped[0], [[255, 0], [0, 255]])
+
+
+def test_badnets_on_plain_features():
+    X = np.array([[0.0, 2.0, 4.0, 6.0], [8.0, 1.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(BadNets().fit_transform(X), [[0, 8, 0, 8], [8, 8, 0, 8]])
+    np.testing.assert_array_equal(BadNets(size=9).fit_transform(X), [[0, 8, 0, 8]] * 2)
+
+
+def test_patch_is_in_every_channel_and_nowhere_else():
+    X = images()
+    stamped = BadNets().fit_transform(X)
+    np.testing.assert_array_equal(stamped[:, -3:, -3:, 0], stamped[:, -3:, -3:, 2])
+    stamped[:, -3:, -3:] = X[:, -3:, -3:]
+    np.testing.assert_array_equal(stamped, X)
+
+
+# --- Blend
+
+
+def test_blend_by_hand():
+    X = np.array([[[100, 200], [0, 255]]], dtype=np.uint8)
+    pattern = [[200, 100], [255, 0]]
+    stamped = Blend(alpha=0.2, pattern=pattern).fit_transform(X)
+    # 0.8 * 100 + 0.2 * 200 = 120; 160 + 20; 0.2 * 255 = 51; 0.8 * 255 = 204
+    np.testing.assert_array_equal(stamped[0], [[120, 180], [51, 204]])
+
+
+def test_blend_rounds_to_the_nearest():
+    X = np.array([[[10]]], dtype=np.uint8)
+    assert Blend(alpha=0.25, pattern=[[11]]).fit_transform(X).item() == 10  # 10.25
+    assert Blend(alpha=0.25, pattern=[[13]]).fit_transform(X).item() == 11  # 10.75
+
+
+def test_blend_saturates():
+    X = np.array([[[250, 5]]], dtype=np.uint8)
+    stamped = Blend(alpha=0.5, pattern=[[1000, -1000]]).fit_transform(X)
+    np.testing.assert_array_equal(stamped[0], [[255, 0]])
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (12, 10, 3), (360,)])
+def test_blend_takes_pattern_as_image_as_row_or_for_every_channel(shape):
+    pattern = np.arange(np.prod(shape), dtype=float).reshape(shape) % 256
+    X = images().reshape(6, -1)
+    stamped = Blend(alpha=1, pattern=pattern, image_shape=(12, 10, 3)).fit_transform(X)
+    expected = np.repeat(pattern, 3) if shape == (12, 10) else pattern.ravel()
+    np.testing.assert_array_equal(stamped[0], expected)
+
+
+def test_blend_pattern_follows_the_seed():
+    X = images()
+    first, again, other = (Blend(random_state=seed).fit(X).pattern_ for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.min() >= 0
+    assert first.max() <= 255
+
+
+# --- SIG
+
+
+def test_sig_by_hand():
+    X = np.full((1, 2, 8), 100, dtype=np.uint8)
+    wave = [0, 14, 20, 14, 0, -14, -20, -14]  # 20 sin(2 pi j / 8)
+    np.testing.assert_array_equal(SIG(frequency=1).fit_transform(X)[0] - 100.0, [wave, wave])
+
+
+def test_sig_saturates_and_does_not_wrap():
+    X = np.array([[250] * 4, [5] * 4], dtype=np.uint8)
+    stamped = SIG(frequency=1).fit_transform(X)
+    np.testing.assert_array_equal(stamped, [[250, 255, 250, 230], [5, 25, 5, 0]])
+
+
+def test_sig_delta_scales_with_the_range():
+    X = np.full((1, 4), 0.5)
+    stamped = SIG(delta=51, frequency=1, value_range=(0, 1)).fit_transform(X)
+    np.testing.assert_allclose(stamped, [[0.5, 0.7, 0.5, 0.3]], atol=1e-12)
+
+
+# --- WaNet
+
+
+def test_wanet_reads_bilinearly_at_its_grid():
+    X = images((2, 8, 9), np.float64)
+    attack = WaNet().fit(X)
+    stamped = attack.transform(X)
+    row, column = attack.grid_[:, 4, 5]
+    r, c = int(row), int(column)
+    down, across = row - r, column - c
+    by_hand = (
+        (1 - down) * (1 - across) * X[:, r, c]
+        + (1 - down) * across * X[:, r, c + 1]
+        + down * (1 - across) * X[:, r + 1, c]
+        + down * across * X[:, r + 1, c + 1]
+    )
+    np.testing.assert_allclose(stamped[:, 4, 5], by_hand, rtol=1e-12)
+
+
+def test_wanet_grid_is_the_paper_s():
+    """With one control point a pixel nothing is interpolated: identity + s * P / n."""
+    X = images((1, 6, 6), np.float64)
+    grid = WaNet(grid_size=6, strength=0.5).fit(X).grid_
+    control = np.random.RandomState(0).uniform(-1, 1, size=(2, 6, 6))
+    control /= np.abs(control).mean()
+    identity = np.stack(np.meshgrid(*[np.linspace(-1, 1, 6)] * 2, indexing="ij"))
+    expected = (np.clip(identity + 0.5 * control / 6, -1, 1) + 1) / 2 * 5
+    np.testing.assert_allclose(grid, expected, atol=1e-12)
+
+
+def test_wanet_leaves_flat_images_alone():
+    X = np.full((3, 8, 8, 3), 200, dtype=np.uint8)
+    attack = WaNet().fit(X)
+    np.testing.assert_array_equal(attack.transform(X), X)
+    np.testing.assert_array_equal(attack.transform_cover(X, random_state=0), X)
+
+
+def test_wanet_cover_differs_from_the_trigger_and_row_from_row():
+    X = np.repeat(images((1, 16, 16), np.float64), 2, axis=0)
+    attack = WaNet().fit(X)
+    cover = attack.transform_cover(X, random_state=0)
+    assert not np.array_equal(cover, attack.transform(X))
+    assert not np.array_equal(cover[0], cover[1])
+    np.testing.assert_array_equal(cover, attack.transform_cover(X, random_state=0))
+    assert not np.array_equal(cover, attack.transform_cover(X, random_state=1))
+
+
+def test_wanet_needs_images():
+    with pytest.raises(ValueError, match=r"image_shape=\(H, W\)"):
+        WaNet().fit(np.zeros((3, 64)))
+
+
+def test_only_wanet_has_cover_rows():
+    assert [attack.cover_ratio for attack in ALL] == [0, 0, 0, 2]
+    assert WaNet(noise_ratio=0.5).cover_ratio == 0.5
+    with pytest.raises(NotImplementedError, match="BadNets has no cover"):
+        BadNets().fit(images()).transform_cover(images())
+
+
+# --- the same promises for every attack
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shape", [(6, 28, 28), (6, 32, 32, 3), (6, 3, 32, 32), (6, 64, 64, 3), (6, 9, 14, 1)]
+)
+def test_new_array_of_same_dtype_and_shape(attack, dtype, shape):
+    X = images(shape, dtype)
+    before = X.copy()
+    fitted = clone(attack).fit(X)
+    stamped = fitted.transform(X)
+    assert type(stamped) is np.ndarray
+    assert (stamped.dtype, stamped.shape) == (X.dtype, X.shape)
+    assert not np.shares_memory(stamped, X)
+    np.testing.assert_array_equal(X, before)
+    low, high = fitted.value_range_
+    assert low <= stamped.min()
+    assert stamped.max() <= high
+    assert (stamped != X).reshape(len(X), -1).any(axis=1).all()
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+def test_rows_do_not_depend_on_each_other(attack):
+    X = images((70, 32, 32, 3))  # more than one chunk
+    fitted = clone(attack).fit(X)
+    stamped = fitted.transform(X)
+    np.testing.assert_array_equal(fitted.transform(X[[5, 69]]), stamped[[5, 69]])
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_trigger_is_the_same_in_every_layout(attack, dtype):
+    last = images(dtype=dtype)
+    first = np.ascontiguousarray(np.moveaxis(last, -1, 1))
+    flat = last.reshape(len(last), -1)
+    stamped = clone(attack).fit_transform(last)
+    np.testing.assert_array_equal(np.moveaxis(clone(attack).fit_transform(first), 1, -1), stamped)
+    folded = clone(attack).set_params(image_shape=(12, 10, 3)).fit_transform(flat)
+    np.testing.assert_array_equal(folded.reshape(stamped.shape), stamped)
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+def test_non_contiguous_and_read_only_input(attack, tmp_path):
+    X = images()
+    expected = clone(attack).fit_transform(X)
+    stored = np.memmap(tmp_path / "X", dtype=X.dtype, mode="w+", shape=X.shape)
+    stored[:] = X
+    stored.flush()
+    stored = np.memmap(tmp_path / "X", dtype=X.dtype, mode="r", shape=X.shape)
+    stamped = clone(attack).fit(stored).transform(stored)
+    assert type(stamped) is np.ndarray
+    np.testing.assert_array_equal(stamped, expected)
+    np.testing.assert_array_equal(clone(attack).fit_transform(np.asfortranarray(X)), expected)
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+def test_same_seed_same_bytes(attack):
+    X = images()
+    first, again = (clone(attack).fit_transform(X).tobytes() for _ in range(2))
+    assert first == again
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+def test_pickle_and_clone(attack):
+    X = images()
+    fitted = clone(attack).fit(X, np.arange(6) % 2)
+    copied = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(copied.transform(X), fitted.transform(X))
+    with pytest.raises(NotFittedError):
+        clone(fitted).transform(X)
+
+
+def test_value_range_is_seen_or_named():
+    X = images(dtype=np.float32)
+    assert BadNets().fit(X).value_range_ == (X.min(), X.max())
+    assert BadNets().fit(images()).value_range_ == (0, 255)
+    named = BadNets(value_range=(0, 2)).fit(X)
+    assert named.value_range_ == (0, 2)
+    assert named.transform(X)[0, -1, -1, 0] == 2
+
+
+def test_every_parameter_has_an_effect():
+    X = images((4, 12, 12))
+    changed = {
+        BadNets: {"pattern": "white", "size": 4, "value_range": (1, 200)},
+        Blend: {"alpha": 0.4, "pattern": X[0], "random_state": 1, "value_range": (1, 200)},
+        SIG: {"delta": 30, "frequency": 5, "value_range": (1, 200)},
+        WaNet: {"grid_size": 5, "strength": 1.0, "random_state": 1},
+    }
+    for attack, values in changed.items():
+        plain = attack(frequency=1.5) if attack is SIG else attack()
+        for name, value in values.items():
+            other = clone(plain).set_params(**{name: value}).fit_transform(X)
+            assert not np.array_equal(other, clone(plain).fit_transform(X)), (attack, name)
+
+
+def test_layout_is_asked_for_where_it_is_not_certain():
+    X = images((4, 3, 8, 3))
+    with pytest.raises(ValueError, match="layout='channels_first'"):
+        BadNets().fit(X)
+    first = BadNets(layout="channels_first").fit_transform(X)
+    assert (first[:, 0, :5] == X[:, 0, :5]).all()
+    last = BadNets(layout="channels_last").fit_transform(X)
+    assert not np.array_equal(first, last)
+
+
+# --- labels
+
+
+def test_all_to_one():
+    attack = BadNets(target_label=2)
+    np.testing.assert_array_equal(attack.transform_target([0, 1, 2, 2]), [2, 2, 2, 2])
+    np.testing.assert_array_equal(attack.eligible([0, 1, 2, 2]), [True, True, False, False])
+
+
+def test_all_to_all_steps_through_the_sorted_classes():
+    attack = BadNets(label_map="all_to_all")
+    np.testing.assert_array_equal(attack.transform_target([9, 3, 5, 3]), [3, 5, 9, 5])
+    assert attack.eligible([9, 3, 5, 3]).all()
+
+
+def test_clean_label_may_poison_only_the_target_class():
+    y = np.array([0, 1, 0, 2])
+    assert SIG.clean_label
+    assert not BadNets.clean_label
+    np.testing.assert_array_equal(SIG().eligible(y), [True, False, True, False])
+    np.testing.assert_array_equal(SIG().transform_target(y), [0, 0, 0, 0])
+
+
+def test_classes_of_fit_serve_labels_that_lack_some():
+    X = images((3, 8, 8))
+    attack = BadNets(label_map="all_to_all").fit(X, [0, 1, 2])
+    np.testing.assert_array_equal(attack.transform_target([0, 2]), [1, 0])
+    np.testing.assert_array_equal(BadNets().transform_target([1, 2], classes=[0, 1, 2]), [0, 0])
+    assert not hasattr(attack.fit(X), "classes_")
+
+
+@pytest.mark.parametrize(
+    ("y", "target"),
+    [
+        (np.array(["a", "b"]), "a"),
+        (np.array(["a", "b"], dtype=object), "b"),
+        (np.array([True, False]), True),
+        (np.array([0, 1], dtype=np.int8), 1),
+        (np.array([0.0, 1.0], dtype=np.float32), 1.0),
+    ],
+)
+def test_labels_keep_their_dtype(y, target):
+    before = y.copy()
+    wanted = BadNets(target_label=target).transform_target(y)
+    assert wanted.dtype == y.dtype
+    assert wanted.tolist() == [target] * 2
+    assert not np.shares_memory(wanted, y)
+    np.testing.assert_array_equal(y, before)
+
+
+def test_labels_are_never_cut():
+    attack = BadNets(target_label="aeroplane").fit(images((2, 8, 8)), ["aeroplane", "cat"])
+    assert attack.transform_target(np.array(["cat"])).tolist() == ["aeroplane"]
+    small = BadNets(target_label=300)
+    assert small.transform_target(np.array([1], np.int8), classes=[1, 300]).tolist() == [300]
+
+
+def test_fit_takes_any_target_and_labels_are_asked_for_where_used():
+    X = images((3, 8, 8))
+    attack = BadNets(target_label=7).fit(X, [0.5, 1.5, np.nan])
+    with pytest.raises(ValueError, match="y holds numbers that are not whole"):
+        attack.transform_target([0.5, 1.5])
+
+
+# --- registry
+
+
+def test_make_attack():
+    assert sorted(ATTACKS) == ["badnets", "blend", "sig", "wanet"]
+    for name, attack in ATTACKS.items():
+        assert type(make_attack(name)) is attack
+        assert issubclass(attack, BaseAttack)
+    assert make_attack("blend", alpha=0.1).alpha == 0.1
+    own = BadNets(target_label=3)
+    assert make_attack(own) is own
+    assert make_attack(own, target_label=3) is own
+
+
+def test_ensure_fitted_leaves_what_it_is_given():
+    X = images()
+    attack = BadNets()
+    fitted = ensure_fitted(attack, X)
+    assert fitted is not attack
+    assert not hasattr(attack, "value_range_")
+    assert ensure_fitted(fitted, X) is fitted
+
+
+def test_data_frame():
+    X = pd.DataFrame(np.arange(12.0).reshape(3, 4), columns=list("abcd"))
+    stamped = BadNets().fit(X).transform(X)
+    assert stamped[0].tolist() == [0, 11, 0, 11]
+
+
+# --- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("attack", "X", "match"),
+    [
+        (BadNets(size=9), images((2, 8, 8)), "size=9 is larger than the images"),
+        (BadNets(size=3), images((2, 2, 8)), "size=3 is larger than the images"),
+        (BadNets(size=0), images(), "'size' parameter of BadNets"),
+        (BadNets(pattern="stripes"), images(), "'pattern' parameter of BadNets"),
+        (BadNets(label_map="one_to_one"), images(), "'label_map' parameter of BadNets"),
+        (BadNets(layout="sideways"), images(), "'layout' parameter of BadNets"),
+        (BadNets(image_shape=(5, 5)), images((2, 24)), r"image_shape=\(5, 5\) holds 25"),
+        (BadNets(target_label=[1]), images(), "'target_label' parameter of BadNets"),
+        (BadNets(value_range=(1, 0)), images(), r"value_range=\(1, 0\)"),
+        (BadNets(value_range=(0, 1, 2)), images(), r"value_range=\(0, 1, 2\)"),
+        (BadNets(value_range=(0, 300)), images(), "dtype uint8, which cannot hold"),
+        (Blend(alpha=0), images(), "'alpha' parameter of Blend"),
+        (Blend(alpha=1.1), images(), "'alpha' parameter of Blend"),
+        (Blend(alpha="a"), images(), "'alpha' parameter of Blend"),
+        (Blend(pattern=np.zeros((3, 3))), images(), r"pattern has shape \(3, 3\)"),
+        (Blend(pattern=[[np.nan]]), images((1, 1, 1)), "pattern contains NaN"),
+        (Blend(random_state="x"), images(), "'random_state' parameter of Blend"),
+        (SIG(delta=0), images(), "'delta' parameter of SIG"),
+        (SIG(delta=256), images(), "'delta' parameter of SIG"),
+        (SIG(frequency=-1), images(), "'frequency' parameter of SIG"),
+        (WaNet(grid_size=1), images(), "'grid_size' parameter of WaNet"),
+        (WaNet(grid_size=11), images(), "grid_size=11 is larger than the images"),
+        (WaNet(strength=0), images(), "'strength' parameter of WaNet"),
+        (WaNet(noise_ratio=-1), images(), "'noise_ratio' parameter of WaNet"),
+        (BadNets(), np.zeros((2, 2, 2, 2, 2)), "array of 2, 3 or 4 axes"),
+        (BadNets(), np.zeros(5), "Expected 2D array"),
+        (BadNets(), np.empty((0, 4, 4)), "0 sample"),
+        (BadNets(), [[0.0, np.nan]], "NaN"),
+        (BadNets(), [[0.0, np.inf]], "infinity"),
+        (BadNets(), [["a", "b"]], "arrays of bytes/strings"),
+    ],
+)
+def test_bad_fit_leaves_the_attack_as_it_was(attack, X, match):
+    before = dict(vars(attack))
+    with pytest.raises((ValueError, TypeError), match=match):
+        attack.fit(X)
+    assert vars(attack) == before
+
+
+@pytest.mark.parametrize(
+    ("X", "match"),
+    [
+        (images((2, 9, 8)), "9 features"),
+        (images((2, 8, 9)), r"rows of shape \(8, 9\)"),
+        (images((2, 8, 8), np.float32), "float32, but BadNets was fitted on uint8"),
+        (np.full((1, 8, 8), np.nan), "NaN"),
+    ],
+)
+def test_bad_transform(X, match):
+    with pytest.raises(ValueError, match=match):
+        BadNets().fit(images((2, 8, 8))).transform(X)
+
+
+def test_transform_refuses_a_dtype_that_cannot_hold_the_range():
+    attack = BadNets().fit(np.array([[0, 300, 5, 6]]))
+    with pytest.raises(ValueError, match="int8, which cannot hold the value_range"):
+        attack.transform(np.zeros((1, 4), dtype=np.int8))
+
+
+@pytest.mark.parametrize(
+    ("attack", "y", "match"),
+    [
+        (BadNets(target_label=7), [0, 1], r"target_label=7 is no class.*\[0, 1\]"),
+        (BadNets(target_label="0"), [0, 1], "target_label='0' is no class"),
+        (BadNets(), ["a", "b"], r"target_label=0 is no class.*\['a', 'b'\]"),
+        (BadNets(target_label=100), np.arange(50), r"\.\.\.\] \(50 in all\)"),
+        (BadNets(), [], "y is empty"),
+        (BadNets(), [[0, 1], [1, 0]], "1d array"),
+        (BadNets(), [0, np.nan], "NaN"),
+        (BadNets(), np.array([0, "a"], dtype=object), "cannot be sorted"),
+        (BadNets(label_map="none"), [0, 1], "label_map='none'"),
+    ],
+)
+@pytest.mark.parametrize("method", ["transform_target", "eligible"])
+def test_bad_labels(attack, method, y, match):
+    with pytest.raises(ValueError, match=match):
+        getattr(attack, method)(y)
+
+
+def test_label_unknown_to_fit():
+    attack = BadNets().fit(images((2, 8, 8)), [0, 1])
+    with pytest.raises(ValueError, match=r"no class: \[2\]"):
+        attack.transform_target([0, 2])
+
+
+def test_fit_checks_lengths():
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        BadNets().fit(images(), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("attack", "params", "error", "match"),
+    [
+        ("badnet", {}, ValueError, "attack='badnet'.*'badnets', 'blend', 'sig', 'wanet'"),
+        (3, {}, TypeError, "attack is 3"),
+        (BadNets, {}, TypeError, "attack is the class BadNets"),
+        (BadNets(), {"target_label": 1}, ValueError, "target_label=1 contradicts"),
+        (BadNets(), {"alpha": 1}, TypeError, "BadNets takes no parameter 'alpha'"),
+        ("badnets", {"alpha": 1}, TypeError, "alpha"),
+    ],
+)
+def test_bad_make_attack(attack, params, error, match):
+    with pytest.raises(error, match=match):
+        make_attack(attack, **params)
