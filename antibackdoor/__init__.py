@@ -1,0 +1,25 @@
+"""Train clean classifiers on data that may hold a backdoor, and list the poisoned rows."""
+
+from importlib.metadata import version
+
+from antibackdoor.datasets import make_poisoned
+from antibackdoor.defenses import ABLClassifier, CBDClassifier, UndefendedClassifier
+from antibackdoor.metrics import (
+    lowest_asr_within,
+    make_asr_scorer,
+    make_clean_accuracy_scorer,
+    make_robust_accuracy_scorer,
+)
+
+__version__ = version("antibackdoor")
+
+__all__ = [
+    "ABLClassifier",
+    "CBDClassifier",
+    "UndefendedClassifier",
+    "lowest_asr_within",
+    "make_asr_scorer",
+    "make_clean_accuracy_scorer",
+    "make_poisoned",
+    "make_robust_accuracy_scorer",
+]

@@ -94,9 +94,7 @@ def build_network(
     return network
 
 
-def _build_module(
-    backbone: Backbone, input_shape: tuple[int, ...], n_classes: int
-) -> nn.Module:
+def _build_module(backbone: Backbone, input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
     if isinstance(backbone, nn.Module):
         return copy.deepcopy(backbone)
     if isinstance(backbone, str):
@@ -108,9 +106,7 @@ def _build_module(
         )
     module = backbone(input_shape, n_classes)
     if not isinstance(module, nn.Module):
-        raise TypeError(
-            f"backbone returned a {type(module).__name__}; wanted a torch.nn.Module."
-        )
+        raise TypeError(f"backbone returned a {type(module).__name__}; wanted a torch.nn.Module.")
     # A callable may hand out the same module twice; training must change neither.
     return copy.deepcopy(module)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -13,24 +12,30 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.defenses._base import BaseDefense, Run
-from antibackdoor.defenses._forgetting import ForgettingRule
+from antibackdoor.defenses._forgetting import Forgetting
 from antibackdoor.defenses.isolation import (
     LOSS_SCORES,
     Isolation,
+    flag_above,
     flag_most_suspect,
     least_suspect_half,
 )
 from antibackdoor.training import (
+    ChosenRows,
     CrossEntropy,
     HeldLoss,
+    Objective,
     PairedRows,
     ShuffledRows,
     Unlearning,
+    compute_losses,
 )
 
+# Share of the trusted rows of a class that unlearning may cost before it is taken back.
+_TOLERANCE = 0.5
 
-# Share of the trusted rows that unlearning may cost before it is taken back.
-_TOLERANCE = 0.02
+# A row has lost its label when its probability fell by more than this.
+_LOST = 0.5
 
 
 class ABLClassifier(BaseDefense):
@@ -63,41 +68,48 @@ class ABLClassifier(BaseDefense):
         What ranks the rows: the log-loss averaged over the epochs of stage one, as
         training saw it, or the loss of its last epoch alone, as in the paper.
     isolation_ratio : float, default=0.01
-        Share of the rows to isolate.
+        Share of the rows to isolate and unlearn.
     finetune_epochs : int, default=60
         Epochs of fine-tuning on the rows that were not isolated.
     unlearning : {"mixed", "ascent", "joint"}, default="mixed"
         ``"mixed"``: after fine-tuning, bounded ascent on the isolated rows beside
-        descent on the less suspect half of every class, which keeps the rest of
-        what was learned, the target class above all. ``"ascent"``: after
+        descent on the less suspect half of every class; then recovery. What is
+        flagged in the end are the rows whose label the network has lost on the
+        way, which are far more than were isolated. ``"ascent"``: after
         fine-tuning, ascent on the isolated rows alone, the released recipe.
         ``"joint"``: ascent beside descent through all epochs of fine-tuning
-        (eq. 4).
+        (eq. 4). These two flag the isolated rows.
     unlearning_epochs : int, default=10
-        Epochs of unlearning at most; ``"joint"`` has no use for them. It ends
-        before when no more isolated rows keep their label than guessing would
-        give, and goes back an epoch when trusted rows lose theirs.
+        Epochs of ``"mixed"`` unlearning, in which a forgotten row no longer pushes;
+        ``"ascent"`` takes that many at most, and ends when the isolated rows are
+        forgotten or a class loses trusted rows, in which case the last epoch is
+        taken back. ``"joint"`` has no use for them.
     unlearning_rate : float, default=0.005
         Learning rate of unlearning; ``"joint"`` has no use for it.
-    unlearning_bound : "auto", float or None, default="auto"
-        Loss in nats above which an isolated row counts as forgotten and pushes no
-        further. ``"auto"``: the loss of guessing, log(n_classes). None: no bound, as
-        in the paper.
+    unlearning_bound : float or None, default=10.0
+        Loss in nats at which an isolated row is forgotten and pushes no further.
+        None: no bound, as in the paper; ``"ascent"`` then ends at 10 nats.
+    recovery_epochs : int, default=10
+        Epochs after ``"mixed"`` unlearning on the rows whose label the network still
+        gives, or gives again. If a class has lost trusted rows even so, what was
+        isolated was no backdoor: the weights from before unlearning come back and
+        nothing is flagged.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
-        How the rate changes over fine-tuning; stage one keeps it constant. Integers are the epochs from
-        which it is divided by ten once more.
+        How the rate changes over fine-tuning; stage one keeps it constant. Integers
+        are the epochs from which it is divided by ten once more.
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
         Factor of the squared norm of the weights.
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images in fine-tuning and unlearning; stage one has none. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours.
+        Random changes of the images after stage one, which has none. ``"auto"``:
+        crops of images of 16 pixels and more, and mirror images where they have
+        colours.
     image_shape : tuple of int, default=None
         (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
         None: a 2-D `X` is a table.
@@ -166,11 +178,8 @@ class ABLClassifier(BaseDefense):
         "unlearning": [StrOptions({"mixed", "ascent", "joint"})],
         "unlearning_epochs": [Interval(Integral, 1, None, closed="left")],
         "unlearning_rate": [Interval(Real, 0, None, closed="neither")],
-        "unlearning_bound": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="neither"),
-            None,
-        ],
+        "unlearning_bound": [Interval(Real, 0, None, closed="neither"), None],
+        "recovery_epochs": [Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(
@@ -187,7 +196,8 @@ class ABLClassifier(BaseDefense):
         unlearning: Literal["mixed", "ascent", "joint"] = "mixed",
         unlearning_epochs: int = 10,
         unlearning_rate: float = 0.005,
-        unlearning_bound: Literal["auto"] | float | None = "auto",
+        unlearning_bound: float | None = 10.0,
+        recovery_epochs: int = 10,
         batch_size: int = 128,
         learning_rate: float = 0.1,
         lr_schedule: str | Sequence[int] = "onecycle",
@@ -223,6 +233,7 @@ class ABLClassifier(BaseDefense):
         self.unlearning_epochs = unlearning_epochs
         self.unlearning_rate = unlearning_rate
         self.unlearning_bound = unlearning_bound
+        self.recovery_epochs = recovery_epochs
 
     @classmethod
     def from_paper(cls, **changes: Any) -> Self:
@@ -262,16 +273,22 @@ class ABLClassifier(BaseDefense):
         return cls(**{**settings, **changes})
 
     def _n_phases(self) -> int:
-        return 2 if self.unlearning == "joint" else 3
+        return {"joint": 2, "ascent": 3, "mixed": 4}[self.unlearning]
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         network = run.new_network()
         isolation = self._isolate(run, network)
-        if self.unlearning == "joint":
-            self._finetune_and_unlearn(run, network, isolation)
+        if not isolation.mask.any():
+            # Scores that all tie isolate nobody, and there is nothing to unlearn.
+            self._finetune(run, network, isolation, CrossEntropy())
+        elif self.unlearning == "joint":
+            self._finetune(run, network, isolation, self._ascent(run, isolation))
+        elif self.unlearning == "ascent":
+            self._finetune(run, network, isolation, CrossEntropy())
+            self._unlearn_alone(run, network, isolation)
         else:
-            self._finetune(run, network, isolation)
-            self._unlearn(run, network, isolation)
+            self._finetune(run, network, isolation, CrossEntropy())
+            isolation = self._unlearn_mixed(run, network, isolation)
         return network, isolation
 
     def _isolate(self, run: Run, network: Network) -> Isolation:
@@ -286,65 +303,94 @@ class ABLClassifier(BaseDefense):
         losses = np.stack([record.losses.double().cpu().numpy() for record in records])
         return flag_most_suspect(LOSS_SCORES[self.isolation_score](losses), self.isolation_ratio)
 
-    def _finetune(self, run: Run, network: Network, isolation: Isolation) -> None:
+    def _finetune(
+        self, run: Run, network: Network, isolation: Isolation, objective: Objective
+    ) -> None:
+        stay, isolated = run.rows(~isolation.mask), run.rows(isolation.mask)
         self._run_phase(
             run,
             "finetune",
             network,
             epochs=self.finetune_epochs,
-            objective=CrossEntropy(),
+            objective=objective,
             recipe=self._recipe(run),
-            batches=ShuffledRows(run.rows(~isolation.mask), self.batch_size),
+            batches=PairedRows(stay, isolated, self.batch_size)
+            if isinstance(objective, Unlearning)
+            else ShuffledRows(stay, self.batch_size),
         )
 
-    def _unlearn(self, run: Run, network: Network, isolation: Isolation) -> None:
-        isolated = run.rows(isolation.mask)
-        if len(isolated) == 0:
-            return
-        trusted = run.rows(
-            least_suspect_half(isolation.scores, run.labels.cpu().numpy()) & ~isolation.mask
-        )
-        alone = self.unlearning == "ascent"
+    def _unlearn_alone(self, run: Run, network: Network, isolation: Isolation) -> None:
         self._run_phase(
             run,
             "unlearn",
             network,
             epochs=self.unlearning_epochs,
-            objective=self._unlearning_objective(run, isolation),
+            objective=self._ascent(run, isolation),
             recipe=self._recipe(
-                run,
-                learning_rate=self.unlearning_rate,
-                schedule="constant",
-                augmentation=None if alone else run.augmentation,
+                run, learning_rate=self.unlearning_rate, schedule="constant", augmentation=None
             ),
-            batches=ShuffledRows(isolated, self.batch_size)
-            if alone
-            else PairedRows(trusted, isolated, self.batch_size),
-            stop=ForgettingRule(
-                network,
-                run.samples,
-                run.labels,
-                isolated=isolated,
-                trusted=trusted,
-                tolerance=_TOLERANCE,
-            ),
+            batches=ShuffledRows(run.rows(isolation.mask), self.batch_size),
+            stop=self._watch(run, network, isolation).forgotten_or_harmful,
         )
 
-    def _finetune_and_unlearn(self, run: Run, network: Network, isolation: Isolation) -> None:
+    def _unlearn_mixed(self, run: Run, network: Network, isolation: Isolation) -> Isolation:
+        before = _label_probabilities(run, network)
+        watch = self._watch(run, network, isolation)
         self._run_phase(
             run,
-            "finetune",
+            "unlearn",
             network,
-            epochs=self.finetune_epochs,
-            objective=self._unlearning_objective(run, isolation),
-            recipe=self._recipe(run),
+            epochs=self.unlearning_epochs,
+            objective=self._ascent(run, isolation),
+            recipe=self._recipe(run, learning_rate=self.unlearning_rate, schedule="constant"),
             batches=PairedRows(
-                run.rows(~isolation.mask), run.rows(isolation.mask), self.batch_size
+                run.rows(_trusted(run, isolation)), run.rows(isolation.mask), self.batch_size
             ),
         )
 
-    def _unlearning_objective(self, run: Run, isolation: Isolation) -> Unlearning:
-        bound = self.unlearning_bound
-        if bound == "auto":
-            bound = math.log(len(run.classes))
-        return Unlearning(torch.as_tensor(isolation.mask, device=run.device), bound)
+        labels = run.labels.cpu().numpy()
+
+        def rows_that_agree() -> torch.Tensor:
+            lost = before - _label_probabilities(run, network) > _LOST
+            agree = ~lost & ~isolation.mask
+            # A class that lost every row keeps its trusted ones, or it would never return.
+            gone = ~np.isin(labels, labels[agree])
+            return run.rows(agree | (gone & _trusted(run, isolation)))
+
+        self._run_phase(
+            run,
+            "recover",
+            network,
+            epochs=self.recovery_epochs,
+            objective=CrossEntropy(),
+            recipe=self._recipe(run, learning_rate=self.learning_rate / 10),
+            batches=ChosenRows(rows_that_agree, len(labels), self.batch_size),
+        )
+        watch.undo_harm()
+        return flag_above(before - _label_probabilities(run, network), _LOST)
+
+    def _ascent(self, run: Run, isolation: Isolation) -> Unlearning:
+        isolated = torch.as_tensor(isolation.mask, device=run.device)
+        return Unlearning(isolated, self.unlearning_bound)
+
+    def _watch(self, run: Run, network: Network, isolation: Isolation) -> Forgetting:
+        return Forgetting(
+            network,
+            run.samples,
+            run.labels,
+            isolated=run.rows(isolation.mask),
+            trusted=run.rows(_trusted(run, isolation)),
+            level=10.0 if self.unlearning_bound is None else self.unlearning_bound,
+            tolerance=_TOLERANCE,
+        )
+
+
+def _trusted(run: Run, isolation: Isolation) -> np.ndarray:
+    """Pick rows to hold on to: the less suspect half of every class."""
+    return least_suspect_half(isolation.scores, run.labels.cpu().numpy())
+
+
+def _label_probabilities(run: Run, network: Network) -> np.ndarray:
+    """Return the probability that a network gives to the label of every row."""
+    losses = compute_losses(network, run.samples, run.labels)
+    return torch.exp(-losses.double()).cpu().numpy()

@@ -26,9 +26,9 @@ from antibackdoor.training import (
     AUGMENTATIONS,
     SCHEDULES,
     Augmentation,
+    Batches,
     EpochRecord,
     Objective,
-    PairedRows,
     Recipe,
     Samples,
     ShuffledRows,
@@ -68,6 +68,11 @@ class Run:
     def device(self) -> torch.device:
         """Where the data is."""
         return self.samples.device
+
+    @property
+    def every_row(self) -> torch.Tensor:
+        """Numbers of all training rows."""
+        return torch.arange(len(self.samples), device=self.device)
 
     def rows(self, mask: np.ndarray) -> torch.Tensor:
         """Return the numbers of the training rows where a mask is set."""
@@ -276,7 +281,7 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
         epochs: int,
         objective: Objective,
         recipe: Recipe,
-        batches: ShuffledRows | PairedRows | None = None,
+        batches: Batches | None = None,
         parameters: Iterable[nn.Parameter] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> list[EpochRecord]:
@@ -293,7 +298,7 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
             At most.
         objective : Objective
         recipe : Recipe
-        batches : ShuffledRows or PairedRows, default=None
+        batches : Batches, default=None
             None: all rows, shuffled.
         parameters : iterable of torch.nn.Parameter, default=None
             What is moved; None: the parameters of the network.
@@ -305,8 +310,7 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
         list of EpochRecord
         """
         if batches is None:
-            every_row = torch.arange(len(run.samples), device=run.device)
-            batches = ShuffledRows(every_row, self.batch_size)
+            batches = ShuffledRows(run.every_row, self.batch_size)
         told = {"estimator": self, "X": run.X, "y": run.y}
 
         def as_fitted() -> dict[str, Any]:

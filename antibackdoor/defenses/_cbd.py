@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.defenses._base import BaseDefense, Run
@@ -16,13 +16,14 @@ from antibackdoor.defenses._cbd_terms import (
     Bottleneck,
     CausalObjective,
     Discriminator,
+    LossTrajectory,
     relative_loss,
 )
 from antibackdoor.defenses.isolation import Isolation, flag_above
 from antibackdoor.training import (
     CrossEntropy,
+    HeldLoss,
     compute_features,
-    compute_logits,
     compute_losses,
 )
 
@@ -30,8 +31,8 @@ from antibackdoor.training import (
 class CBDClassifier(BaseDefense):
     """Causality-inspired Backdoor Defense: trains a clean network on poisoned data.
 
-    An attack opens a second path from image to label. A network f_B is trained for a
-    few epochs, in which it learns that path above all; then the network f_C to keep,
+    An attack opens a second path from image to label. A network f_B is trained first so
+    that it learns that path above all; then the network f_C to keep,
     with features Z, is trained away from f_B, with features R, by minimising
     ``- I(Z; Y) + beta * I(Z; X) + independence * I(Z; R)``. The first term is a
     cross-entropy in which a sample counts by
@@ -51,8 +52,17 @@ class CBDClassifier(BaseDefense):
         A callable is given the shape of a sample, channels first, and the number
         of classes, and returns a module. The last layer is a `torch.nn.Linear`
         that gives the logits.
-    backdoor_epochs : int, default=5
+    backdoor_epochs : int, default=20
         Epochs of f_B.
+    gamma : float or None, default=0.5
+        Level in nats at which the loss of f_B is held by local gradient ascent, as in
+        ABL: the loss of clean samples stays there and that of the poison falls
+        through, so f_B learns the backdoor and little else. None: a plain
+        cross-entropy, as in the paper, which must stop early instead.
+    compare : {"trajectory", "last"}, default="trajectory"
+        Which losses are compared: the geometric mean of those that training saw, of
+        f_B after its first quarter and of f_C so far; or the loss under the trained
+        f_B and that of f_C in the step, as in the paper.
     clean_epochs : int, default=100
         Epochs of f_C.
     reweight : bool, default=True
@@ -72,15 +82,16 @@ class CBDClassifier(BaseDefense):
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
-        How the rate changes over the training of f_C; f_B keeps it constant. Integers are the epochs from
-        which it is divided by ten once more.
+        How the rate changes over the training of f_C; f_B keeps it constant.
+        Integers are the epochs from which it is divided by ten once more.
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
         Factor of the squared norm of the weights.
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images in the training of f_C; f_B has none. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours.
+        Random changes of the images in the training of f_C; f_B has none. ``"auto"``:
+        crops of images of 16 pixels and more, and mirror images where they have
+        colours.
     image_shape : tuple of int, default=None
         (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
         None: a 2-D `X` is a table.
@@ -139,6 +150,8 @@ class CBDClassifier(BaseDefense):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDefense._parameter_constraints,
         "backdoor_epochs": [Interval(Integral, 1, None, closed="left")],
+        "gamma": [Interval(Real, 0, None, closed="left"), None],
+        "compare": [StrOptions({"trajectory", "last"})],
         "clean_epochs": [Interval(Integral, 1, None, closed="left")],
         "reweight": ["boolean"],
         "independence": [Interval(Real, 0, None, closed="left")],
@@ -150,7 +163,9 @@ class CBDClassifier(BaseDefense):
         self,
         *,
         backbone: Backbone = "auto",
-        backdoor_epochs: int = 5,
+        backdoor_epochs: int = 20,
+        gamma: float | None = 0.5,
+        compare: Literal["trajectory", "last"] = "trajectory",
         clean_epochs: int = 100,
         reweight: bool = True,
         independence: float = 0.01,
@@ -181,6 +196,8 @@ class CBDClassifier(BaseDefense):
             random_state=random_state,
         )
         self.backdoor_epochs = backdoor_epochs
+        self.gamma = gamma
+        self.compare = compare
         self.clean_epochs = clean_epochs
         self.reweight = reweight
         self.independence = independence
@@ -205,6 +222,8 @@ class CBDClassifier(BaseDefense):
         """
         settings: dict[str, Any] = {
             "backdoor_epochs": 5,
+            "gamma": None,
+            "compare": "last",
             "clean_epochs": 100,
             "reweight": True,
             "independence": 0.01,
@@ -222,25 +241,34 @@ class CBDClassifier(BaseDefense):
         return 2
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
-        backdoored = run.new_network()
-        self._run_phase(
-            run,
-            "backdoor",
-            backdoored,
-            epochs=self.backdoor_epochs,
-            objective=CrossEntropy(),
-            recipe=self._recipe(run, schedule="constant", augmentation=None),
-        )
-        # f_B is frozen from here on: one pass gives all that it will ever say.
+        # f_B is frozen once it is trained: one pass gives all that it will ever say.
+        backdoored, backdoored_losses = self._train_backdoored(run)
         features = compute_features(backdoored, run.samples)
-        backdoored_losses = compute_losses(backdoored, run.samples, run.labels)
 
         clean = run.new_network()
-        self._train_clean(run, clean, features, backdoored_losses)
-
-        clean_losses = compute_losses(clean, run.samples, run.labels)
+        clean_losses = self._train_clean(run, clean, features, backdoored_losses)
         suspicion = 1 - relative_loss(backdoored_losses.double(), clean_losses.double())
         return clean, flag_above(suspicion.cpu().numpy(), self.isolation_threshold)
+
+    def _train_backdoored(self, run: Run) -> tuple[Network, torch.Tensor]:
+        network = run.new_network()
+        records = self._run_phase(
+            run,
+            "backdoor",
+            network,
+            epochs=self.backdoor_epochs,
+            objective=CrossEntropy()
+            if self.gamma is None
+            else HeldLoss("lga", self.gamma, "batch"),
+            recipe=self._recipe(run, schedule="constant", augmentation=None),
+        )
+        if self.compare == "last":
+            return network, compute_losses(network, run.samples, run.labels)
+        # In the first epochs the network has not met the trigger often enough to tell.
+        trajectory = LossTrajectory(len(run.samples), run.device)
+        for record in records[len(records) // 4 :]:
+            trajectory.add(run.every_row, record.losses)
+        return network, trajectory.mean(run.every_row)
 
     def _train_clean(
         self,
@@ -248,15 +276,16 @@ class CBDClassifier(BaseDefense):
         network: Network,
         backdoored_features: torch.Tensor,
         backdoored_losses: torch.Tensor,
-    ) -> None:
+    ) -> torch.Tensor:
         n_features = network.head.in_features
-        where = {"device": run.device, "dtype": run.samples.dtype}
-        discriminator = (
-            Discriminator(n_features, backdoored_features.shape[1]).to(**where)
-            if self.independence > 0
-            else None
-        )
-        bottleneck = Bottleneck(n_features).to(**where) if self.bottleneck > 0 else None
+        discriminator = bottleneck = trajectory = None
+        if self.independence > 0:
+            discriminator = Discriminator(n_features, backdoored_features.shape[1])
+            discriminator.to(run.device, run.samples.dtype)
+        if self.bottleneck > 0:
+            bottleneck = Bottleneck(n_features).to(run.device, run.samples.dtype)
+        if self.compare == "trajectory":
+            trajectory = LossTrajectory(len(run.samples), run.device)
         parameters = list(network.parameters())
         if bottleneck is not None:
             parameters += bottleneck.parameters()
@@ -267,14 +296,18 @@ class CBDClassifier(BaseDefense):
             epochs=self.clean_epochs,
             objective=CausalObjective(
                 backdoored_features=backdoored_features,
-                backdoored_losses=backdoored_losses,
+                backdoored_losses=backdoored_losses.to(run.samples.dtype),
                 discriminator=discriminator,
                 independence=self.independence,
                 bottleneck=bottleneck,
                 beta=self.bottleneck,
                 reweight=self.reweight,
+                trajectory=trajectory,
                 generator=run.generator,
             ),
             recipe=self._recipe(run),
             parameters=parameters,
         )
+        if trajectory is None:
+            return compute_losses(network, run.samples, run.labels)
+        return trajectory.mean(run.every_row)

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from antibackdoor.backbones import Network
 from antibackdoor.training import sample_losses
 
-# Keeps the ratio of two vanished losses a number.
+# Keeps the ratio and the logarithm of vanished losses numbers.
 _SMALLEST_LOSS = 1e-8
 
 
@@ -29,6 +29,32 @@ def relative_loss(backdoored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor
         both losses have vanished.
     """
     return (backdoored + _SMALLEST_LOSS) / (backdoored + clean + 2 * _SMALLEST_LOSS)
+
+
+class LossTrajectory:
+    """Geometric mean of each sample's losses, over the times it was seen.
+
+    A single loss jumps from epoch to epoch, and the loss of a poisoned sample
+    vanishes once the network gives in to it; the mean remembers.
+
+    Parameters
+    ----------
+    n_samples : int
+    device : torch.device
+    """
+
+    def __init__(self, n_samples: int, device: torch.device) -> None:
+        self._log_sums = torch.zeros(n_samples, dtype=torch.float64, device=device)
+        self._counts = torch.zeros(n_samples, dtype=torch.float64, device=device)
+
+    def add(self, index: torch.Tensor, losses: torch.Tensor) -> None:
+        """Take in the losses, in nats, of rows that differ from each other."""
+        self._log_sums[index] += torch.log(losses.detach().double() + _SMALLEST_LOSS)
+        self._counts[index] += 1
+
+    def mean(self, index: torch.Tensor) -> torch.Tensor:
+        """Return the mean of rows that have been seen, in nats."""
+        return torch.exp(self._log_sums[index] / self._counts[index])
 
 
 def sample_weights(backdoored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
@@ -164,6 +190,9 @@ class CausalObjective:
         Factor of I(Z; X).
     reweight : bool
         Whether the cross-entropy that stands for - I(Z; Y) is weighted.
+    trajectory : LossTrajectory or None
+        Where the losses of f_C are gathered, whose mean then weighs the samples.
+        None: the loss of the step weighs them.
     generator : torch.Generator
     """
 
@@ -177,6 +206,7 @@ class CausalObjective:
         bottleneck: Bottleneck | None,
         beta: float,
         reweight: bool,
+        trajectory: LossTrajectory | None,
         generator: torch.Generator,
     ) -> None:
         self._features = backdoored_features
@@ -186,6 +216,7 @@ class CausalObjective:
         self._bottleneck = bottleneck
         self._beta = beta
         self._reweight = reweight
+        self._trajectory = trajectory
         self._generator = generator
         if discriminator is not None:
             self._optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-3)
@@ -203,16 +234,18 @@ class CausalObjective:
             value = value + self._beta * information
         logits = network.head(features)
         losses = sample_losses(logits, labels)
+        clean_losses = losses
+        if self._trajectory is not None:
+            self._trajectory.add(index, losses)
+            clean_losses = self._trajectory.mean(index).to(losses.dtype)
         if self._reweight:
-            losses = losses * sample_weights(self._losses[index], losses)
+            losses = losses * sample_weights(self._losses[index], clean_losses)
         return value + losses.mean(), logits
 
     def _dependence(self, features: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         assert self._discriminator is not None
         backdoored = self._features[index]
-        order = torch.randperm(
-            len(index), generator=self._generator, device=self._generator.device
-        )
+        order = torch.randperm(len(index), generator=self._generator, device=self._generator.device)
         # The discriminator climbs first, on features it cannot move.
         estimate = dependence(self._discriminator, features.detach(), backdoored, order)
         self._optimizer.zero_grad(set_to_none=True)

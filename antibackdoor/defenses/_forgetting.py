@@ -1,4 +1,4 @@
-"""When ascent on the isolated rows ends."""
+"""When ascent on the isolated rows ends, and whether it did harm."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ from typing import Any
 import torch
 
 from antibackdoor.backbones import Network
-from antibackdoor.training import Samples, compute_logits
+from antibackdoor.training import Samples, compute_logits, sample_losses
 
 
-class ForgettingRule:
-    """End unlearning once the isolated rows are forgotten, or other rows would be.
+class Forgetting:
+    """Watches a network unlearn, with no knowledge of any trigger.
 
-    A row is forgotten when the network no longer gives its label. The rule asks
-    after each epoch and needs to know nothing of any trigger:
-
-    - no more isolated rows keep their label than guessing would give: done;
-    - the accuracy on the trusted rows fell by more than the tolerance: the
-      weights go back to the last epoch at which it had not, and that is the end.
+    The isolated rows are forgotten once their mean loss reaches a level. Rows that
+    are trusted must keep their label meanwhile: in each class of its own, since
+    ascent on triggered rows pushes their label, the target class, down everywhere.
 
     Parameters
     ----------
     network : Network
-        The network that is unlearning.
+        Before it unlearns.
     samples : Samples
         All training rows.
     labels : torch.Tensor of shape (n_samples,), int64
     isolated, trusted : torch.Tensor of shape (n_rows,), int64
         Numbers of the rows to forget and of rows to keep.
+    level : float
+        Mean loss in nats at which the isolated rows are forgotten.
     tolerance : float
-        Share of the trusted rows whose label may be lost.
+        Share of the trusted rows of a class whose label may be lost.
     """
 
     def __init__(
@@ -42,6 +41,7 @@ class ForgettingRule:
         *,
         isolated: torch.Tensor,
         trusted: torch.Tensor,
+        level: float,
         tolerance: float,
     ) -> None:
         self._network = network
@@ -49,21 +49,34 @@ class ForgettingRule:
         self._labels = labels
         self._isolated = isolated
         self._trusted = trusted
-        self._chance = 1 / network.head.out_features
-        self._last_good = self._weights()
-        self._lowest_accuracy = self._accuracy(trusted) - tolerance
+        self._level = level
+        self._lowest_recalls = self._trusted_recalls() - tolerance
+        self._harmless = self._weights()
 
-    def __call__(self) -> bool:
-        """Return whether to end."""
-        if self._accuracy(self._trusted) < self._lowest_accuracy:
-            self._network.load_state_dict(self._last_good)
+    def forgotten_or_harmful(self) -> bool:
+        """Tell whether to end, and take the last epoch back if it did harm."""
+        return self.undo_harm() or self._forgotten()
+
+    def undo_harm(self) -> bool:
+        """Go back to the last weights known to be harmless, if these are not; tell whether."""
+        if (self._trusted_recalls() < self._lowest_recalls).any():
+            self._network.load_state_dict(self._harmless)
             return True
-        self._last_good = self._weights()
-        return self._accuracy(self._isolated) <= self._chance
+        self._harmless = self._weights()
+        return False
+
+    def _forgotten(self) -> bool:
+        logits = compute_logits(self._network, self._samples, self._isolated)
+        losses = sample_losses(logits, self._labels[self._isolated])
+        return bool(losses.mean() >= self._level)
 
     def _weights(self) -> dict[str, Any]:
         return copy.deepcopy(self._network.state_dict())
 
-    def _accuracy(self, rows: torch.Tensor) -> float:
-        logits = compute_logits(self._network, self._samples, rows)
-        return float((logits.argmax(1) == self._labels[rows]).double().mean())
+    def _trusted_recalls(self) -> torch.Tensor:
+        logits = compute_logits(self._network, self._samples, self._trusted)
+        labels = self._labels[self._trusted]
+        kept = (logits.argmax(1) == labels).double()
+        n_classes = logits.shape[1]
+        # Every class has a trusted row, so that no count is zero.
+        return torch.bincount(labels, kept, n_classes) / torch.bincount(labels, None, n_classes)

@@ -5,26 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import nn
 
 from antibackdoor.backbones import Network
 from antibackdoor.training._augment import Augmentation
+from antibackdoor.training._batches import Batches
 from antibackdoor.training._objectives import Objective, sample_losses
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import make_schedule
-
-
-class Batches(Protocol):
-    """Which rows make the batches of an epoch."""
-
-    def __len__(self) -> int:
-        """Batches in one epoch."""
-
-    def epoch(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Give the row numbers of each batch."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +129,9 @@ def train(
             losses[index] = sample_losses(logits, labels[index])
             correct = (logits.argmax(1) == labels[index]).sum()
             # Stays on the device: asking for a number here would wait for it.
-            totals += torch.stack([value.detach() * len(index), correct, correct.new_tensor(len(index))])
+            totals += torch.stack(
+                [value.detach() * len(index), correct, correct.new_tensor(len(index))]
+            )
         objective_sum, correct_sum, seen = totals.tolist()
         if not math.isfinite(objective_sum):
             raise FloatingPointError(

@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 import torch
-from torch import nn
 from torch.nn import functional as F
+
+from antibackdoor.backbones import Network
 
 
 class Objective(Protocol):
     """What the training loop calls at each step."""
 
     def __call__(
-        self, network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the value to minimise, a scalar, and the logits (n, n_classes)."""
 
@@ -95,7 +96,7 @@ class CrossEntropy:
     """Plain training: the mean cross-entropy."""
 
     def __call__(
-        self, network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = network(inputs)
         return F.cross_entropy(logits, labels), logits
@@ -125,7 +126,7 @@ class HeldLoss:
         self._reduction: Literal["batch", "sample"] = reduction
 
     def __call__(
-        self, network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = network(inputs)
         return self._hold(sample_losses(logits, labels), self._gamma, self._reduction), logits
@@ -147,7 +148,7 @@ class Unlearning:
         self._bound = bound
 
     def __call__(
-        self, network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = network(inputs)
         losses = sample_losses(logits, labels)

@@ -116,9 +116,7 @@ def resolve_layout(
     return ImageLayout(input_shape, channels, height, width, channels_axis="last")
 
 
-def _check_image_shape(
-    image_shape: Sequence[int], input_shape: tuple[int, ...]
-) -> tuple[int, ...]:
+def _check_image_shape(image_shape: Sequence[int], input_shape: tuple[int, ...]) -> tuple[int, ...]:
     wanted = "wanted (H, W), (H, W, C) or (C, H, W), all positive integers"
     try:
         folded = tuple(int(size) for size in image_shape)
