@@ -73,9 +73,10 @@ class CBDClassifier(BaseDefense):
     bottleneck : float, default=0.0001
         Factor beta of I(Z; X), bounded by a Gaussian variational bottleneck. Zero
         switches the term off.
-    isolation_threshold : float, default=0.5
-        Rows whose suspicion is above it are flagged; a half says that f_B explains
-        the label better than f_C.
+    rejection : float, default=0.25
+        A sample whose weight is below this share of the median weight counts nothing
+        in the second half of the epochs of f_C, and is flagged at the end. It needs
+        ``compare="trajectory"``. Zero rejects and flags nobody, as in the paper.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1
@@ -156,7 +157,7 @@ class CBDClassifier(BaseDefense):
         "reweight": ["boolean"],
         "independence": [Interval(Real, 0, None, closed="left")],
         "bottleneck": [Interval(Real, 0, None, closed="left")],
-        "isolation_threshold": [Interval(Real, 0, 1, closed="both")],
+        "rejection": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -170,7 +171,7 @@ class CBDClassifier(BaseDefense):
         reweight: bool = True,
         independence: float = 0.01,
         bottleneck: float = 1e-4,
-        isolation_threshold: float = 0.5,
+        rejection: float = 0.25,
         batch_size: int = 128,
         learning_rate: float = 0.1,
         lr_schedule: str | Sequence[int] = "onecycle",
@@ -202,7 +203,7 @@ class CBDClassifier(BaseDefense):
         self.reweight = reweight
         self.independence = independence
         self.bottleneck = bottleneck
-        self.isolation_threshold = isolation_threshold
+        self.rejection = rejection
 
     @classmethod
     def from_paper(cls, **changes: Any) -> Self:
@@ -224,6 +225,7 @@ class CBDClassifier(BaseDefense):
             "backdoor_epochs": 5,
             "gamma": None,
             "compare": "last",
+            "rejection": 0.0,
             "clean_epochs": 100,
             "reweight": True,
             "independence": 0.01,
@@ -247,8 +249,8 @@ class CBDClassifier(BaseDefense):
 
         clean = run.new_network()
         clean_losses = self._train_clean(run, clean, features, backdoored_losses)
-        suspicion = 1 - relative_loss(backdoored_losses.double(), clean_losses.double())
-        return clean, flag_above(suspicion.cpu().numpy(), self.isolation_threshold)
+        weights = relative_loss(backdoored_losses.double(), clean_losses.double()).cpu().numpy()
+        return clean, flag_above(1 - weights, 1 - self.rejection * float(np.median(weights)))
 
     def _train_backdoored(self, run: Run) -> tuple[Network, torch.Tensor]:
         network = run.new_network()
@@ -303,6 +305,8 @@ class CBDClassifier(BaseDefense):
                 beta=self.bottleneck,
                 reweight=self.reweight,
                 trajectory=trajectory,
+                rejection=self.rejection,
+                soft_epochs=self.clean_epochs // 2,
                 generator=run.generator,
             ),
             recipe=self._recipe(run),

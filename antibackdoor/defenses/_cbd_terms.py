@@ -31,6 +31,32 @@ def relative_loss(backdoored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor
     return (backdoored + _SMALLEST_LOSS) / (backdoored + clean + 2 * _SMALLEST_LOSS)
 
 
+def normalise(weights: torch.Tensor) -> torch.Tensor:
+    """Scale weights to a mean of 1 over the batch, as CBD's cross-entropy takes them."""
+    return weights / weights.mean()
+
+
+def reject(weights: torch.Tensor, share: float) -> torch.Tensor:
+    """Set weights below a share of their median to zero.
+
+    A small weight only delays a sample: once the others are fitted, its gradient
+    is the largest that is left. The median is the weight of an ordinary sample,
+    whatever the scale of the two losses.
+
+    Parameters
+    ----------
+    weights : torch.Tensor of shape (n,)
+        Not negative.
+    share : float
+        Between 0, which rejects nobody, and 1.
+
+    Returns
+    -------
+    torch.Tensor of shape (n,)
+    """
+    return torch.where(weights < share * weights.median(), 0, weights)
+
+
 class LossTrajectory:
     """Geometric mean of each sample's losses, over the times it was seen.
 
@@ -52,15 +78,13 @@ class LossTrajectory:
         self._log_sums[index] += torch.log(losses.detach().double() + _SMALLEST_LOSS)
         self._counts[index] += 1
 
+    def times_seen(self, index: torch.Tensor) -> float:
+        """Return how often the first of some rows has been seen."""
+        return float(self._counts[index[0]])
+
     def mean(self, index: torch.Tensor) -> torch.Tensor:
         """Return the mean of rows that have been seen, in nats."""
         return torch.exp(self._log_sums[index] / self._counts[index])
-
-
-def sample_weights(backdoored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """Weights of CBD's cross-entropy: `relative_loss`, with a mean of 1 over the batch."""
-    weights = relative_loss(backdoored, clean.detach())
-    return weights / weights.mean()
 
 
 class Discriminator(nn.Module):
@@ -193,6 +217,10 @@ class CausalObjective:
     trajectory : LossTrajectory or None
         Where the losses of f_C are gathered, whose mean then weighs the samples.
         None: the loss of the step weighs them.
+    rejection : float
+        See `reject`; only with a trajectory.
+    soft_epochs : int
+        Epochs before any sample is rejected.
     generator : torch.Generator
     """
 
@@ -207,6 +235,8 @@ class CausalObjective:
         beta: float,
         reweight: bool,
         trajectory: LossTrajectory | None,
+        rejection: float,
+        soft_epochs: int,
         generator: torch.Generator,
     ) -> None:
         self._features = backdoored_features
@@ -217,6 +247,8 @@ class CausalObjective:
         self._beta = beta
         self._reweight = reweight
         self._trajectory = trajectory
+        self._rejection = rejection
+        self._soft_epochs = soft_epochs
         self._generator = generator
         if discriminator is not None:
             self._optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-3)
@@ -234,13 +266,19 @@ class CausalObjective:
             value = value + self._beta * information
         logits = network.head(features)
         losses = sample_losses(logits, labels)
-        clean_losses = losses
-        if self._trajectory is not None:
-            self._trajectory.add(index, losses)
-            clean_losses = self._trajectory.mean(index).to(losses.dtype)
         if self._reweight:
-            losses = losses * sample_weights(self._losses[index], clean_losses)
+            losses = losses * self._weights(losses.detach(), index)
         return value + losses.mean(), logits
+
+    def _weights(self, losses: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        backdoored = self._losses[index]
+        if self._trajectory is None:
+            return normalise(relative_loss(backdoored, losses))
+        self._trajectory.add(index, losses)
+        weights = relative_loss(backdoored, self._trajectory.mean(index).to(losses.dtype))
+        if self._trajectory.times_seen(index) > self._soft_epochs:
+            weights = reject(weights, self._rejection)
+        return normalise(weights)
 
     def _dependence(self, features: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         assert self._discriminator is not None
