@@ -15,6 +15,9 @@ class Standardise(nn.Module):
         Buffers of the module. A scale of zero, of a constant channel, is taken for one.
     """
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, mean: torch.Tensor, scale: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
@@ -79,12 +82,14 @@ def split_head(
         logits a row, or does not end in a linear layer.
     """
     linear_outputs: dict[str, torch.Tensor] = {}
+    linear_layers = {
+        name: layer for name, layer in backbone.named_modules() if isinstance(layer, nn.Linear)
+    }
     hooks = [
         layer.register_forward_hook(
             lambda _layer, _inputs, output, name=name: linear_outputs.update({name: output})
         )
-        for name, layer in backbone.named_modules()
-        if isinstance(layer, nn.Linear)
+        for name, layer in linear_layers.items()
     ]
     was_training = backbone.training
     try:
@@ -113,7 +118,7 @@ def split_head(
             f"backbone {type(backbone).__name__} must end in a torch.nn.Linear whose output "
             f"it returns as it is (logits, no softmax): its input gives the features."
         )
-    head = backbone.get_submodule(last)
+    head = linear_layers[last]
     if not last:
         return nn.Identity(), head
     parent, _, child = last.rpartition(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -81,16 +82,19 @@ class Samples:
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and standard deviation per channel, or per column of a table."""
-        axes = (0,) if self.layout is None else (0, 2, 3)
-        # Two passes: a mean first, since squares of far-off columns lose their digits.
-        mean = sum(chunk.double().sum(axes) for chunk in self.chunks())
-        size = len(self) if self.layout is None else len(self) * int(np.prod(self.layout.chw[1:]))
-        mean = mean / size
-        shape = (1, -1) + (1,) * (len(self.input_shape) - 1)
-        squares = sum(
-            (chunk.double() - mean.view(shape)).square().sum(axes) for chunk in self.chunks()
-        )
-        return mean, (squares / size).sqrt()
+        n_channels = self.input_shape[0]
+        # Channels last, so that a channel is a column and a pixel a row.
+        mean = torch.zeros(n_channels, dtype=torch.float64, device=self.device)
+        n_values = len(self) * math.prod(self.input_shape[1:])
+        for chunk in self.chunks():
+            mean += chunk.double().movedim(1, -1).reshape(-1, n_channels).sum(0)
+        mean /= n_values
+        # A second pass: sums of squares lose the digits of columns far from zero.
+        variance = torch.zeros_like(mean)
+        for chunk in self.chunks():
+            values = chunk.double().movedim(1, -1).reshape(-1, n_channels)
+            variance += (values - mean).square().sum(0)
+        return mean, (variance / n_values).sqrt()
 
     def _to_device(self, rows: np.ndarray) -> torch.Tensor:
         rows = np.ascontiguousarray(rows)

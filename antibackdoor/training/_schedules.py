@@ -45,4 +45,6 @@ def make_schedule(
         rate = optimizer.param_groups[0]["lr"]
         # One step more than is taken: its last one would be outside the cycle.
         return OneCycleLR(optimizer, rate, steps + 1, pct_start=0.25, cycle_momentum=False)
+    if isinstance(schedule, str):
+        raise ValueError(f"lr_schedule={schedule!r}; wanted one of {SCHEDULES} or epochs.")
     return MultiStepLR(optimizer, [epoch * steps_per_epoch for epoch in schedule], gamma=0.1)
