@@ -40,7 +40,7 @@ from antibackdoor.metrics import (
 )
 
 N_TRAIN = 5_000
-EPOCHS = 25
+EPOCHS = 20
 TARGET = 0
 RESULTS = Path(__file__).parent / "results" / "cifar10_small.jsonl"
 
@@ -55,8 +55,10 @@ ROWS = [
 
 DEFENSES = {
     "undefended": lambda: UndefendedClassifier(epochs=EPOCHS),
-    "abl": lambda: ABLClassifier(isolation_epochs=10, finetune_epochs=EPOCHS),
-    "cbd": lambda: CBDClassifier(backdoor_epochs=10, clean_epochs=EPOCHS),
+    "abl": lambda: ABLClassifier(
+        isolation_epochs=8, finetune_epochs=EPOCHS, unlearning_epochs=5, recovery_epochs=8
+    ),
+    "cbd": lambda: CBDClassifier(backdoor_epochs=8, clean_epochs=EPOCHS),
 }
 
 

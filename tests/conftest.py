@@ -18,3 +18,12 @@ def digits():
     from antibackdoor.datasets import load_digits_images
 
     return load_digits_images()
+
+
+@pytest.fixture(scope="session")
+def split_digits(digits):
+    """X_train, X_test, y_train, y_test: three quarters and a quarter of the digits."""
+    from sklearn.model_selection import train_test_split
+
+    X, y = digits
+    return train_test_split(X, y, stratify=y, random_state=0)

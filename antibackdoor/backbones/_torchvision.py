@@ -34,6 +34,11 @@ def torchvision_classifier(name: str, chw: tuple[int, int, int], n_classes: int)
     Returns
     -------
     torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If it takes no images of this size or number of channels.
     """
     from torchvision import models
 
@@ -49,7 +54,13 @@ def torchvision_classifier(name: str, chw: tuple[int, int, int], n_classes: int)
         options.update(image_size=height)
     if name.startswith("maxvit"):
         options.update(input_size=(height, width))
-    network = models.get_model(name, **options)
+    try:
+        network = models.get_model(name, **options)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        # Transformers, whose layers follow from the size of the image, refuse some sizes.
+        raise ValueError(
+            f"backbone={name!r} cannot be built for images of {height} x {width} pixels: {error}"
+        ) from error
     if name.startswith("squeezenet"):
         # Its classes are read from a convolution; the rest of this package reads
         # features from a linear layer, which after pooling is the same function.

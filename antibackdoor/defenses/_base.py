@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -32,6 +32,7 @@ from antibackdoor.training import (
     Recipe,
     Samples,
     ShuffledRows,
+    check_schedule,
     compute_logits,
     train,
 )
@@ -39,6 +40,7 @@ from antibackdoor.utils import (
     ImageLayout,
     all_or_nothing,
     draw_seed,
+    naming,
     resolve_device,
     resolve_layout,
     seeded_torch,
@@ -46,6 +48,9 @@ from antibackdoor.utils import (
 
 #: Types of X that are kept; any other is turned into the first.
 _INPUT_DTYPES = (np.float64, np.float32, np.uint8)
+
+#: What a fitted network depends on still, and `set_params` must not change under it.
+_NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")
 
 
 @dataclass
@@ -109,6 +114,7 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
     isolate_threshold_: float
     module_: Network
     n_features_in_: int
+    _fitted_with: dict[str, Any]
 
     def __init__(
         self,
@@ -168,13 +174,16 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
             If the training diverges. The estimator is as it was.
         """
         random_state = check_random_state(self.random_state)
+        check_schedule(self.lr_schedule)
         X, y, samples, classes, labels = self._validate_training_data(X, y)
+        augmentation = self._resolve_augmentation(samples.layout)
         seed = draw_seed(random_state)
         generator = torch.Generator(samples.device).manual_seed(draw_seed(random_state))
         fitted = {
             "classes_": classes,
             "n_features_in_": self.n_features_in_,
             "input_shape_": X.shape[1:],
+            "_fitted_with": {name: getattr(self, name) for name in _NETWORK_PARAMETERS},
         }
         with seeded_torch(seed, samples.device):
             mean, scale = samples.channel_statistics()
@@ -193,7 +202,7 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
                 context=self._init_callback_context(max_subtasks=self._n_phases()),
                 generator=generator,
                 new_network=new_network,
-                augmentation=self._resolve_augmentation(samples.layout),
+                augmentation=augmentation,
                 fitted=fitted,
             )
             run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -217,9 +226,14 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
     ) -> tuple[np.ndarray, np.ndarray, Samples, np.ndarray, torch.Tensor]:
         mapped = isinstance(X, np.memmap)
         device = resolve_device(self.device)
-        X, y = validate_data(self, X, y, dtype=_INPUT_DTYPES, allow_nd=True)
-        check_classification_targets(y)
-        layout = self._resolve_layout(X)
+        with naming("y"):
+            y = validate_data(self, y=y)
+            check_classification_targets(y)
+        with naming("X"):
+            X = validate_data(self, X, dtype=_INPUT_DTYPES, allow_nd=True)
+        with naming("X and y"):
+            check_consistent_length(X, y)
+        layout = resolve_layout(X.shape[1:], self.image_shape, self.layout)
         classes, encoded = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
@@ -228,27 +242,26 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
         samples = Samples(X, layout, device, _network_dtype(X, layout), resident=not mapped)
         return X, y, samples, classes, torch.as_tensor(encoded, device=device)
 
-    def _resolve_layout(self, X: np.ndarray) -> ImageLayout | None:
-        return resolve_layout(X.shape[1:], self.image_shape, self.layout)
-
     def _resolve_augmentation(self, layout: ImageLayout | None) -> Augmentation | None:
-        names = self.augment
-        if isinstance(names, str) and names != "auto":
-            names = (names,)
-        unknown = set(names or ()) - set(AUGMENTATIONS) if names != "auto" else set()
+        names: tuple[Any, ...]
+        if self.augment is None:
+            names = ()
+        elif not isinstance(self.augment, str):
+            names = tuple(self.augment)
+        else:
+            names = _default_augmentation(layout) if self.augment == "auto" else (self.augment,)
+        unknown = [name for name in names if not isinstance(name, str) or name not in AUGMENTATIONS]
         if unknown:
             raise ValueError(
-                f"augment={self.augment!r} holds {sorted(unknown)}; wanted 'auto', None or "
+                f"augment={self.augment!r} holds {unknown}; wanted 'auto', None or "
                 f"some of {AUGMENTATIONS}."
             )
-        if names == "auto":
-            names = _default_augmentation(layout)
-        if names is not None and len(names) and layout is None:
+        if names and layout is None:
             raise ValueError(
                 f"augment={self.augment!r} moves pixels, but X holds no images; give "
                 f"image_shape= to fold its rows, or augment=None."
             )
-        return Augmentation(names) if names is not None and len(names) else None
+        return Augmentation(names) if names else None
 
     def _build_network(
         self, samples: Samples, n_classes: int, mean: torch.Tensor, scale: torch.Tensor
@@ -357,6 +370,7 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
         self.module_ = network.eval()
         self.classes_ = run.fitted["classes_"]
         self.input_shape_ = run.fitted["input_shape_"]
+        self._fitted_with = run.fitted["_fitted_with"]
         self.history_ = run.history
         self.isolate_scores_ = isolation.scores
         self.isolate_threshold_ = isolation.threshold
@@ -365,10 +379,15 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
 
     # --------------------------------------------------------------- predicting
 
+    def _fitted_layout(self) -> ImageLayout | None:
+        fitted = self._fitted_with
+        return resolve_layout(self.input_shape_, fitted["image_shape"], fitted["layout"])
+
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         mapped = isinstance(X, np.memmap)
-        X = validate_data(self, X, dtype=_INPUT_DTYPES, allow_nd=True, reset=False)
+        with naming("X"):
+            X = validate_data(self, X, dtype=_INPUT_DTYPES, allow_nd=True, reset=False)
         if X.shape[1:] != tuple(self.input_shape_):
             raise ValueError(
                 f"X has rows of shape {X.shape[1:]}, but {type(self).__name__} was fitted on "
@@ -376,7 +395,7 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
             )
         weight = next(self.module_.parameters())
         samples = Samples(
-            X, self._resolve_layout(X), weight.device, weight.dtype, resident=not mapped
+            X, self._fitted_layout(), weight.device, weight.dtype, resident=not mapped
         )
         return compute_logits(self.module_, samples).double().cpu().numpy()
 
@@ -451,14 +470,13 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
         super().__setstate__(state)
         if weights is None:
             return
-        X = np.empty((1, *self.input_shape_), dtype=np.float32)
-        layout = self._resolve_layout(X)
-        input_shape = X.shape[1:] if layout is None else layout.chw
+        layout = self._fitted_layout()
+        input_shape = self.input_shape_ if layout is None else layout.chw
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
         # The initial weights are thrown away; drawing them must not be noticed.
         with seeded_torch(0, torch.device("cpu")):
             network = build_network(
-                self.backbone,
+                self._fitted_with["backbone"],
                 input_shape,
                 len(self.classes_),
                 mean=tensors["standardise.mean"],

@@ -15,7 +15,7 @@ from antibackdoor.training._objectives import (
     sample_losses,
 )
 from antibackdoor.training._samples import Samples
-from antibackdoor.training._schedules import SCHEDULES
+from antibackdoor.training._schedules import SCHEDULES, check_schedule
 
 __all__ = [
     "AUGMENTATIONS",
@@ -32,6 +32,7 @@ __all__ = [
     "Samples",
     "ShuffledRows",
     "Unlearning",
+    "check_schedule",
     "compute_features",
     "compute_logits",
     "compute_losses",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -13,8 +14,40 @@ from torch.optim.lr_scheduler import (
     OneCycleLR,
 )
 
+from antibackdoor.utils import check_whole_numbers
+
 #: Names a user may give in `lr_schedule=`, beside a sequence of epochs.
 SCHEDULES = ("constant", "cosine", "onecycle")
+
+
+def check_schedule(schedule: str | Sequence[int]) -> str | tuple[int, ...]:
+    """Return a schedule in the form that `make_schedule` works with.
+
+    Parameters
+    ----------
+    schedule : str or sequence of int
+        A name of `SCHEDULES`, or epochs: whole numbers of one and more, rising.
+
+    Returns
+    -------
+    str or tuple of int
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is neither.
+    """
+    wanted = f"one of {SCHEDULES}, or epochs: whole numbers of 1 and more, each above the last"
+    if isinstance(schedule, str):
+        if schedule not in SCHEDULES:
+            raise ValueError(f"lr_schedule={schedule!r}; wanted {wanted}.")
+        return schedule
+    epochs = check_whole_numbers("lr_schedule", schedule, wanted)
+    # From 0 on, so that the first is checked with the others.
+    rising = all(earlier < later for earlier, later in pairwise((0, *epochs)))
+    if not epochs or not rising:
+        raise ValueError(f"lr_schedule={schedule!r}; wanted {wanted}.")
+    return epochs
 
 
 def make_schedule(
@@ -36,15 +69,14 @@ def make_schedule(
     -------
     torch.optim.lr_scheduler.LRScheduler
     """
+    checked = check_schedule(schedule)
+    if isinstance(checked, tuple):
+        return MultiStepLR(optimizer, [epoch * steps_per_epoch for epoch in checked], gamma=0.1)
     steps = max(1, epochs * steps_per_epoch)
-    if schedule == "constant":
+    if checked == "constant":
         return ConstantLR(optimizer, factor=1.0)
-    if schedule == "cosine":
+    if checked == "cosine":
         return CosineAnnealingLR(optimizer, steps)
-    if schedule == "onecycle":
-        rate = optimizer.param_groups[0]["lr"]
-        # One step more than is taken: its last one would be outside the cycle.
-        return OneCycleLR(optimizer, rate, steps + 1, pct_start=0.25, cycle_momentum=False)
-    if isinstance(schedule, str):
-        raise ValueError(f"lr_schedule={schedule!r}; wanted one of {SCHEDULES} or epochs.")
-    return MultiStepLR(optimizer, [epoch * steps_per_epoch for epoch in schedule], gamma=0.1)
+    # One step more than is taken: its last one would be outside the cycle.
+    rate = optimizer.param_groups[0]["lr"]
+    return OneCycleLR(optimizer, rate, steps + 1, pct_start=0.25, cycle_momentum=False)

@@ -1,5 +1,6 @@
-"""Device, random state and image layouts: what every floor above stands on."""
+"""Arguments, device, random state and image layouts: what every floor above stands on."""
 
+from antibackdoor.utils._arguments import check_whole_numbers, naming
 from antibackdoor.utils._atomic import all_or_nothing
 from antibackdoor.utils._device import resolve_device
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
@@ -8,7 +9,9 @@ from antibackdoor.utils._random import draw_seed, seeded_torch
 __all__ = [
     "ImageLayout",
     "all_or_nothing",
+    "check_whole_numbers",
     "draw_seed",
+    "naming",
     "resolve_device",
     "resolve_layout",
     "seeded_torch",

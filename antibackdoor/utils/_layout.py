@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from antibackdoor.utils._arguments import check_whole_numbers
+
 ChannelsAxis = Literal["none", "first", "last"]
 
 #: Axis lengths taken for channels when `layout="auto"`: grey, colour, colour with alpha.
@@ -90,6 +92,8 @@ def resolve_layout(
     ------
     ValueError
         If the shapes do not fit together, or ``"auto"`` cannot tell.
+    TypeError
+        If `image_shape` holds something other than numbers.
     """
     input_shape = tuple(int(size) for size in input_shape)
     if 0 in input_shape:
@@ -117,14 +121,10 @@ def resolve_layout(
 
 
 def _check_image_shape(image_shape: Sequence[int], input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    wanted = "wanted (H, W), (H, W, C) or (C, H, W), all positive integers"
-    try:
-        folded = tuple(int(size) for size in image_shape)
-        whole = all(float(size) == int(size) for size in image_shape)
-    except (TypeError, ValueError):
-        raise TypeError(f"image_shape={image_shape!r}; {wanted}.") from None
-    if not whole or len(folded) not in (2, 3) or min(folded) < 1:
-        raise ValueError(f"image_shape={image_shape!r}; {wanted}.")
+    wanted = "(H, W), (H, W, C) or (C, H, W), all positive integers"
+    folded = check_whole_numbers("image_shape", image_shape, wanted)
+    if len(folded) not in (2, 3) or min(folded) < 1:
+        raise ValueError(f"image_shape={image_shape!r}; wanted {wanted}.")
     if len(input_shape) == 1 and math.prod(folded) != input_shape[0]:
         raise ValueError(
             f"image_shape={folded} holds {math.prod(folded)} values, but X has "

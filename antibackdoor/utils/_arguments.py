@@ -1,0 +1,59 @@
+"""Errors that say which argument was at fault."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+
+@contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """Put the name of an argument before an error of the block that leaves it out.
+
+    scikit-learn and numpy say what is wrong with an array, but not always with
+    which.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if re.search(rf"\b{argument}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{argument}: {error}") from error
+
+
+def check_whole_numbers(argument: str, values: Any, wanted: str) -> tuple[int, ...]:
+    """Return a sequence of whole numbers as integers.
+
+    Parameters
+    ----------
+    argument : str
+        Its name, for the message.
+    values : array-like
+    wanted : str
+        What it should be, for the message.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    TypeError
+        If something in it is no number; True and False are none.
+    ValueError
+        If a number has a fraction or is not finite.
+    """
+    message = f"{argument}={values!r}; wanted {wanted}."
+    if np.ndim(values) == 0:
+        raise TypeError(message)
+    if any(isinstance(value, bool | np.bool_) or not isinstance(value, Real) for value in values):
+        raise TypeError(message)
+    if not all(float(value).is_integer() for value in values):
+        raise ValueError(message)
+    return tuple(int(value) for value in values)

@@ -1,0 +1,240 @@
+"""ABLClassifier: the quality of the defence on digits, and what its settings do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from antibackdoor import ABLClassifier, UndefendedClassifier, make_poisoned
+from antibackdoor.attacks import BadNets
+from antibackdoor.backbones import build_network
+from antibackdoor.defenses._forgetting import Forgetting
+from antibackdoor.defenses.isolation import (
+    LOSS_SCORES,
+    flag_most_suspect,
+    flag_nothing,
+    least_suspect_half,
+)
+from antibackdoor.metrics import (
+    attack_success_rate,
+    clean_accuracy,
+    isolation_precision,
+    isolation_recall,
+    target_recall,
+)
+from antibackdoor.training import Samples
+
+
+@pytest.fixture(scope="module")
+def poisoned(split_digits):
+    X, _, y, _ = split_digits
+    return make_poisoned(X, y, attack="badnets", poison_rate=0.1, random_state=0)
+
+
+def test_quality_on_poisoned_digits(split_digits, poisoned):
+    X_train, X_test, _, y_test = split_digits
+    X_bad, y_bad, poison_mask = poisoned
+    triggered = BadNets().fit(X_train).transform(X_test)
+    undefended = UndefendedClassifier(epochs=10, random_state=0).fit(X_bad, y_bad)
+    abl = ABLClassifier(finetune_epochs=40, random_state=0).fit(X_bad, y_bad)
+
+    assert attack_success_rate(y_test, undefended.predict(triggered), target_label=0) > 0.9
+    assert attack_success_rate(y_test, abl.predict(triggered), target_label=0) < 0.1
+    assert clean_accuracy(y_test, abl.predict(X_test)) > 0.97
+    assert target_recall(y_test, abl.predict(X_test), target_label=0) > 0.9
+    assert isolation_precision(poison_mask, abl.isolate_mask_) > 0.9
+    assert isolation_recall(poison_mask, abl.isolate_mask_) > 0.9
+
+
+def test_nothing_is_flagged_in_clean_digits(digits):
+    X, y = digits
+    abl = ABLClassifier(isolation_epochs=10, finetune_epochs=20, random_state=0)
+    abl.fit(X[:1000], y[:1000])
+    assert len(abl.isolate_) <= 5
+    assert abl.score(X[1000:], y[1000:]) > 0.9
+
+
+def quick(**changes):
+    settings = {
+        "isolation_epochs": 3,
+        "gamma": 2.0,  # a level that these few steps pass
+        "finetune_epochs": 2,
+        "unlearning_epochs": 2,
+        "recovery_epochs": 2,
+        "random_state": 0,
+    }
+    return ABLClassifier(**{**settings, **changes})
+
+
+def phases(clf):
+    names = [row["phase"] for row in clf.history_]
+    return list(dict.fromkeys(names))
+
+
+@pytest.mark.parametrize(
+    ("unlearning", "wanted"),
+    [
+        ("mixed", ["isolate", "finetune", "unlearn", "recover"]),
+        ("ascent", ["isolate", "finetune", "unlearn"]),
+        ("joint", ["isolate", "finetune"]),
+    ],
+)
+def test_phases_of_each_unlearning(poisoned, unlearning, wanted):
+    X_bad, y_bad, _ = poisoned
+    clf = quick(unlearning=unlearning).fit(X_bad[:300], y_bad[:300])
+    assert phases(clf) == wanted
+    if unlearning != "mixed":
+        # These flag the isolated rows themselves: one per cent.
+        assert len(clf.isolate_) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"isolation_epochs": 4},
+        {"isolation_objective": "flooding", "reduction": "sample"},
+        {"reduction": "sample"},
+        {"gamma": 1.5},
+        {"isolation_score": "last_epoch"},
+        {"isolation_ratio": 0.1},
+        {"finetune_epochs": 3},
+        {"unlearning": "joint"},
+        {"unlearning": "ascent"},
+        {"unlearning_epochs": 1},
+        {"unlearning_rate": 0.05},
+        {"unlearning_bound": 0.5},
+        {"unlearning_bound": None, "unlearning_rate": 0.5},
+        {"recovery_epochs": 3},
+        {"batch_size": 50},
+        {"learning_rate": 0.03},
+        {"lr_schedule": "cosine"},
+        {"momentum": 0.5},
+        {"weight_decay": 0.01},
+        {"augment": ("crop",)},
+        {"backbone": "mlp"},
+    ],
+    ids=str,
+)
+def test_every_setting_has_an_effect(poisoned, change):
+    X_bad, y_bad = poisoned[0][:200], poisoned[1][:200]
+    base, changed = (quick(**c).fit(X_bad, y_bad) for c in ({}, change))
+    same = np.array_equal(base.decision_function(X_bad), changed.decision_function(X_bad))
+    assert not same
+
+
+def test_flooding_and_lga_take_the_same_steps(poisoned):
+    X_bad, y_bad = poisoned[0][:200], poisoned[1][:200]
+    lga, flooded = (
+        quick(isolation_objective=kind).fit(X_bad, y_bad) for kind in ("lga", "flooding")
+    )
+    assert np.array_equal(lga.decision_function(X_bad), flooded.decision_function(X_bad))
+    assert lga.history_[2]["objective"] != flooded.history_[2]["objective"]
+
+
+def test_stage_one_holds_the_loss_and_keeps_its_rate(poisoned):
+    X_bad, y_bad, _ = poisoned
+    clf = quick(isolation_epochs=12, gamma=0.5).fit(X_bad, y_bad)
+    isolate = [row for row in clf.history_ if row["phase"] == "isolate"]
+    assert all(row["learning_rate"] == 0.1 for row in isolate)
+    assert 0.3 < isolate[-1]["loss"] < 0.8
+
+
+def test_from_paper_sets_what_the_paper_says():
+    clf = ABLClassifier.from_paper(isolation_epochs=10)
+    assert clf.isolation_epochs == 10
+    assert (clf.gamma, clf.isolation_ratio, clf.reduction) == (0.5, 0.01, "sample")
+    assert (clf.unlearning, clf.unlearning_bound) == ("joint", None)
+    assert (clf.batch_size, clf.weight_decay) == (64, 1e-4)
+
+
+def test_from_paper_trains(poisoned):
+    X_bad, y_bad = poisoned[0][:300], poisoned[1][:300]
+    clf = ABLClassifier.from_paper(
+        isolation_epochs=2, finetune_epochs=2, lr_schedule=(1,), augment=None, random_state=0
+    )
+    assert len(clf.fit(X_bad, y_bad).isolate_) == 3
+
+
+# ----------------------------------------------------------------------------- isolation
+
+
+def test_scores_by_hand():
+    losses = np.exp(np.array([[0.0, -2.0], [-4.0, -4.0]]))
+    np.testing.assert_allclose(LOSS_SCORES["trajectory"](losses), [2.0, 3.0], rtol=1e-5)
+    np.testing.assert_allclose(LOSS_SCORES["last_epoch"](losses), [4.0, 4.0], rtol=1e-5)
+
+
+def test_flag_most_suspect_by_hand():
+    isolation = flag_most_suspect(np.array([0.1, 0.9, 0.3, 0.8, 0.2]), 0.4)
+    assert isolation.threshold == 0.3
+    assert isolation.indices.tolist() == [1, 3]
+    assert isolation.mask.tolist() == [False, True, False, True, False]
+
+
+def test_scores_that_all_tie_flag_nobody():
+    assert len(flag_most_suspect(np.ones(10), 0.2).indices) == 0
+    assert len(flag_nothing(10).indices) == 0
+
+
+def test_least_suspect_half_of_every_class():
+    scores = np.array([0.9, 0.1, 0.5, 0.7, 0.2])
+    labels = np.array([0, 0, 0, 1, 2])
+    picked = least_suspect_half(scores, labels)
+    assert picked.tolist() == [False, True, True, True, True]
+
+
+# ---------------------------------------------------------------------------- forgetting
+
+
+@pytest.fixture
+def watched():
+    """A linear network that tells two classes apart by the sign of one column."""
+    X = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    network = build_network(
+        torch.nn.Linear(1, 2), (1,), 2, mean=torch.zeros(1), scale=torch.ones(1)
+    )
+    with torch.no_grad():
+        network.head.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        network.head.bias.zero_()
+    samples = Samples(X, None, torch.device("cpu"), torch.float32)
+    watch = Forgetting(
+        network,
+        samples,
+        torch.tensor([0, 0, 1, 1]),
+        isolated=torch.tensor([3]),
+        trusted=torch.tensor([0, 1, 2]),
+        level=1.0,
+        tolerance=0.4,
+    )
+    return network, watch
+
+
+def test_unlearning_goes_on_while_nothing_is_forgotten(watched):
+    _, watch = watched
+    assert not watch.forgotten_or_harmful()
+
+
+def test_unlearning_ends_when_the_isolated_rows_are_forgotten(watched):
+    network, watch = watched
+    with torch.no_grad():
+        network.head.bias.copy_(torch.tensor([0.95, -0.95]))  # loss of row 3: log(1 + e^-2.1)
+    assert not watch.forgotten_or_harmful()
+    with torch.no_grad():
+        network.head.weight.copy_(torch.tensor([[-1.0], [-0.9]]))
+        network.head.bias.copy_(torch.tensor([1.0, 1.05]))
+    assert not watch.forgotten_or_harmful()
+    with torch.no_grad():
+        network.head.weight.copy_(torch.tensor([[0.0], [0.0]]))
+        network.head.weight[0] = 1.0
+        network.head.bias.copy_(torch.tensor([-1.3, 0.0]))  # flips the labels of all others
+    assert watch.forgotten_or_harmful()
+
+
+def test_harm_is_taken_back(watched):
+    network, watch = watched
+    good = network.head.bias.clone()
+    with torch.no_grad():
+        network.head.bias.copy_(torch.tensor([9.0, 0.0]))  # class 1 is never answered
+    assert watch.forgotten_or_harmful()
+    assert torch.equal(network.head.bias, good)

@@ -1,0 +1,92 @@
+"""CBDClassifier: the quality of the defence on digits, and what its settings do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from antibackdoor import CBDClassifier, make_poisoned
+from antibackdoor.attacks import BadNets
+from antibackdoor.metrics import (
+    attack_success_rate,
+    clean_accuracy,
+    isolation_precision,
+    isolation_recall,
+    target_recall,
+)
+
+
+@pytest.fixture(scope="module")
+def poisoned(split_digits):
+    X, _, y, _ = split_digits
+    return make_poisoned(X, y, attack="badnets", poison_rate=0.1, random_state=0)
+
+
+def test_quality_on_poisoned_digits(split_digits, poisoned):
+    X_train, X_test, _, y_test = split_digits
+    X_bad, y_bad, poison_mask = poisoned
+    triggered = BadNets().fit(X_train).transform(X_test)
+    cbd = CBDClassifier(clean_epochs=50, random_state=0).fit(X_bad, y_bad)
+
+    # Plain training gives 1.0 here, see test_abl.py.
+    assert attack_success_rate(y_test, cbd.predict(triggered), target_label=0) < 0.1
+    assert clean_accuracy(y_test, cbd.predict(X_test)) > 0.97
+    assert target_recall(y_test, cbd.predict(X_test), target_label=0) > 0.9
+    assert isolation_precision(poison_mask, cbd.isolate_mask_) > 0.6
+    assert isolation_recall(poison_mask, cbd.isolate_mask_) > 0.9
+
+
+def quick(**changes):
+    return CBDClassifier(
+        **{"backdoor_epochs": 4, "gamma": 2.0, "clean_epochs": 4, "random_state": 0, **changes}
+    )
+
+
+def test_phases(poisoned):
+    clf = quick().fit(poisoned[0][:200], poisoned[1][:200])
+    assert [row["phase"] for row in clf.history_] == ["backdoor"] * 4 + ["clean"] * 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backdoor_epochs": 5},
+        {"gamma": 1.5},
+        {"gamma": None},
+        {"compare": "last"},
+        {"clean_epochs": 5},
+        {"reweight": False},
+        {"independence": 0.0},
+        {"independence": 1.0},
+        {"bottleneck": 0.0},
+        {"bottleneck": 0.01},
+        {"rejection": 0.9},
+    ],
+    ids=str,
+)
+def test_every_setting_has_an_effect(poisoned, change):
+    X_bad, y_bad = poisoned[0][:200], poisoned[1][:200]
+    base, changed = (quick(**c).fit(X_bad, y_bad) for c in ({}, change))
+    assert not np.array_equal(base.decision_function(X_bad), changed.decision_function(X_bad))
+
+
+def test_scores_are_shares(poisoned):
+    clf = quick().fit(poisoned[0][:300], poisoned[1][:300])
+    assert clf.isolate_scores_.min() >= 0
+    assert clf.isolate_scores_.max() <= 1
+
+
+def test_from_paper_sets_what_the_paper_says():
+    clf = CBDClassifier.from_paper(clean_epochs=50)
+    assert (clf.backdoor_epochs, clf.clean_epochs) == (5, 50)
+    assert (clf.gamma, clf.compare, clf.rejection) == (None, "last", 0.0)
+    assert clf.independence > 0
+    assert clf.bottleneck > 0
+    assert (clf.batch_size, clf.weight_decay, clf.lr_schedule) == (64, 1e-4, (20, 70))
+
+
+def test_from_paper_trains_and_flags_nobody(poisoned):
+    X_bad, y_bad = poisoned[0][:300], poisoned[1][:300]
+    clf = CBDClassifier.from_paper(backdoor_epochs=2, clean_epochs=2, augment=None, random_state=0)
+    assert len(clf.fit(X_bad, y_bad).isolate_) == 0
+    assert np.ptp(clf.isolate_scores_) > 0

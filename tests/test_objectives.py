@@ -1,0 +1,109 @@
+"""The ascents of ABL against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from antibackdoor.training import (
+    CrossEntropy,
+    HeldLoss,
+    Unlearning,
+    flooding,
+    global_gradient_ascent,
+    local_gradient_ascent,
+    sample_losses,
+)
+
+
+def leaf(*values):
+    return torch.tensor(values, dtype=torch.float64, requires_grad=True)
+
+
+def gradient(function, losses):
+    (slope,) = torch.autograd.grad(function(losses), losses)
+    return slope.tolist()
+
+
+def test_sample_losses_of_two_logits():
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
+    losses = sample_losses(logits, torch.tensor([0, 1]))
+    # Probabilities of the labels: 1/2, and 1 / (3 + 1).
+    assert losses.tolist() == pytest.approx([math.log(2), math.log(4)])
+
+
+def test_lga_over_the_batch_has_the_sign_of_the_mean():
+    # Mean 0.5 lies below 0.6: sign -1 for all, though one sample lies above.
+    losses = leaf(0.1, 0.9)
+    assert local_gradient_ascent(losses, 0.6, "batch").item() == pytest.approx(-0.5)
+    assert gradient(lambda x: local_gradient_ascent(x, 0.6, "batch"), losses) == [-0.5, -0.5]
+    assert gradient(lambda x: local_gradient_ascent(x, 0.4, "batch"), losses) == [0.5, 0.5]
+
+
+def test_lga_over_samples_has_each_samples_sign():
+    losses = leaf(0.1, 0.9)
+    # (-0.1 + 0.9) / 2
+    assert local_gradient_ascent(losses, 0.5, "sample").item() == pytest.approx(0.4)
+    assert gradient(lambda x: local_gradient_ascent(x, 0.5, "sample"), losses) == [-0.5, 0.5]
+
+
+@pytest.mark.parametrize("reduction", ["batch", "sample"])
+def test_flooding_has_the_gradient_of_lga_and_another_value(reduction):
+    losses = leaf(0.1, 0.7)
+    held = gradient(lambda x: local_gradient_ascent(x, 0.5, reduction), losses)
+    assert gradient(lambda x: flooding(x, 0.5, reduction), losses) == held
+
+
+def test_flooding_by_hand():
+    # Mean 0.4: |0.4 - 0.5| + 0.5. Samples: (|0.1 - 0.5| + |0.7 - 0.5|) / 2 + 0.5.
+    losses = leaf(0.1, 0.7)
+    assert flooding(losses, 0.5, "batch").item() == pytest.approx(0.6)
+    assert flooding(losses, 0.5, "sample").item() == pytest.approx(0.8)
+
+
+def test_gga_is_the_clean_mean_less_the_isolated_mean():
+    losses = leaf(1.0, 3.0, 5.0)
+    isolated = torch.tensor([False, False, True])
+    assert global_gradient_ascent(losses, isolated).item() == pytest.approx(2.0 - 5.0)
+    assert gradient(lambda x: global_gradient_ascent(x, isolated), losses) == [0.5, 0.5, -1.0]
+
+
+def test_gga_bound_stops_the_push_of_forgotten_samples():
+    losses = leaf(1.0, 2.0, 8.0)
+    isolated = torch.tensor([False, True, True])
+    bounded = global_gradient_ascent(losses, isolated, bound=4.0)
+    assert bounded.item() == pytest.approx(1.0 - (2.0 + 4.0) / 2)
+    assert gradient(lambda x: global_gradient_ascent(x, isolated, 4.0), losses) == [1.0, -0.5, 0.0]
+
+
+@pytest.mark.parametrize(("isolated", "wanted"), [([False, False], 2.0), ([True, True], -2.0)])
+def test_gga_of_one_side_alone(isolated, wanted):
+    value = global_gradient_ascent(leaf(1.0, 3.0), torch.tensor(isolated))
+    assert value.item() == pytest.approx(wanted)
+
+
+class FixedLogits(torch.nn.Module):
+    """Two classes; the probability of class 0 is that of the input."""
+
+    def forward(self, inputs):
+        return torch.log(torch.stack([inputs, 1 - inputs], dim=1))
+
+
+@pytest.mark.parametrize(
+    ("objective", "wanted"),
+    [
+        # Losses of label 0: log 2 and log 4; their mean is 1.04.
+        (CrossEntropy(), math.log(8) / 2),
+        (HeldLoss("lga", 2.0, "batch"), -math.log(8) / 2),
+        (HeldLoss("flooding", 2.0, "batch"), 4.0 - math.log(8) / 2),
+        (HeldLoss("lga", 1.0, "sample"), (math.log(4) - math.log(2)) / 2),
+        (Unlearning(torch.tensor([False, True, False, True]), None), math.log(2) - math.log(4)),
+    ],
+)
+def test_objectives_of_two_rows(objective, wanted):
+    inputs, labels, index = torch.tensor([0.5, 0.25]), torch.tensor([0, 0]), torch.tensor([2, 3])
+    value, logits = objective(FixedLogits(), inputs, labels, index)
+    assert value.item() == pytest.approx(wanted)
+    assert logits.shape == (2, 2)
