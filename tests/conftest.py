@@ -27,3 +27,31 @@ def split_digits(digits):
 
     X, y = digits
     return train_test_split(X, y, stratify=y, random_state=0)
+
+
+#: Settings with which a classifier goes through all its phases within a tenth of a second.
+TINY = {
+    "UndefendedClassifier": {"epochs": 2},
+    "ABLClassifier": {
+        "isolation_epochs": 2,
+        "finetune_epochs": 2,
+        "unlearning_epochs": 1,
+        "recovery_epochs": 1,
+        "isolation_ratio": 0.1,
+    },
+    "CBDClassifier": {"backdoor_epochs": 2, "clean_epochs": 2, "rejection": 0.9},
+}
+
+
+@pytest.fixture(params=TINY)
+def make_tiny(request):
+    """Function that makes a quick classifier: in turn undefended, ABL and CBD."""
+    import antibackdoor
+
+    classifier = getattr(antibackdoor, request.param)
+
+    def make(**changes):
+        settings = {"backbone": "small-cnn", "batch_size": 32, "random_state": 0}
+        return classifier(**{**settings, **TINY[request.param], **changes})
+
+    return make

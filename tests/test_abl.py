@@ -58,7 +58,7 @@ def test_nothing_is_flagged_in_clean_digits(digits):
 def quick(**changes):
     settings = {
         "isolation_epochs": 3,
-        "gamma": 2.0,  # a level that these few steps pass
+        "gamma": 2.2,  # a level that these few steps pass
         "finetune_epochs": 2,
         "unlearning_epochs": 2,
         "recovery_epochs": 2,
@@ -95,7 +95,7 @@ def test_phases_of_each_unlearning(poisoned, unlearning, wanted):
         {"isolation_epochs": 4},
         {"isolation_objective": "flooding", "reduction": "sample"},
         {"reduction": "sample"},
-        {"gamma": 1.5},
+        {"gamma": 1.0},
         {"isolation_score": "last_epoch"},
         {"isolation_ratio": 0.1},
         {"finetune_epochs": 3},
@@ -144,14 +144,31 @@ def test_from_paper_sets_what_the_paper_says():
     clf = ABLClassifier.from_paper(isolation_epochs=10)
     assert clf.isolation_epochs == 10
     assert (clf.gamma, clf.isolation_ratio, clf.reduction) == (0.5, 0.01, "sample")
-    assert (clf.unlearning, clf.unlearning_bound) == ("joint", None)
+    assert (clf.unlearning, clf.finetune_epochs) == ("joint", 80)
     assert (clf.batch_size, clf.weight_decay) == (64, 1e-4)
 
 
-def test_from_paper_trains(poisoned):
+def test_from_paper_sets_what_the_released_code_does():
+    clf = ABLClassifier.from_paper("released")
+    assert (clf.isolation_epochs, clf.finetune_epochs, clf.unlearning_epochs) == (10, 60, 4)
+    assert (clf.unlearning, clf.unlearning_rate, clf.reduction) == ("ascent", 5e-4, "batch")
+
+
+def test_from_paper_knows_two_recipes():
+    with pytest.raises(ValueError, match="recipe='rumour'"):
+        ABLClassifier.from_paper("rumour")
+
+
+@pytest.mark.parametrize("recipe", ["paper", "released"])
+def test_from_paper_trains(poisoned, recipe):
     X_bad, y_bad = poisoned[0][:300], poisoned[1][:300]
     clf = ABLClassifier.from_paper(
-        isolation_epochs=2, finetune_epochs=2, lr_schedule=(1,), augment=None, random_state=0
+        recipe,
+        isolation_epochs=2,
+        finetune_epochs=2,
+        lr_schedule=(1,),
+        augment=None,
+        random_state=0,
     )
     assert len(clf.fit(X_bad, y_bad).isolate_) == 3
 

@@ -37,6 +37,41 @@ _TOLERANCE = 0.5
 # A row has lost its label when its probability fell by more than this.
 _LOST = 0.5
 
+_COMMON: dict[str, Any] = {
+    "isolation_objective": "lga",
+    "gamma": 0.5,
+    "isolation_score": "last_epoch",
+    "isolation_ratio": 0.01,
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "augment": ("crop", "flip", "cutout"),
+}
+_RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        **_COMMON,
+        "isolation_epochs": 20,
+        "reduction": "sample",
+        "finetune_epochs": 80,
+        "unlearning": "joint",
+        "unlearning_bound": 10.0,
+        "batch_size": 64,
+        "lr_schedule": (40, 60),
+    },
+    "released": {
+        **_COMMON,
+        "isolation_epochs": 10,
+        "reduction": "batch",
+        "finetune_epochs": 60,
+        "unlearning": "ascent",
+        "unlearning_epochs": 4,
+        "unlearning_rate": 5e-4,
+        "unlearning_bound": None,
+        "batch_size": 128,
+        "lr_schedule": (40,),
+    },
+}
+
 
 class ABLClassifier(BaseDefense):
     """Anti-Backdoor Learning: trains a clean network on poisoned data.
@@ -59,7 +94,7 @@ class ABLClassifier(BaseDefense):
     isolation_epochs : int, default=20
         Epochs of stage one, the paper's turning epoch.
     isolation_objective : {"lga", "flooding"}, default="lga"
-        How stage one holds the loss: local gradient ascent (eq. 3) or flooding.
+        How stage one holds the loss: local gradient ascent (L_LGA of the paper) or flooding.
     reduction : {"batch", "sample"}, default="batch"
         Whether the mean loss of a batch is held, or each sample's own.
     gamma : float, default=0.5
@@ -78,7 +113,7 @@ class ABLClassifier(BaseDefense):
         way, which are far more than were isolated. ``"ascent"``: after
         fine-tuning, ascent on the isolated rows alone, the released recipe.
         ``"joint"``: ascent beside descent through all epochs of fine-tuning
-        (eq. 4). These two flag the isolated rows.
+        (L_GGA of the paper). These two flag the isolated rows.
     unlearning_epochs : int, default=10
         Epochs of ``"mixed"`` unlearning, in which a forgotten row no longer pushes;
         ``"ascent"`` takes that many at most, and ends when the isolated rows are
@@ -236,41 +271,36 @@ class ABLClassifier(BaseDefense):
         self.recovery_epochs = recovery_epochs
 
     @classmethod
-    def from_paper(cls, **changes: Any) -> Self:
-        """Return the classifier with the settings of the paper.
+    def from_paper(cls, recipe: Literal["paper", "released"] = "paper", **changes: Any) -> Self:
+        """Return the classifier with the settings of the paper or of its released code.
 
-        Twenty epochs of local gradient ascent at the level of 0.5 for each sample,
-        one per cent isolated by the loss of the last epoch, then eighty epochs of
-        global gradient ascent; batches of 64, learning rate 0.1 divided by ten in
-        the middle and at three quarters, weight decay 1e-4.
+        Both rank the rows by the loss of the last epoch of stage one and isolate one per
+        cent. Learning rate 0.1, weight decay 1e-4.
 
         Parameters
         ----------
+        recipe : {"paper", "released"}, default="paper"
+            ``"paper"``: twenty epochs of local gradient ascent on each sample at a level
+            of 0.5, then eighty of global gradient ascent; batches of 64. L_GGA has
+            no lower bound and diverges at this rate, so an isolated row pushes until its
+            loss is 10 nats. ``"released"``: ten epochs of local gradient ascent on the
+            batch mean, sixty of fine-tuning, four of ascent on the isolated rows alone
+            at a rate of 5e-4; batches of 128.
         **changes : dict
             Parameters to set otherwise.
 
         Returns
         -------
         ABLClassifier
+
+        Raises
+        ------
+        ValueError
+            If there is no such recipe.
         """
-        settings: dict[str, Any] = {
-            "isolation_epochs": 20,
-            "isolation_objective": "lga",
-            "reduction": "sample",
-            "gamma": 0.5,
-            "isolation_score": "last_epoch",
-            "isolation_ratio": 0.01,
-            "finetune_epochs": 80,
-            "unlearning": "joint",
-            "unlearning_bound": None,
-            "batch_size": 64,
-            "learning_rate": 0.1,
-            "lr_schedule": (40, 60),
-            "momentum": 0.9,
-            "weight_decay": 1e-4,
-            "augment": ("crop", "flip", "cutout"),
-        }
-        return cls(**{**settings, **changes})
+        if recipe not in _RECIPES:
+            raise ValueError(f"recipe={recipe!r}; wanted one of {sorted(_RECIPES)}.")
+        return cls(**{**_RECIPES[recipe], **changes})
 
     def _n_phases(self) -> int:
         return {"joint": 2, "ascent": 3, "mixed": 4}[self.unlearning]

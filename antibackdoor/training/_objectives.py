@@ -31,7 +31,7 @@ def sample_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def local_gradient_ascent(
     losses: torch.Tensor, gamma: float, reduction: Literal["batch", "sample"] = "batch"
 ) -> torch.Tensor:
-    """Local gradient ascent, eq. 3 of ABL: sign(l - gamma) * l.
+    """Local gradient ascent, L_LGA of ABL: E[ sign(l - gamma) * l ].
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def flooding(
 def global_gradient_ascent(
     losses: torch.Tensor, isolated: torch.Tensor, bound: float | None = None
 ) -> torch.Tensor:
-    """Global gradient ascent, eq. 4 of ABL: E_clean[l] - E_isolated[l].
+    """Global gradient ascent, L_GGA of ABL: E_clean[l] - E_isolated[l].
 
     Parameters
     ----------

@@ -77,6 +77,8 @@ def make_schedule(
         return ConstantLR(optimizer, factor=1.0)
     if checked == "cosine":
         return CosineAnnealingLR(optimizer, steps)
-    # One step more than is taken: its last one would be outside the cycle.
+    # One step more than is taken: its last one would be outside the cycle. Not four, of which
+    # torch would rise for 0.25 * 4 - 1 = 0 steps and divide by them.
+    cycle = 5 if steps == 3 else steps + 1
     rate = optimizer.param_groups[0]["lr"]
-    return OneCycleLR(optimizer, rate, steps + 1, pct_start=0.25, cycle_momentum=False)
+    return OneCycleLR(optimizer, rate, cycle, pct_start=0.25, cycle_momentum=False)

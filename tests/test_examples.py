@@ -1,0 +1,34 @@
+"""The examples run to their end, and the quick start writes what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example(example, tmp_path):
+    answer = subprocess.run(
+        [sys.executable, "-W", "error::FutureWarning", str(example)],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout
+    if example.stem == "plot_quick_start":
+        assert (tmp_path / "demo" / "quick_start.png").stat().st_size > 10_000
+        assert "ABL" in (tmp_path / "demo" / "quick_start.txt").read_text()
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 4
