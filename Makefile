@@ -30,10 +30,10 @@ demo: $(RUN_STAMP) ## poison digits, train three classifiers, print a table, sav
 	MPLBACKEND=Agg $(BIN)/python examples/plot_quick_start.py
 
 test: $(DEV_STAMP) ## the tests
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
 
 coverage: $(DEV_STAMP) ## the tests, with the lines that none of them runs
-	$(BIN)/python -m pytest -q --cov $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov $(ARGS)
 
 lint: $(DEV_STAMP) ## style, types and the import rules
 	$(BIN)/ruff check .

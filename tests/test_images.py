@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch import nn
 
 from antibackdoor import ABLClassifier, CBDClassifier, UndefendedClassifier
-from antibackdoor.defenses import _base
+from antibackdoor.training import Samples
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +146,13 @@ def test_mapped_file_is_not_read_at_once(make_tiny, grey, tmp_path, monkeypatch)
     np.save(tmp_path / "X.npy", X)
     resident = []
 
-    class SpySamples(_base.Samples):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            resident.append(kwargs["resident"])
+    start = Samples.__init__
 
-    monkeypatch.setattr(_base, "Samples", SpySamples)
+    def spy(samples, *args, **kwargs):
+        start(samples, *args, **kwargs)
+        resident.append(kwargs["resident"])
+
+    monkeypatch.setattr(Samples, "__init__", spy)
     make_tiny().fit(X, y).predict(X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     make_tiny().fit(mapped, y).predict(mapped)

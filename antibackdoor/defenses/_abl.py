@@ -11,8 +11,9 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.backbones import Backbone, Network
-from antibackdoor.defenses._base import BaseDefense, Run
+from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._forgetting import Forgetting
+from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import (
     LOSS_SCORES,
     Isolation,

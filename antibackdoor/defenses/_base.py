@@ -1,4 +1,4 @@
-"""What every classifier of this package shares: scikit-learn's side of it."""
+"""What fit is in every classifier of this package, around the method's own phases."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import copy
 import time
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
-from sklearn.utils import Tags, check_consistent_length, check_random_state
+from sklearn.base import _fit_context
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 from torch import nn
 
 from antibackdoor.backbones import Backbone, Network, build_network
+from antibackdoor.defenses._classifier import INPUT_DTYPES, NetworkClassifier
+from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation
 from antibackdoor.training import (
     AUGMENTATIONS,
@@ -33,7 +34,6 @@ from antibackdoor.training import (
     Samples,
     ShuffledRows,
     check_schedule,
-    compute_logits,
     train,
 )
 from antibackdoor.utils import (
@@ -46,46 +46,12 @@ from antibackdoor.utils import (
     seeded_torch,
 )
 
-#: Types of X that are kept; any other is turned into the first.
-_INPUT_DTYPES = (np.float64, np.float32, np.uint8)
-
 #: What a fitted network depends on still, and `set_params` must not change under it.
 _NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")
 
 
-@dataclass
-class Run:
-    """One call of fit: its data, its randomness and what it has recorded."""
-
-    X: np.ndarray
-    y: np.ndarray
-    samples: Samples
-    labels: torch.Tensor
-    classes: np.ndarray
-    context: CallbackContext
-    generator: torch.Generator
-    new_network: Callable[[], Network]
-    augmentation: Augmentation | None
-    fitted: dict[str, Any]
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the data is."""
-        return self.samples.device
-
-    @property
-    def every_row(self) -> torch.Tensor:
-        """Numbers of all training rows."""
-        return torch.arange(len(self.samples), device=self.device)
-
-    def rows(self, mask: np.ndarray) -> torch.Tensor:
-        """Return the numbers of the training rows where a mask is set."""
-        return torch.as_tensor(np.flatnonzero(mask), device=self.device)
-
-
-class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
-    """Base of the classifiers: validation, phases, callbacks and prediction.
+class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
+    """Base of the defences: validation, phases and callbacks.
 
     A defence writes `_train`, which makes networks with ``run.new_network()``,
     trains them with `_run_phase` and returns the one to keep and whom it suspects.
@@ -105,16 +71,11 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
         "random_state": ["random_state"],
     }
 
-    classes_: np.ndarray
     history_: list[dict[str, Any]]
-    input_shape_: tuple[int, ...]
     isolate_: np.ndarray
     isolate_mask_: np.ndarray
     isolate_scores_: np.ndarray
     isolate_threshold_: float
-    module_: Network
-    n_features_in_: int
-    _fitted_with: dict[str, Any]
 
     def __init__(
         self,
@@ -142,8 +103,6 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
         self.layout = layout
         self.device = device
         self.random_state = random_state
-
-    # ------------------------------------------------------------------ fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing
@@ -230,7 +189,7 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
             y = validate_data(self, y=y)
             check_classification_targets(y)
         with naming("X"):
-            X = validate_data(self, X, dtype=_INPUT_DTYPES, allow_nd=True)
+            X = validate_data(self, X, dtype=INPUT_DTYPES, allow_nd=True)
         with naming("X and y"):
             check_consistent_length(X, y)
         layout = resolve_layout(X.shape[1:], self.image_shape, self.layout)
@@ -376,115 +335,6 @@ class BaseDefense(CallbackSupportMixin, ClassifierMixin, BaseEstimator, metaclas
         self.isolate_threshold_ = isolation.threshold
         self.isolate_mask_ = isolation.mask
         self.isolate_ = isolation.indices
-
-    # --------------------------------------------------------------- predicting
-
-    def _fitted_layout(self) -> ImageLayout | None:
-        fitted = self._fitted_with
-        return resolve_layout(self.input_shape_, fitted["image_shape"], fitted["layout"])
-
-    def _logits(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        mapped = isinstance(X, np.memmap)
-        with naming("X"):
-            X = validate_data(self, X, dtype=_INPUT_DTYPES, allow_nd=True, reset=False)
-        if X.shape[1:] != tuple(self.input_shape_):
-            raise ValueError(
-                f"X has rows of shape {X.shape[1:]}, but {type(self).__name__} was fitted on "
-                f"rows of shape {tuple(self.input_shape_)}."
-            )
-        weight = next(self.module_.parameters())
-        samples = Samples(
-            X, self._fitted_layout(), weight.device, weight.dtype, resident=not mapped
-        )
-        return compute_logits(self.module_, samples).double().cpu().numpy()
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the logits.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Rows of the shape that was fitted.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            For two classes, the logit of ``classes_[1]`` less that of ``classes_[0]``.
-        """
-        logits = self._logits(X)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Rows of the shape that was fitted.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        logits = self._logits(X)
-        likelihoods = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return likelihoods / likelihoods.sum(axis=1, keepdims=True)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the most likely class of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Rows of the shape that was fitted.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_samples,)
-        """
-        logits = self._logits(X)
-        return self.classes_[logits.argmax(axis=1)]
-
-    # ------------------------------------------------------------------- state
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Arrays instead of the network: a file then names no torch type and no device.
-        state = super().__getstate__().copy()
-        if "module_" in state:
-            weights = state.pop("module_").state_dict()
-            state["module_weights"] = {
-                name: tensor.cpu().numpy() for name, tensor in weights.items()
-            }
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        weights = state.pop("module_weights", None)
-        super().__setstate__(state)
-        if weights is None:
-            return
-        layout = self._fitted_layout()
-        input_shape = self.input_shape_ if layout is None else layout.chw
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
-        # The initial weights are thrown away; drawing them must not be noticed.
-        with seeded_torch(0, torch.device("cpu")):
-            network = build_network(
-                self._fitted_with["backbone"],
-                input_shape,
-                len(self.classes_),
-                mean=tensors["standardise.mean"],
-                scale=tensors["standardise.scale"],
-                dtype=tensors["head.weight"].dtype,
-            )
-        network.load_state_dict(tensors)
-        self.module_ = network.eval()
 
 
 def _network_dtype(X: np.ndarray, layout: ImageLayout | None) -> torch.dtype:

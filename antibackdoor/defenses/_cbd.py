@@ -11,7 +11,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.backbones import Backbone, Network
-from antibackdoor.defenses._base import BaseDefense, Run
+from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._cbd_terms import (
     Bottleneck,
     CausalObjective,
@@ -19,6 +19,7 @@ from antibackdoor.defenses._cbd_terms import (
     LossTrajectory,
     relative_loss,
 )
+from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation, flag_above
 from antibackdoor.training import (
     CrossEntropy,

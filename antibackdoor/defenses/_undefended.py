@@ -11,7 +11,8 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.backbones import Backbone, Network
-from antibackdoor.defenses._base import BaseDefense, Run
+from antibackdoor.defenses._base import BaseDefense
+from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation, flag_nothing
 from antibackdoor.training import CrossEntropy
 

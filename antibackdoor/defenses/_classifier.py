@@ -1,0 +1,134 @@
+"""A trained network as a scikit-learn classifier: what it predicts, what it keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from antibackdoor.backbones import Network, build_network
+from antibackdoor.training import Samples, compute_logits
+from antibackdoor.utils import ImageLayout, naming, resolve_layout, seeded_torch
+
+#: Types of X that are kept; any other is turned into the first.
+INPUT_DTYPES = (np.float64, np.float32, np.uint8)
+
+
+class NetworkClassifier(ClassifierMixin, BaseEstimator):
+    """Base of what predicts with a network once it is fitted."""
+
+    classes_: np.ndarray
+    input_shape_: tuple[int, ...]
+    module_: Network
+    n_features_in_: int
+    #: Parameters that say how the network was built and fed, as they were in fit.
+    _fitted_with: dict[str, Any]
+
+    def _fitted_layout(self) -> ImageLayout | None:
+        fitted = self._fitted_with
+        return resolve_layout(self.input_shape_, fitted["image_shape"], fitted["layout"])
+
+    def _logits(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        mapped = isinstance(X, np.memmap)
+        with naming("X"):
+            X = validate_data(self, X, dtype=INPUT_DTYPES, allow_nd=True, reset=False)
+        if X.shape[1:] != tuple(self.input_shape_):
+            raise ValueError(
+                f"X has rows of shape {X.shape[1:]}, but {type(self).__name__} was fitted on "
+                f"rows of shape {tuple(self.input_shape_)}."
+            )
+        weight = next(self.module_.parameters())
+        samples = Samples(
+            X, self._fitted_layout(), weight.device, weight.dtype, resident=not mapped
+        )
+        return compute_logits(self.module_, samples).double().cpu().numpy()
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the logits.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows of the shape that was fitted.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            For two classes, the logit of ``classes_[1]`` less that of ``classes_[0]``.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows of the shape that was fitted.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        logits = self._logits(X)
+        likelihoods = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return likelihoods / likelihoods.sum(axis=1, keepdims=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most likely class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows of the shape that was fitted.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_samples,)
+        """
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Arrays instead of the network: a file then names no torch type and no device.
+        state = super().__getstate__().copy()
+        if "module_" in state:
+            weights = state.pop("module_").state_dict()
+            state["module_weights"] = {
+                name: tensor.cpu().numpy() for name, tensor in weights.items()
+            }
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights = state.pop("module_weights", None)
+        super().__setstate__(state)
+        if weights is None:
+            return
+        layout = self._fitted_layout()
+        input_shape = self.input_shape_ if layout is None else layout.chw
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+        # The initial weights are thrown away; drawing them must not be noticed.
+        with seeded_torch(0, torch.device("cpu")):
+            network = build_network(
+                self._fitted_with["backbone"],
+                input_shape,
+                len(self.classes_),
+                mean=tensors["standardise.mean"],
+                scale=tensors["standardise.scale"],
+                dtype=tensors["head.weight"].dtype,
+            )
+        network.load_state_dict(tensors)
+        self.module_ = network.eval()

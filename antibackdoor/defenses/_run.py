@@ -1,0 +1,45 @@
+"""What one call of fit works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.callback import CallbackContext
+
+from antibackdoor.backbones import Network
+from antibackdoor.training import Augmentation, Samples
+
+
+@dataclass
+class Run:
+    """One call of fit: its data, its randomness and what it has recorded."""
+
+    X: np.ndarray
+    y: np.ndarray
+    samples: Samples
+    labels: torch.Tensor
+    classes: np.ndarray
+    context: CallbackContext
+    generator: torch.Generator
+    new_network: Callable[[], Network]
+    augmentation: Augmentation | None
+    fitted: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data is."""
+        return self.samples.device
+
+    @property
+    def every_row(self) -> torch.Tensor:
+        """Numbers of all training rows."""
+        return torch.arange(len(self.samples), device=self.device)
+
+    def rows(self, mask: np.ndarray) -> torch.Tensor:
+        """Return the numbers of the training rows where a mask is set."""
+        return torch.as_tensor(np.flatnonzero(mask), device=self.device)
