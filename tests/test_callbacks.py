@@ -82,7 +82,9 @@ class Keeper:
         pass
 
     def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
-        self.kept.append((context.task_name, X, y, fitted_estimator.predict_proba(X)))
+        self.kept.append(
+            (context.task_name, X, y, fitted_estimator, fitted_estimator.predict_proba(X))
+        )
 
 
 def assert_same_fit(one, other):
@@ -134,10 +136,12 @@ def test_hooks_get_the_data_and_an_estimator_that_predicts(make_tiny, few):
     keeper = Keeper()
     estimator = make_tiny().set_callbacks(keeper).fit(X, y)
     assert len(keeper.kept) == n_tasks(estimator)
-    for _, X_seen, y_seen, probabilities in keeper.kept:
+    for _, X_seen, y_seen, fitted, probabilities in keeper.kept:
         np.testing.assert_array_equal(X_seen, X)
         np.testing.assert_array_equal(y_seen, y)
         np.testing.assert_allclose(probabilities.sum(1), 1)
+        # Training that goes on leaves what a callback has kept as it is.
+        np.testing.assert_array_equal(fitted.predict_proba(X), probabilities)
     name, *_, last = keeper.kept[-1]
     assert name == "fit"
     np.testing.assert_array_equal(last, estimator.predict_proba(X))

@@ -16,8 +16,8 @@ from antibackdoor.defenses._cbd_terms import (
     LossTrajectory,
     dependence,
     information_bound,
+    keep_above,
     normalise,
-    reject,
     relative_loss,
 )
 
@@ -35,10 +35,10 @@ def test_normalised_weights_have_a_mean_of_one():
     assert normalise(torch.tensor([0.1, 0.3])).tolist() == pytest.approx([0.5, 1.5])
 
 
-def test_reject_drops_what_lies_far_below_the_median():
+def test_keep_above_drops_what_lies_far_below_the_median():
     weights = torch.tensor([0.1, 0.3, 0.8, 0.8, 0.9])
-    assert reject(weights, 0.25).tolist() == pytest.approx([0.0, 0.3, 0.8, 0.8, 0.9])
-    assert torch.equal(reject(weights, 0.0), weights)
+    assert keep_above(weights, 0.25).tolist() == [0, 1, 1, 1, 1]
+    assert keep_above(weights, 0.5).tolist() == [0, 0, 1, 1, 1]
 
 
 def test_loss_trajectory_is_the_geometric_mean_of_what_was_seen():

@@ -246,10 +246,14 @@ def test_one_row_or_many(make_tiny, colour):
     np.testing.assert_allclose(backwards[::-1], together, atol=1e-5)
 
 
-@pytest.mark.parametrize("n_rows", [33, 34, 65])
+@pytest.mark.parametrize("n_rows", [33, 37, 65])
 def test_last_batch_of_one(make_tiny, grey, n_rows):
+    """Batch norm of one feature vector has no variance: 33 = 32 + 1, and 37 less a tenth."""
     X, y = grey
-    estimator = make_tiny(batch_size=32).fit(X[:n_rows], y[:n_rows])
+    backbone = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)
+    )
+    estimator = make_tiny(backbone=backbone, batch_size=32).fit(X[:n_rows], y[:n_rows])
     assert estimator.predict(X).shape == (len(X),)
     assert len(estimator.isolate_scores_) == n_rows
 
@@ -520,3 +524,13 @@ def test_predict_keeps_nothing(make_tiny, grey):
     assert all(vars(estimator)[name] is value for name, value in before.items())
     assert vars(estimator).keys() == before.keys()
     assert all((weights(estimator)[name] == array).all() for name, array in bits.items())
+
+
+def test_pixels_and_floats_are_not_mixed_up(make_tiny, grey):
+    X, y = grey
+    clf = make_tiny().fit(X, y)
+    with pytest.raises(ValueError, match="X is not uint8"):
+        clf.predict(X.astype(np.int64))
+    clf.fit(X.astype(np.float32), y)
+    with pytest.raises(ValueError, match="X is uint8"):
+        clf.predict(X)

@@ -142,7 +142,10 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
             "classes_": classes,
             "n_features_in_": self.n_features_in_,
             "input_shape_": X.shape[1:],
-            "_fitted_with": {name: getattr(self, name) for name in _NETWORK_PARAMETERS},
+            "_fitted_with": {
+                "uint8": X.dtype == np.uint8,
+                **{name: getattr(self, name) for name in _NETWORK_PARAMETERS},
+            },
         }
         with seeded_torch(seed, samples.device):
             mean, scale = samples.channel_statistics()

@@ -75,9 +75,10 @@ class CBDClassifier(BaseDefense):
         Factor beta of I(Z; X), bounded by a Gaussian variational bottleneck. Zero
         switches the term off.
     rejection : float, default=0.25
-        A sample whose weight is below this share of the median weight counts nothing
-        in the second half of the epochs of f_C, and is flagged at the end. It needs
-        ``compare="trajectory"``. Zero rejects and flags nobody, as in the paper.
+        In the second half of the epochs of f_C, samples whose weight is below this share
+        of the median weight count nothing and all others the same. The former are
+        flagged at the end. It needs ``compare="trajectory"`` and `reweight`. Zero
+        rejects and flags nobody, as in the paper.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1

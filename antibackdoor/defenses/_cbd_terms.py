@@ -36,8 +36,8 @@ def normalise(weights: torch.Tensor) -> torch.Tensor:
     return weights / weights.mean()
 
 
-def reject(weights: torch.Tensor, share: float) -> torch.Tensor:
-    """Set weights below a share of their median to zero.
+def keep_above(weights: torch.Tensor, share: float) -> torch.Tensor:
+    """Give weight 0 to samples far below the median weight and 1 to the others.
 
     A small weight only delays a sample: once the others are fitted, its gradient
     is the largest that is left. The median is the weight of an ordinary sample,
@@ -48,13 +48,13 @@ def reject(weights: torch.Tensor, share: float) -> torch.Tensor:
     weights : torch.Tensor of shape (n,)
         Not negative.
     share : float
-        Between 0, which rejects nobody, and 1.
+        Of the median, below which a sample is rejected: between 0 and 1.
 
     Returns
     -------
     torch.Tensor of shape (n,)
     """
-    return torch.where(weights < share * weights.median(), 0, weights)
+    return (weights >= share * weights.median()).to(weights.dtype)
 
 
 class LossTrajectory:
@@ -226,7 +226,7 @@ class CausalObjective:
         Where the losses of f_C are gathered, whose mean then weighs the samples.
         None: the loss of the step weighs them.
     rejection : float
-        See `reject`; only with a trajectory.
+        The share of `keep_above`, 0 for none; only with a trajectory.
     soft_epochs : int
         Epochs before any sample is rejected.
     generator : torch.Generator
@@ -284,8 +284,8 @@ class CausalObjective:
             return normalise(relative_loss(backdoored, losses))
         self._trajectory.add(index, losses)
         weights = relative_loss(backdoored, self._trajectory.mean(index).to(losses.dtype))
-        if self._trajectory.times_seen(index) > self._soft_epochs:
-            weights = reject(weights, self._rejection)
+        if self._rejection > 0 and self._trajectory.times_seen(index) > self._soft_epochs:
+            weights = keep_above(weights, self._rejection)
         return normalise(weights)
 
     def _dependence(self, features: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
     input_shape_: tuple[int, ...]
     module_: Network
     n_features_in_: int
-    #: Parameters that say how the network was built and fed, as they were in fit.
+    #: How the network was built and fed in fit: parameters, and whether X was uint8.
     _fitted_with: dict[str, Any]
 
     def _fitted_layout(self) -> ImageLayout | None:
@@ -41,6 +41,13 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"X has rows of shape {X.shape[1:]}, but {type(self).__name__} was fitted on "
                 f"rows of shape {tuple(self.input_shape_)}."
+            )
+        if (X.dtype == np.uint8) != self._fitted_with["uint8"]:
+            raise ValueError(
+                f"X is {'uint8' if X.dtype == np.uint8 else 'not uint8'}, but "
+                f"{type(self).__name__} was fitted on X that was"
+                f"{'' if self._fitted_with['uint8'] else ' not'}; uint8 is taken for pixels and "
+                f"scaled to [0, 1], so give the type that was fitted."
             )
         weight = next(self.module_.parameters())
         samples = Samples(
