@@ -127,9 +127,9 @@ class ABLClassifier(BaseDefense):
         None: no bound, as in the paper; ``"ascent"`` then ends at 10 nats.
     recovery_epochs : int, default=10
         Epochs after ``"mixed"`` unlearning on the rows whose label the network still
-        gives, or gives again. If a class has lost trusted rows even so, what was
-        isolated was no backdoor: the weights from before unlearning come back and
-        nothing is flagged.
+        gives, or gives again, and on the trusted rows of a class that has lost half of
+        them. If a class is as bad off even so, what was isolated was no backdoor: the
+        weights from before unlearning come back and nothing is flagged.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1
@@ -365,6 +365,7 @@ class ABLClassifier(BaseDefense):
         )
 
     def _unlearn_mixed(self, run: Run, network: Network, isolation: Isolation) -> Isolation:
+        labels = run.labels.cpu().numpy()
         before = _label_probabilities(run, network)
         watch = self._watch(run, network, isolation)
         self._run_phase(
@@ -379,14 +380,14 @@ class ABLClassifier(BaseDefense):
             ),
         )
 
-        labels = run.labels.cpu().numpy()
+        trusted = _trusted(run, isolation)
 
         def rows_that_agree() -> torch.Tensor:
             lost = before - _label_probabilities(run, network) > _LOST
-            agree = ~lost & ~isolation.mask
-            # A class that lost every row keeps its trusted ones, or it would never return.
-            gone = ~np.isin(labels, labels[agree])
-            return run.rows(agree | (gone & _trusted(run, isolation)))
+            # A class that lost too many of its trusted rows gets them back, or ascent on
+            # its label would have taken the class along with the trigger.
+            harmed = _share_by_class(lost[trusted], labels[trusted])[labels] > _TOLERANCE
+            return run.rows((~lost & ~isolation.mask) | (trusted & harmed))
 
         self._run_phase(
             run,
@@ -419,6 +420,11 @@ class ABLClassifier(BaseDefense):
 def _trusted(run: Run, isolation: Isolation) -> np.ndarray:
     """Pick rows to hold on to: the less suspect half of every class."""
     return least_suspect_half(isolation.scores, run.labels.cpu().numpy())
+
+
+def _share_by_class(marked: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the share of marked rows in each class, all of which have rows."""
+    return np.bincount(labels, marked) / np.bincount(labels)
 
 
 def _label_probabilities(run: Run, network: Network) -> np.ndarray:
