@@ -3,6 +3,7 @@
     python benchmarks/defenses.py digits
     python benchmarks/defenses.py cifar10 --data-root ../shared/data --shard 0/2 &
     python benchmarks/defenses.py cifar10 --data-root ../shared/data --shard 1/2 &
+    python benchmarks/defenses.py cifar10-short --data-root ../shared/data
     python benchmarks/defenses.py cifar10 --table
 
 Each cell is written to a line of JSON in benchmarks/results/ when it is finished, and a
@@ -48,38 +49,44 @@ RESULTS = Path(__file__).parent / "results"
 
 #: Attack, share of all rows that is poisoned, seeds. SIG poisons rows of its target
 #: class alone, a tenth of all: five per cent of all rows is half of them.
-ROWS = [
-    ("badnets", 0.10, (0, 1, 2)),
-    ("blend", 0.10, (0,)),
-    ("sig", 0.05, (0,)),
-    ("wanet", 0.10, (0,)),
-]
+BADNETS = [("badnets", 0.10, (0, 1, 2))]
+OTHERS = [("blend", 0.10, (0,)), ("sig", 0.05, (0,)), ("wanet", 0.10, (0,))]
 
-#: Digits: the default settings. CIFAR-10: schedules of some minutes; the networks that
-#: are kept, finetuned and clean, are trained for as many epochs as the undefended one.
-DEFENSES: dict[str, dict[str, Any]] = {
-    "digits": {
-        "undefended": UndefendedClassifier(),
-        "abl": ABLClassifier(),
-        "cbd": CBDClassifier(),
-    },
-    "cifar10": {
-        "undefended": UndefendedClassifier(epochs=20, backbone="wrn-16-1"),
-        "abl": ABLClassifier(
-            isolation_epochs=8,
-            finetune_epochs=20,
-            unlearning_epochs=5,
-            recovery_epochs=8,
-            backbone="wrn-16-1",
-        ),
-        "cbd": CBDClassifier(backdoor_epochs=8, clean_epochs=20, backbone="wrn-16-1"),
-    },
+# Schedules of some minutes. The networks that are kept, finetuned and clean, are trained
+# for as many epochs as the undefended one.
+_WRN: dict[str, Any] = {"backbone": "wrn-16-1"}
+_ABL: dict[str, Any] = {"unlearning_epochs": 5, **_WRN}
+SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "digits": (
+        BADNETS + OTHERS,
+        {
+            "undefended": UndefendedClassifier(),
+            "abl": ABLClassifier(),
+            "cbd": CBDClassifier(),
+        },
+    ),
+    "cifar10": (
+        BADNETS,
+        {
+            "undefended": UndefendedClassifier(epochs=20, **_WRN),
+            "abl": ABLClassifier(isolation_epochs=8, finetune_epochs=20, recovery_epochs=8, **_ABL),
+            "cbd": CBDClassifier(backdoor_epochs=8, clean_epochs=20, **_WRN),
+        },
+    ),
+    "cifar10-short": (
+        OTHERS,
+        {
+            "undefended": UndefendedClassifier(epochs=10, **_WRN),
+            "abl": ABLClassifier(isolation_epochs=6, finetune_epochs=10, recovery_epochs=6, **_ABL),
+            "cbd": CBDClassifier(backdoor_epochs=6, clean_epochs=10, **_WRN),
+        },
+    ),
 }
 
 
-def load(data: str, data_root: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def load(setting: str, data_root: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return X, X_test, y, y_test: pixels and labels."""
-    if data == "digits":
+    if setting == "digits":
         X, y = load_digits_images()
         return train_test_split(X, y, stratify=y, random_state=0)
     train, test = CIFAR10(data_root, train=True), CIFAR10(data_root, train=False)
@@ -87,19 +94,20 @@ def load(data: str, data_root: str) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     return train.data[:5_000], test.data, y[:5_000], y_test
 
 
-def cells() -> list[dict[str, Any]]:
-    """Every combination, those of one attack and seed together."""
+def cells(setting: str) -> list[dict[str, Any]]:
+    """Every combination of a setting, those of one attack and seed together."""
+    rows, defenses = SETTINGS[setting]
     return [
         {"attack": attack, "poison_rate": rate, "seed": seed, "defense": defense}
-        for attack, rate, seeds in ROWS
+        for attack, rate, seeds in rows
         for seed in seeds
-        for defense in ("undefended", "abl", "cbd")
+        for defense in defenses
     ]
 
 
-def run(data: str, cell: dict[str, Any], data_root: str) -> dict[str, Any]:
+def run(setting: str, cell: dict[str, Any], data_root: str) -> dict[str, Any]:
     """Train and measure one cell."""
-    X, X_test, y, y_test = load(data, data_root)
+    X, X_test, y, y_test = load(setting, data_root)
     X_bad, y_bad, poison_mask = make_poisoned(
         X,
         y,
@@ -108,7 +116,7 @@ def run(data: str, cell: dict[str, Any], data_root: str) -> dict[str, Any]:
         target_label=TARGET,
         random_state=cell["seed"],
     )
-    clf = clone(DEFENSES[data][cell["defense"]]).set_params(random_state=cell["seed"])
+    clf = clone(SETTINGS[setting][1][cell["defense"]]).set_params(random_state=cell["seed"])
     started = time.perf_counter()
     clf.fit(X_bad, y_bad)
     seconds = time.perf_counter() - started
@@ -138,15 +146,16 @@ def run(data: str, cell: dict[str, Any], data_root: str) -> dict[str, Any]:
     }
 
 
-def print_table(path: Path) -> None:
+def print_table(setting: str) -> None:
     """Print the finished cells as a Markdown table, in per cent."""
+    path = RESULTS / f"{setting}.jsonl"
     rows = {_key(row): row for row in map(json.loads, path.read_text().splitlines())}
     print(
         "| attack | rate | seed | defence | CA | ASR | without trigger | R-Acc | target recall "
         "| isolated | precision | recall | seconds |"
     )
     print("|" + "---|" * 13)
-    for cell in cells():
+    for cell in cells(setting):
         row = rows.get(_key(cell))
         if row is None:
             continue
@@ -176,22 +185,22 @@ def _git_commit() -> str:
 def main() -> None:
     """Run the cells of this shard that are not finished."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", choices=sorted(DEFENSES))
+    parser.add_argument("setting", choices=sorted(SETTINGS))
     parser.add_argument("--data-root", default="../shared/data", help="holds cifar-10-batches-py/")
     parser.add_argument("--shard", default="0/1", help="I/N: every N-th cell from the I-th")
     parser.add_argument("--table", action="store_true", help="print the table and stop")
     arguments = parser.parse_args()
-    out = RESULTS / f"{arguments.data}.jsonl"
+    out = RESULTS / f"{arguments.setting}.jsonl"
     if arguments.table:
-        print_table(out)
+        print_table(arguments.setting)
         return
     out.parent.mkdir(exist_ok=True)
     shard, n_shards = map(int, arguments.shard.split("/"))
-    for cell in cells()[shard::n_shards]:
+    for cell in cells(arguments.setting)[shard::n_shards]:
         finished = out.read_text().splitlines() if out.exists() else []
         if _key(cell) in {_key(json.loads(line)) for line in finished}:
             continue
-        row = run(arguments.data, cell, arguments.data_root)
+        row = run(arguments.setting, cell, arguments.data_root)
         with out.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print({name: row[name] for name in ("attack", "seed", "defense", "ca", "asr")}, flush=True)
