@@ -107,6 +107,7 @@ def cells(setting: str) -> list[dict[str, Any]]:
 
 def run(setting: str, cell: dict[str, Any], data_root: str) -> dict[str, Any]:
     """Train and measure one cell."""
+    commit = _git_commit()  # of the code that has been imported, not of what lands meanwhile
     X, X_test, y, y_test = load(setting, data_root)
     X_bad, y_bad, poison_mask = make_poisoned(
         X,
@@ -136,7 +137,7 @@ def run(setting: str, cell: dict[str, Any], data_root: str) -> dict[str, Any]:
         "n_isolated": len(clf.isolate_),
         "n_poisoned": int(poison_mask.sum()),
         "seconds": seconds,
-        "commit": _git_commit(),
+        "commit": commit,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -186,7 +187,7 @@ def main() -> None:
     """Run the cells of this shard that are not finished."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("setting", choices=sorted(SETTINGS))
-    parser.add_argument("--data-root", default="../shared/data", help="holds cifar-10-batches-py/")
+    parser.add_argument("--data-root", default="data", help="holds cifar-10-batches-py/")
     parser.add_argument("--shard", default="0/1", help="I/N: every N-th cell from the I-th")
     parser.add_argument("--table", action="store_true", help="print the table and stop")
     arguments = parser.parse_args()

@@ -104,7 +104,7 @@ def test_phases_of_each_unlearning(poisoned, unlearning, wanted):
         {"unlearning_epochs": 1},
         {"unlearning_rate": 0.05},
         {"unlearning_bound": 0.5},
-        {"unlearning_bound": None, "unlearning_rate": 0.5},
+        {"unlearning_bound": None, "isolation_ratio": 0.1},
         {"recovery_epochs": 3},
         {"batch_size": 50},
         {"learning_rate": 0.03},
@@ -159,6 +159,19 @@ def test_from_paper_knows_two_recipes():
         ABLClassifier.from_paper("rumour")
 
 
+def test_one_isolated_row_is_enough_for_batch_norm(poisoned):
+    def backbone(shape, n_classes):
+        return torch.nn.Sequential(
+            torch.nn.Flatten(),
+            torch.nn.Linear(64, 8),
+            torch.nn.BatchNorm1d(8),
+            torch.nn.Linear(8, n_classes),
+        )
+
+    clf = quick(backbone=backbone, unlearning="ascent").fit(poisoned[0][:60], poisoned[1][:60])
+    assert len(clf.isolate_) == 1
+
+
 @pytest.mark.parametrize("recipe", ["paper", "released"])
 def test_from_paper_trains(poisoned, recipe):
     X_bad, y_bad = poisoned[0][:300], poisoned[1][:300]
@@ -197,8 +210,11 @@ def test_scores_that_all_tie_flag_nobody():
 def test_least_suspect_half_of_every_class():
     scores = np.array([0.9, 0.1, 0.5, 0.7, 0.2])
     labels = np.array([0, 0, 0, 1, 2])
-    picked = least_suspect_half(scores, labels)
-    assert picked.tolist() == [False, True, True, True, True]
+    nobody = np.zeros(5, dtype=bool)
+    assert least_suspect_half(scores, labels, nobody).tolist() == [False, True, True, True, True]
+    # A flagged row is trusted only where its class has no other.
+    flagged = np.array([False, True, False, True, False])
+    assert least_suspect_half(scores, labels, flagged).tolist() == [False, False, True, True, True]
 
 
 # ---------------------------------------------------------------------------- forgetting
@@ -206,18 +222,21 @@ def test_least_suspect_half_of_every_class():
 
 @pytest.fixture
 def watched():
-    """A linear network that tells two classes apart by the sign of one column."""
-    X = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    """A linear network of two classes and two columns.
+
+    The first column tells the classes apart; the second is set in row 3 alone, the
+    isolated one, so that its label can be forgotten by itself.
+    """
+    X = np.array([[-2.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [2.0, 1.0]])
     network = build_network(
-        torch.nn.Linear(1, 2), (1,), 2, mean=torch.zeros(1), scale=torch.ones(1)
+        torch.nn.Linear(2, 2), (2,), 2, mean=torch.zeros(2), scale=torch.ones(2)
     )
     with torch.no_grad():
-        network.head.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        network.head.weight.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
         network.head.bias.zero_()
-    samples = Samples(X, None, torch.device("cpu"), torch.float32)
     watch = Forgetting(
         network,
-        samples,
+        Samples(X, None, torch.device("cpu"), torch.float32),
         torch.tensor([0, 0, 1, 1]),
         isolated=torch.tensor([3]),
         trusted=torch.tensor([0, 1, 2]),
@@ -235,17 +254,14 @@ def test_unlearning_goes_on_while_nothing_is_forgotten(watched):
 def test_unlearning_ends_when_the_isolated_rows_are_forgotten(watched):
     network, watch = watched
     with torch.no_grad():
-        network.head.bias.copy_(torch.tensor([0.95, -0.95]))  # loss of row 3: log(1 + e^-2.1)
+        # Row 3: logits -2 + 4 and 2, loss log 2; below the level of 1.
+        network.head.weight[0, 1] = 4.0
     assert not watch.forgotten_or_harmful()
     with torch.no_grad():
-        network.head.weight.copy_(torch.tensor([[-1.0], [-0.9]]))
-        network.head.bias.copy_(torch.tensor([1.0, 1.05]))
-    assert not watch.forgotten_or_harmful()
-    with torch.no_grad():
-        network.head.weight.copy_(torch.tensor([[0.0], [0.0]]))
-        network.head.weight[0] = 1.0
-        network.head.bias.copy_(torch.tensor([-1.3, 0.0]))  # flips the labels of all others
+        network.head.weight[0, 1] = 6.0  # loss log(1 + e^2) = 2.1
+    forgotten = network.head.weight.clone()
     assert watch.forgotten_or_harmful()
+    assert torch.equal(network.head.weight, forgotten)
 
 
 def test_harm_is_taken_back(watched):

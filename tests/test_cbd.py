@@ -68,6 +68,8 @@ def test_every_setting_has_an_effect(poisoned, change):
     X_bad, y_bad = poisoned[0][:200], poisoned[1][:200]
     base, changed = (quick(**c).fit(X_bad, y_bad) for c in ({}, change))
     assert not np.array_equal(base.decision_function(X_bad), changed.decision_function(X_bad))
+    assert np.isfinite(changed.isolate_scores_).all()
+    assert np.isfinite(changed.isolate_threshold_)
 
 
 def test_scores_are_shares(poisoned):

@@ -27,7 +27,21 @@ def test_example(example, tmp_path):
     assert answer.stdout
     if example.stem == "plot_quick_start":
         assert (tmp_path / "demo" / "quick_start.png").stat().st_size > 10_000
-        assert "ABL" in (tmp_path / "demo" / "quick_start.txt").read_text()
+        check_promises((tmp_path / "demo" / "quick_start.txt").read_text())
+
+
+def check_promises(table):
+    """What `make demo` must show, in per cent."""
+    _, *lines = table.splitlines()
+    rows = {name: figures for name, *figures in map(str.split, lines)}
+    ca, asr, _, recall = (float(figure) for figure in rows["undefended"][:4])
+    assert asr >= 90
+    for name in ("ABL", "CBD"):
+        defended = [float(figure) for figure in rows[name]]
+        assert defended[1] <= 5, table
+        assert abs(defended[0] - ca) <= 2, table
+        assert abs(defended[3] - recall) <= 10, table
+    assert float(rows["ABL"][5]) >= 90, table
 
 
 def test_there_are_examples():

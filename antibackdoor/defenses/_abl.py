@@ -276,7 +276,8 @@ class ABLClassifier(BaseDefense):
         """Return the classifier with the settings of the paper or of its released code.
 
         Both rank the rows by the loss of the last epoch of stage one and isolate one per
-        cent. Learning rate 0.1, weight decay 1e-4.
+        cent. Learning rate 0.1, weight decay 1e-4; the momentum is Nesterov's, unlike
+        theirs. For tables, whose rows cannot be augmented, give ``augment=None``.
 
         Parameters
         ----------
@@ -398,7 +399,8 @@ class ABLClassifier(BaseDefense):
             recipe=self._recipe(run, learning_rate=self.learning_rate / 10),
             batches=ChosenRows(rows_that_agree, len(labels), self.batch_size),
         )
-        watch.undo_harm()
+        if watch.undo_harm():
+            return Isolation(isolation.scores, np.inf)
         return flag_above(before - _label_probabilities(run, network), _LOST)
 
     def _ascent(self, run: Run, isolation: Isolation) -> Unlearning:
@@ -419,7 +421,7 @@ class ABLClassifier(BaseDefense):
 
 def _trusted(run: Run, isolation: Isolation) -> np.ndarray:
     """Pick rows to hold on to: the less suspect half of every class."""
-    return least_suspect_half(isolation.scores, run.labels.cpu().numpy())
+    return least_suspect_half(isolation.scores, run.labels.cpu().numpy(), isolation.mask)
 
 
 def _share_by_class(marked: np.ndarray, labels: np.ndarray) -> np.ndarray:

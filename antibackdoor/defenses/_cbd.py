@@ -75,10 +75,10 @@ class CBDClassifier(BaseDefense):
         Factor beta of I(Z; X), bounded by a Gaussian variational bottleneck. Zero
         switches the term off.
     rejection : float, default=0.25
-        In the second half of the epochs of f_C, samples whose weight is below this share
-        of the median weight count nothing and all others the same. The former are
-        flagged at the end. It needs ``compare="trajectory"`` and `reweight`. Zero
-        rejects and flags nobody, as in the paper.
+        Rows whose weight is below this share of the median weight are flagged at the
+        end. With ``compare="trajectory"`` and `reweight`, such samples count nothing in
+        the second half of the epochs of f_C, and all others the same. Zero rejects and
+        flags nobody, as in the paper.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1
@@ -92,9 +92,9 @@ class CBDClassifier(BaseDefense):
     weight_decay : float, default=5e-4
         Factor of the squared norm of the weights.
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images in the training of f_C; f_B has none. ``"auto"``:
-        crops of images of 16 pixels and more, and mirror images where they have
-        colours.
+        Random changes of the images in the training of f_C, and of f_B if its loss is
+        not held. ``"auto"``: crops of images of 16 pixels and more, and mirror images
+        where they have colours.
     image_shape : tuple of int, default=None
         (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
         None: a 2-D `X` is a table.
@@ -211,8 +211,11 @@ class CBDClassifier(BaseDefense):
     def from_paper(cls, **changes: Any) -> Self:
         """Return the classifier with the settings of the paper.
 
-        Five epochs of f_B and a hundred of f_C, all three terms; batches of 64,
-        learning rate 0.1 divided by ten at epochs 20 and 70, weight decay 1e-4.
+        Five epochs of f_B and a hundred of f_C, both with augmentation, all three terms;
+        batches of 64, learning rate 0.1 divided by ten at epochs 20 and 70, weight decay
+        1e-4. Two things differ: the momentum is Nesterov's, and f_B is asked once about
+        each row as it is, not in every epoch about its augmented form. For tables, whose
+        rows cannot be augmented, give ``augment=None``.
 
         Parameters
         ----------
@@ -264,7 +267,12 @@ class CBDClassifier(BaseDefense):
             objective=CrossEntropy()
             if self.gamma is None
             else HeldLoss("lga", self.gamma, "batch"),
-            recipe=self._recipe(run, schedule="constant", augmentation=None),
+            recipe=self._recipe(
+                run,
+                schedule="constant",
+                # A held loss cannot overfit, and augmentation would blur a local trigger.
+                augmentation=run.augmentation if self.gamma is None else None,
+            ),
         )
         if self.compare == "last":
             return network, compute_losses(network, run.samples, run.labels)
@@ -308,7 +316,7 @@ class CBDClassifier(BaseDefense):
                 reweight=self.reweight,
                 trajectory=trajectory,
                 rejection=self.rejection,
-                soft_epochs=self.clean_epochs // 2,
+                soft_epochs=max(1, self.clean_epochs // 2),
                 generator=run.generator,
             ),
             recipe=self._recipe(run),

@@ -274,6 +274,8 @@ class CausalObjective:
             value = value + self._beta * information
         logits = network.head(features)
         losses = sample_losses(logits, labels)
+        if self._trajectory is not None:
+            self._trajectory.add(index, losses)
         if self._reweight:
             losses = losses * self._weights(losses.detach(), index)
         return value + losses.mean(), logits
@@ -282,7 +284,6 @@ class CausalObjective:
         backdoored = self._losses[index]
         if self._trajectory is None:
             return normalise(relative_loss(backdoored, losses))
-        self._trajectory.add(index, losses)
         weights = relative_loss(backdoored, self._trajectory.mean(index).to(losses.dtype))
         if self._rejection > 0 and self._trajectory.times_seen(index) > self._soft_epochs:
             weights = keep_above(weights, self._rejection)

@@ -30,9 +30,11 @@ def shuffled_batches(
 ) -> Iterator[torch.Tensor]:
     """Give every row once, in random order.
 
-    A last batch of one joins the batch before, since batch norm has no
-    variance of one sample.
+    Batch norm has no variance of one sample: a last batch of one joins the batch
+    before, and a row that is alone comes twice.
     """
+    if len(rows) == 1:
+        rows = rows.repeat(2)
     order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
     n_batches = count_batches(len(rows), batch_size)
     for number in range(n_batches):

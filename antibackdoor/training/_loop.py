@@ -133,9 +133,14 @@ def train(
                 [value.detach() * len(index), correct, correct.new_tensor(len(index))]
             )
         objective_sum, correct_sum, seen = totals.tolist()
-        if not math.isfinite(objective_sum):
+        # The weights too: the last step of an epoch has no objective after it.
+        if not math.isfinite(objective_sum) or not _all_finite(network):
             raise FloatingPointError(
-                f"the training objective is {objective_sum} in epoch {epoch}; a smaller "
-                f"learning_rate or smaller values in X may keep it finite."
+                f"the training objective or a weight is not finite in epoch {epoch}; a smaller "
+                f"learning_rate or smaller values in X may keep it so."
             )
         yield EpochRecord(losses, objective_sum / seen, correct_sum / seen, rate)
+
+
+def _all_finite(network: Network) -> bool:
+    return all(bool(torch.isfinite(weights).all()) for weights in network.parameters())

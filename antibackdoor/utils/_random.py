@@ -21,7 +21,12 @@ def seeded_torch(seed: int, device: torch.device) -> Iterator[None]:
     Weight initialisation and dropout draw from the global generators and take
     no generator of ours, so these are lent to the block.
     """
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        # torch.manual_seed would seed the generators of other devices too, which are
+        # not put back.
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

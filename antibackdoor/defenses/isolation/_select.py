@@ -68,13 +68,16 @@ def flag_nothing(n_samples: int) -> Isolation:
     return Isolation(np.zeros(n_samples), np.inf)
 
 
-def least_suspect_half(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Pick the less suspect half of every class.
+def least_suspect_half(scores: np.ndarray, labels: np.ndarray, flagged: np.ndarray) -> np.ndarray:
+    """Pick the less suspect half of the rows of every class that are not flagged.
 
     Parameters
     ----------
     scores : numpy.ndarray of shape (n_samples,)
+        Higher is more suspect.
     labels : numpy.ndarray of shape (n_samples,)
+    flagged : numpy.ndarray of shape (n_samples,), bool
+        Left out, but in a class all of whose rows are flagged.
 
     Returns
     -------
@@ -83,7 +86,9 @@ def least_suspect_half(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     picked = np.zeros(len(scores), dtype=bool)
     for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
+        rows = np.flatnonzero((labels == label) & ~flagged)
+        if len(rows) == 0:
+            rows = np.flatnonzero(labels == label)
         order = rows[np.argsort(scores[rows], kind="stable")]
         picked[order[: (len(rows) + 1) // 2]] = True
     return picked
