@@ -164,6 +164,18 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     ) -> np.ndarray:
         """Make cover rows; only for an attack whose `cover_ratio` is not 0.
 
+        Parameters
+        ----------
+        X : array-like of shape (n, *input_shape_)
+            Rows as in `fit`.
+        random_state : int, RandomState instance or None, default=None
+            What the disturbance of each row is drawn from.
+
+        Returns
+        -------
+        ndarray of shape (n, *input_shape_)
+            A new array of X's dtype.
+
         Raises
         ------
         NotImplementedError
