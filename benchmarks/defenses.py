@@ -73,12 +73,22 @@ SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
             "cbd": CBDClassifier(backdoor_epochs=8, clean_epochs=20, **_WRN),
         },
     ),
+    # As above with twice as long a stage one: is eight epochs of it enough?
+    "cifar10-stage-one": (
+        BADNETS,
+        {
+            "abl": ABLClassifier(
+                isolation_epochs=15, finetune_epochs=20, recovery_epochs=8, **_ABL
+            ),
+            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=20, **_WRN),
+        },
+    ),
     "cifar10-short": (
         OTHERS,
         {
             "undefended": UndefendedClassifier(epochs=10, **_WRN),
             "abl": ABLClassifier(isolation_epochs=6, finetune_epochs=10, recovery_epochs=6, **_ABL),
-            "cbd": CBDClassifier(backdoor_epochs=6, clean_epochs=10, **_WRN),
+            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=10, **_WRN),
         },
     ),
 }
