@@ -76,9 +76,9 @@ class CBDClassifier(BaseDefense):
         switches the term off.
     rejection : float, default=0.25
         Rows whose weight is below this share of the median weight are flagged at the
-        end. With ``compare="trajectory"`` and `reweight`, such samples count nothing in
-        the second half of the epochs of f_C, and all others the same. Zero rejects and
-        flags nobody, as in the paper.
+        end. With ``compare="trajectory"`` and `reweight`, such samples count nothing
+        after the first quarter of the epochs of f_C, and all others the same. Zero
+        rejects and flags nobody, as in the paper.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1
@@ -316,7 +316,7 @@ class CBDClassifier(BaseDefense):
                 reweight=self.reweight,
                 trajectory=trajectory,
                 rejection=self.rejection,
-                soft_epochs=max(1, self.clean_epochs // 2),
+                soft_epochs=max(1, self.clean_epochs // 4),
                 generator=run.generator,
             ),
             recipe=self._recipe(run),
