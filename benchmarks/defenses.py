@@ -83,12 +83,13 @@ SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
             "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=20, **_WRN),
         },
     ),
+    # What fits into an hour for the other attacks: few epochs, and weak networks.
     "cifar10-short": (
         OTHERS,
         {
-            "undefended": UndefendedClassifier(epochs=10, **_WRN),
-            "abl": ABLClassifier(isolation_epochs=6, finetune_epochs=10, recovery_epochs=6, **_ABL),
-            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=10, **_WRN),
+            "undefended": UndefendedClassifier(epochs=8, **_WRN),
+            "abl": ABLClassifier(isolation_epochs=8, finetune_epochs=8, recovery_epochs=4, **_ABL),
+            "cbd": CBDClassifier(backdoor_epochs=8, clean_epochs=8, **_WRN),
         },
     ),
 }
