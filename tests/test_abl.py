@@ -55,6 +55,16 @@ def test_nothing_is_flagged_in_clean_digits(digits):
     assert abl.score(X[1000:], y[1000:]) > 0.9
 
 
+def test_unlearning_that_is_taken_back_says_so(poisoned):
+    X_bad, y_bad = poisoned[0][:200], poisoned[1][:200]
+    # Two epochs of fine-tuning leave a network that unlearning ruins.
+    taken_back = quick(finetune_epochs=2).fit(X_bad, y_bad)
+    assert not taken_back.unlearned_
+    assert len(taken_back.isolate_) == 0
+    assert np.ptp(taken_back.isolate_scores_) > 0  # stage one's ranking is kept
+    assert quick().fit(X_bad, y_bad).unlearned_
+
+
 def quick(**changes):
     settings = {
         "isolation_epochs": 3,

@@ -172,6 +172,10 @@ class ABLClassifier(BaseDefense):
         Suspicion of every training row, higher is worse.
     isolate_threshold_ : float
         Rows with a score above it are flagged.
+    unlearned_ : bool
+        False where nothing was isolated or ``"mixed"`` unlearning was taken back: the
+        network is then as fine-tuning left it, with whatever backdoor there is. A longer
+        stage one often mends it.
     history_ : list of dict
         A row for every epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
@@ -201,6 +205,8 @@ class ABLClassifier(BaseDefense):
     >>> clf.isolate_.shape
     (18,)
     """
+
+    unlearned_: bool
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDefense._parameter_constraints,
@@ -310,6 +316,7 @@ class ABLClassifier(BaseDefense):
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         network = run.new_network()
         isolation = self._isolate(run, network)
+        self.unlearned_ = bool(isolation.mask.any())
         if not isolation.mask.any():
             # Scores that all tie isolate nobody, and there is nothing to unlearn.
             self._finetune(run, network, isolation, CrossEntropy())
@@ -400,6 +407,7 @@ class ABLClassifier(BaseDefense):
             batches=ChosenRows(rows_that_agree, len(labels), self.batch_size),
         )
         if watch.undo_harm():
+            self.unlearned_ = False
             return Isolation(isolation.scores, np.inf)
         return flag_above(before - _label_probabilities(run, network), _LOST)
 
