@@ -134,6 +134,6 @@ ax.set(
     xlabel="loss of a training row's label under ABL's clean network (nats)",
     ylabel="rows",
 )
-ax.legend()
+ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
 figure.savefig(out / "quick_start.png", dpi=150)
 print(f"Written to {out}/: quick_start.png, quick_start.txt")
