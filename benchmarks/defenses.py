@@ -83,6 +83,23 @@ SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
             "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=20, **_WRN),
         },
     ),
+    # No augmentation: a patch in the corner then survives, and the attack takes. Isolation and f_B
+    # have the epochs that the settings above showed to be needed.
+    "cifar10-plain": (
+        BADNETS + OTHERS,
+        {
+            "undefended": UndefendedClassifier(epochs=20, augment=None, **_WRN),
+            "abl": ABLClassifier(
+                isolation_epochs=15, finetune_epochs=12, recovery_epochs=8, augment=None, **_ABL
+            ),
+            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=20, augment=None, **_WRN),
+        },
+    ),
+    # As many epochs as the network that ABL keeps has been through there.
+    "cifar10-budget": (
+        BADNETS[:1],
+        {"undefended": UndefendedClassifier(epochs=40, augment=None, **_WRN)},
+    ),
     # What fits into an hour for the other attacks: few epochs, and weak networks.
     "cifar10-short": (
         OTHERS,
@@ -200,6 +217,7 @@ def main() -> None:
     parser.add_argument("setting", choices=sorted(SETTINGS))
     parser.add_argument("--data-root", default="data", help="holds cifar-10-batches-py/")
     parser.add_argument("--shard", default="0/1", help="I/N: every N-th cell from the I-th")
+    parser.add_argument("--defense", help="only the cells of this one")
     parser.add_argument("--table", action="store_true", help="print the table and stop")
     arguments = parser.parse_args()
     out = RESULTS / f"{arguments.setting}.jsonl"
@@ -208,7 +226,10 @@ def main() -> None:
         return
     out.parent.mkdir(exist_ok=True)
     shard, n_shards = map(int, arguments.shard.split("/"))
-    for cell in cells(arguments.setting)[shard::n_shards]:
+    wanted = [
+        cell for cell in cells(arguments.setting) if arguments.defense in (None, cell["defense"])
+    ]
+    for cell in wanted[shard::n_shards]:
         finished = out.read_text().splitlines() if out.exists() else []
         if _key(cell) in {_key(json.loads(line)) for line in finished}:
             continue
