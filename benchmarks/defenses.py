@@ -83,10 +83,21 @@ SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
             "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=20, **_WRN),
         },
     ),
-    # No augmentation: a patch in the corner then survives, and the attack takes. Isolation and f_B
-    # have the epochs that the settings above showed to be needed.
+    # Long enough for plain training to learn the trigger under crops and flips, and about as
+    # many epochs for each network that is kept.
+    "cifar10-long": (
+        BADNETS,
+        {
+            "undefended": UndefendedClassifier(epochs=40, **_WRN),
+            "abl": ABLClassifier(
+                isolation_epochs=15, finetune_epochs=20, recovery_epochs=8, **_ABL
+            ),
+            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=40, **_WRN),
+        },
+    ),
+    # Half the time, by leaving the augmentation out: every attack then takes.
     "cifar10-plain": (
-        BADNETS + OTHERS,
+        OTHERS,
         {
             "undefended": UndefendedClassifier(epochs=20, augment=None, **_WRN),
             "abl": ABLClassifier(
@@ -94,11 +105,6 @@ SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
             ),
             "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=20, augment=None, **_WRN),
         },
-    ),
-    # As many epochs as the network that ABL keeps has been through there.
-    "cifar10-budget": (
-        BADNETS[:1],
-        {"undefended": UndefendedClassifier(epochs=40, augment=None, **_WRN)},
     ),
     # What fits into an hour for the other attacks: few epochs, and weak networks.
     "cifar10-short": (
