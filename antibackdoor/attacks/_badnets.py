@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.attacks._base import BaseAttack
+from antibackdoor.attacks._label_maps import LabelMap
+from antibackdoor.attacks._patch import check_fits, checkerboard
 
 
 class BadNets(BaseAttack):
@@ -30,7 +32,7 @@ class BadNets(BaseAttack):
         Side of the patch in pixels.
     target_label : int, float, bool or str, default=0
         Class that triggered rows shall be taken for.
-    label_map : {"all_to_one", "all_to_all"}, default="all_to_one"
+    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
         Which class becomes which; see `BaseAttack`.
     value_range : tuple of two float, default=None
         Dark and bright. None: (0, 255) for uint8, else smallest and largest value in `fit`.
@@ -77,7 +79,7 @@ class BadNets(BaseAttack):
         pattern: Literal["checkerboard", "white"] = "checkerboard",
         size: int = 3,
         target_label: Any = 0,
-        label_map: Literal["all_to_one", "all_to_all"] = "all_to_one",
+        label_map: str | LabelMap = "all_to_one",
         value_range: Sequence[float] | None = None,
         image_shape: Sequence[int] | None = None,
         layout: Literal["auto", "channels_first", "channels_last"] = "auto",
@@ -91,17 +93,12 @@ class BadNets(BaseAttack):
         self.layout = layout
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
-        height, width = self.layout_.height, self.layout_.width
-        patch_height = 1 if height == 1 else self.size
+        width = self.layout_.width
+        patch_height = 1 if self.layout_.height == 1 else self.size
         is_tabular = len(self.input_shape_) == 1 and self.image_shape is None
         patch_width = min(self.size, width) if is_tabular else self.size
-        if patch_height > height or patch_width > width:
-            raise ValueError(
-                f"size={self.size} is larger than the images in X, which are {height} pixels high "
-                f"and {width} wide."
-            )
-        from_corner = np.add.outer(np.arange(patch_height)[::-1], np.arange(patch_width)[::-1])
-        bright = from_corner % 2 == 0
+        check_fits("size", self.size, patch_height, patch_width, self.layout_)
+        bright = checkerboard(patch_height, patch_width)
         if self.pattern == "white":
             bright[:] = True
         low, high = self.value_range_

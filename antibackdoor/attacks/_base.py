@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from antibackdoor.attacks._label_maps import (
     LABEL_MAPS,
+    LabelMap,
     check_labels,
     decode,
     encode,
@@ -31,17 +32,21 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     """A trigger and a label map, as a transformer.
 
     A new attack derives from this class, repeats the constructor with
-    parameters of its own, and writes `_stamp`; where it must learn something,
-    it writes `_fit_trigger` too.
+    parameters of its own, and writes `_stamp`; where its trigger hangs on the data,
+    it writes `_fit_trigger` too. `transform_training` and `transform_cover` are for
+    attacks whose training rows differ from what the trigger does to a test row.
 
     Parameters
     ----------
     target_label : int, float, bool or str, default=0
         Class that triggered rows shall be taken for. ``"all_to_all"`` has no
         use for it.
-    label_map : {"all_to_one", "all_to_all"}, default="all_to_one"
+    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
         ``"all_to_one"`` sends every class to the target, ``"all_to_all"`` the
         k-th class, in sorted order, to the one after it and the last to the first.
+        `OneToOne` and `OneToMany` send one class alone. Any other callable is given
+        the rows' positions in the sorted classes, the classes and `target_label`, and
+        returns positions.
     value_range : tuple of two float, default=None
         Darkest and brightest value there is. None: (0, 255) for uint8, else the
         smallest and the largest value of the X that `fit` sees. Name it for
@@ -68,17 +73,19 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
 
     #: Whether only rows of the target class are poisoned, so that no label changes.
     clean_label: ClassVar[bool] = False
+    #: Whether plain features, without an `image_shape`, are refused.
+    needs_images: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "target_label": [int, float, str, np.integer, np.floating, np.bool_],
-        "label_map": [StrOptions(set(LABEL_MAPS))],
+        "label_map": [StrOptions(set(LABEL_MAPS)), callable],
         "value_range": [None, "array-like"],
         "image_shape": [None, "array-like"],
         "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
     }
 
     target_label: Any
-    label_map: str
+    label_map: str | LabelMap
     value_range: Sequence[float] | None
     image_shape: Sequence[int] | None
     layout: Literal["auto", "channels_first", "channels_last"]
@@ -119,19 +126,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         TypeError
             If X is sparse or holds text.
         """
-        rows: np.ndarray = validate_data(self, X, dtype="numeric", allow_nd=True)
-        self.input_shape_ = rows.shape[1:]
-        self.layout_ = self._resolve_layout()
-        self._fit_dtype = rows.dtype
-        self.value_range_ = self._learn_value_range(rows)
-        if hasattr(self, "classes_"):
-            del self.classes_
-        if y is not None:
-            check_consistent_length(rows, y)
-            if holds_labels(y):
-                self.classes_ = find_classes(y)
-        self._check_holds_range(rows.dtype)
-        self._fit_trigger(rows, y)
+        self._fit_trigger(self._learn_rows(X, y), y)
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -159,8 +154,46 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         self._stamp(stamped)
         return stamped
 
+    def transform_training(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
+        """Make the poisoned rows that are handed over for training.
+
+        For most attacks they are what `transform` makes of a row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, *input_shape_)
+            Clean rows as in `fit`.
+        y : array-like of shape (n,), default=None
+            Their true labels, for an attack that asks for them.
+        random_state : int, RandomState instance or None, default=None
+            What is drawn for each row, where an attack draws.
+
+        Returns
+        -------
+        ndarray of shape (n, *input_shape_)
+            A new array of X's dtype.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As `transform`.
+        """
+        return self.transform(X)
+
     def transform_cover(
-        self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray:
         """Make cover rows; only for an attack whose `cover_ratio` is not 0.
 
@@ -168,6 +201,8 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         ----------
         X : array-like of shape (n, *input_shape_)
             Rows as in `fit`.
+        y : array-like of shape (n,), default=None
+            Their labels, for an attack that asks for them.
         random_state : int, RandomState instance or None, default=None
             What the disturbance of each row is drawn from.
 
@@ -206,10 +241,39 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         """
         labels = check_labels(y)
         known = self._known_classes(labels, classes)
-        codes = LABEL_MAPS[self._checked_label_map()](
-            encode(labels, known), known, self.target_label
-        )
+        codes = self._resolve_label_map()(encode(labels, known), known, self.target_label)
         return decode(codes, known, labels.dtype)
+
+    def succeeded(
+        self, y: ArrayLike, y_pred: ArrayLike, *, classes: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Tell for which triggered rows the attacker got what was wanted.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,)
+            True labels.
+        y_pred : array-like of shape (n,)
+            Labels predicted under the trigger.
+        classes : array-like, default=None
+            As in `transform_target`.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            Only where `eligible` rows are concerned does it mean anything.
+
+        Raises
+        ------
+        ValueError
+            As `transform_target`.
+        """
+        wanted, predicted = self.transform_target(y, classes=classes), check_labels(y_pred)
+        accepts = getattr(self._resolve_label_map(), "accepts", None)
+        if accepts is None:
+            return predicted == wanted
+        known = self._known_classes(check_labels(y), classes)
+        return accepts(encode(wanted, known), encode(predicted, known), known)
 
     def eligible(self, y: ArrayLike, *, classes: ArrayLike | None = None) -> np.ndarray:
         """Tell which rows an attacker may poison.
@@ -249,8 +313,29 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     def _stamp(self, rows: np.ndarray) -> None:
         """Put the trigger on `rows`, of shape (n, *input_shape_) and contiguous, in place."""
 
+    def _learn_rows(self, X: ArrayLike, y: ArrayLike | None) -> np.ndarray:
+        """Learn what `fit` learns of every X and y, and return X as an array."""
+        rows: np.ndarray = validate_data(self, X, dtype="numeric", allow_nd=True)
+        self.input_shape_ = rows.shape[1:]
+        self.layout_ = self._resolve_layout()
+        self._fit_dtype = rows.dtype
+        self.value_range_ = self._learn_value_range(rows)
+        if hasattr(self, "classes_"):
+            del self.classes_
+        if y is not None:
+            check_consistent_length(rows, y)
+            if holds_labels(y):
+                self.classes_ = find_classes(y)
+        self._check_holds_range(rows.dtype)
+        return rows
+
     def _resolve_layout(self) -> ImageLayout:
         found = resolve_layout(self.input_shape_, self.image_shape, self.layout)
+        if found is None and self.needs_images:
+            raise ValueError(
+                f"{type(self).__name__} needs images, but X has {self.n_features_in_} feature(s) "
+                f"a row and image_shape=None; give image_shape=(H, W), (H, W, C) or (C, H, W)."
+            )
         if found is None:
             found = resolve_layout(self.input_shape_, (1, *self.input_shape_), self.layout)
         assert found is not None
@@ -300,10 +385,15 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
             return find_classes(classes)
         return self.classes_ if hasattr(self, "classes_") else find_classes(labels)
 
-    def _checked_label_map(self) -> str:
+    def _resolve_label_map(self) -> LabelMap:
+        if not isinstance(self.label_map, str):
+            return self.label_map
         if self.label_map not in LABEL_MAPS:
-            raise ValueError(f"label_map={self.label_map!r}; wanted one of {sorted(LABEL_MAPS)}.")
-        return self.label_map
+            raise ValueError(
+                f"label_map={self.label_map!r}; wanted one of {sorted(LABEL_MAPS)}, OneToOne, "
+                f"OneToMany or a callable."
+            )
+        return LABEL_MAPS[self.label_map]
 
 
 def change_in_float(

@@ -12,6 +12,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import BaseAttack, change_in_float
+from antibackdoor.attacks._label_maps import LabelMap
 
 
 class Blend(BaseAttack):
@@ -31,7 +32,7 @@ class Blend(BaseAttack):
         trigger at test time has to be the trigger of training.
     target_label : int, float, bool or str, default=0
         Class that triggered rows shall be taken for.
-    label_map : {"all_to_one", "all_to_all"}, default="all_to_one"
+    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
         Which class becomes which; see `BaseAttack`.
     value_range : tuple of two float, default=None
         Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
@@ -77,7 +78,7 @@ class Blend(BaseAttack):
         pattern: ArrayLike | None = None,
         random_state: int | np.random.RandomState | None = 0,
         target_label: Any = 0,
-        label_map: Literal["all_to_one", "all_to_all"] = "all_to_one",
+        label_map: str | LabelMap = "all_to_one",
         value_range: Sequence[float] | None = None,
         image_shape: Sequence[int] | None = None,
         layout: Literal["auto", "channels_first", "channels_last"] = "auto",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
+#: ``map(codes, classes, target_label)``: works on positions in the sorted classes. A row whose
+#: position stays as it is has no use for the attacker.
 LabelMap = Callable[[np.ndarray, np.ndarray, Any], np.ndarray]
 
 
@@ -22,18 +25,78 @@ def all_to_all(codes: np.ndarray, classes: np.ndarray, target_label: Any) -> np.
     return (codes + 1) % len(classes)
 
 
-#: A label map works on positions in the sorted classes: ``map(codes, classes, target_label)``.
+#: The label maps that have a name.
 LABEL_MAPS: dict[str, LabelMap] = {"all_to_all": all_to_all, "all_to_one": all_to_one}
 
 
-def find_class(classes: np.ndarray, target_label: Any) -> int:
-    """Return the position of `target_label` among the sorted `classes`."""
+@dataclass(frozen=True)
+class OneToOne:
+    """Sends one class to the target, and leaves the others.
+
+    Parameters
+    ----------
+    source_label : int, float, bool or str
+        Class whose rows are poisoned.
+    """
+
+    source_label: Any
+
+    def __call__(self, codes: np.ndarray, classes: np.ndarray, target_label: Any) -> np.ndarray:
+        """Return the position of the label wanted for each row."""
+        source = find_class(classes, self.source_label, "source_label")
+        return np.where(codes == source, find_class(classes, target_label), codes)
+
+
+@dataclass(frozen=True)
+class OneToMany:
+    """Sends one class to several others, row by row in turn, and leaves the rest.
+
+    The trigger only says "not this class": which of the targets a row gets does not hang on
+    the row, so any of them is a success.
+
+    Parameters
+    ----------
+    source_label : int, float, bool or str
+        Class whose rows are poisoned.
+    target_labels : sequence of labels, default=None
+        Where they go. None: every other class. `target_label` of the attack is not used.
+    """
+
+    source_label: Any
+    target_labels: Sequence[Any] | None = None
+
+    def __call__(self, codes: np.ndarray, classes: np.ndarray, target_label: Any) -> np.ndarray:
+        """Return the position of the label wanted for each row."""
+        wanted = codes.copy()
+        rows = np.flatnonzero(codes == find_class(classes, self.source_label, "source_label"))
+        wanted[rows] = np.resize(self._targets(classes), len(rows))
+        return wanted
+
+    def accepts(self, wanted: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Tell for which rows a prediction is as good as the one wanted; positions all."""
+        return np.isin(predicted, self._targets(classes))
+
+    def _targets(self, classes: np.ndarray) -> np.ndarray:
+        source = find_class(classes, self.source_label, "source_label")
+        if self.target_labels is None:
+            return np.delete(np.arange(len(classes)), source)
+        targets = [find_class(classes, label, "target_labels") for label in self.target_labels]
+        if not targets or source in targets:
+            raise ValueError(
+                f"target_labels={self.target_labels!r}; wanted one class or more, and not the "
+                f"source_label, {self.source_label!r}."
+            )
+        return np.array(targets)
+
+
+def find_class(classes: np.ndarray, label: Any, argument: str = "target_label") -> int:
+    """Return the position of a label among the sorted `classes`."""
     known = classes.tolist()
-    if np.ndim(target_label) != 0 or target_label not in known:
+    if np.ndim(label) != 0 or label not in known:
         raise ValueError(
-            f"target_label={target_label!r} is no class of y; the classes are {_shorten(known)}."
+            f"{argument}={label!r} is no class of y; the classes are {_shorten(known)}."
         )
-    return known.index(target_label)
+    return known.index(label)
 
 
 def holds_labels(y: ArrayLike) -> bool:

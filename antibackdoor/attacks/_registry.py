@@ -14,6 +14,7 @@ from antibackdoor.attacks._badnets import BadNets
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._blend import Blend
 from antibackdoor.attacks._sig import SIG
+from antibackdoor.attacks._trojan import Trojan
 from antibackdoor.attacks._wanet import WaNet
 
 #: Every attack that has a name.
@@ -21,6 +22,7 @@ ATTACKS: dict[str, type[BaseAttack]] = {
     "badnets": BadNets,
     "blend": Blend,
     "sig": SIG,
+    "trojan": Trojan,
     "wanet": WaNet,
 }
 

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import BaseAttack, change_in_float
-from antibackdoor.utils import ImageLayout, resolve_layout
+from antibackdoor.attacks._label_maps import LabelMap
 
 
 class WaNet(BaseAttack):
@@ -44,7 +44,7 @@ class WaNet(BaseAttack):
         the trigger at test time has to be the trigger of training.
     target_label : int, float, bool or str, default=0
         Class that triggered rows shall be taken for.
-    label_map : {"all_to_one", "all_to_all"}, default="all_to_one"
+    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
         Which class becomes which; see `BaseAttack`.
     value_range : tuple of two float, default=None
         Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
@@ -66,6 +66,8 @@ class WaNet(BaseAttack):
     ICLR 2021. arXiv:2102.10369.
     """
 
+    needs_images: ClassVar[bool] = True
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAttack._parameter_constraints,
         "grid_size": [Interval(Integral, 2, None, closed="left")],
@@ -84,7 +86,7 @@ class WaNet(BaseAttack):
         noise_ratio: float = 2.0,
         random_state: int | np.random.RandomState | None = 0,
         target_label: Any = 0,
-        label_map: Literal["all_to_one", "all_to_all"] = "all_to_one",
+        label_map: str | LabelMap = "all_to_one",
         value_range: Sequence[float] | None = None,
         image_shape: Sequence[int] | None = None,
         layout: Literal["auto", "channels_first", "channels_last"] = "auto",
@@ -105,7 +107,11 @@ class WaNet(BaseAttack):
         return float(self.noise_ratio)
 
     def transform_cover(
-        self, X: ArrayLike, random_state: int | np.random.RandomState | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray:
         """Put the warp and, on top of it, noise of its own on every row.
 
@@ -113,6 +119,8 @@ class WaNet(BaseAttack):
         ----------
         X : array-like of shape (n, *input_shape_)
             Rows as in `fit`.
+        y : array-like of shape (n,), default=None
+            Not used.
         random_state : int, RandomState instance or None, default=None
             What the noise is drawn from.
 
@@ -143,15 +151,6 @@ class WaNet(BaseAttack):
 
         change_in_float(rows, warp_with_noise, self.value_range_)
         return rows
-
-    def _resolve_layout(self) -> ImageLayout:
-        found = resolve_layout(self.input_shape_, self.image_shape, self.layout)
-        if found is None:
-            raise ValueError(
-                f"WaNet warps images, but X has {self.n_features_in_} feature(s) a row and "
-                f"image_shape=None; give image_shape=(H, W), (H, W, C) or (C, H, W)."
-            )
-        return found
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
         _, height, width = self.layout_.chw

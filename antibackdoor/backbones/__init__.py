@@ -2,5 +2,15 @@
 
 from antibackdoor.backbones._network import Network
 from antibackdoor.backbones._registry import BACKBONES, Backbone, build_network, choose_backbone
+from antibackdoor.backbones._state import from_arrays, network_from_arrays, to_arrays
 
-__all__ = ["BACKBONES", "Backbone", "Network", "build_network", "choose_backbone"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "Network",
+    "build_network",
+    "choose_backbone",
+    "from_arrays",
+    "network_from_arrays",
+    "to_arrays",
+]

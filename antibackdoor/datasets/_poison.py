@@ -119,7 +119,7 @@ def make_poisoned(
     poisoned = _draw_poison(eligible, poison_rate, attack, rng)
     cover = _draw_cover(len(rows), poisoned, attack, rng)
     attack = ensure_fitted(attack, rows, labels)
-    stamped = attack.transform(rows[poisoned])
+    stamped = attack.transform_training(rows[poisoned], labels[poisoned], random_state=rng)
     if np.array_equal(stamped, rows[poisoned]):
         raise ValueError(
             f"attack={attack!r} changes none of the {len(poisoned)} rows it was given: the "
@@ -131,7 +131,7 @@ def make_poisoned(
     X_poisoned = np.array(rows)
     X_poisoned[poisoned] = stamped
     if len(cover):
-        X_poisoned[cover] = attack.transform_cover(rows[cover], random_state=rng)
+        X_poisoned[cover] = attack.transform_cover(rows[cover], labels[cover], random_state=rng)
     if return_cover:
         return X_poisoned, y_poisoned, poison_mask, _to_mask(cover, len(rows))
     return X_poisoned, y_poisoned, poison_mask

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
@@ -34,6 +33,7 @@ from antibackdoor.training import (
     Samples,
     ShuffledRows,
     check_schedule,
+    run_phase,
     train,
 )
 from antibackdoor.utils import (
@@ -286,13 +286,10 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         """
         if batches is None:
             batches = ShuffledRows(run.every_row, self.batch_size)
-        told = {"estimator": self, "X": run.X, "y": run.y}
 
         def as_fitted() -> dict[str, Any]:
             return {**run.fitted, "module_": copy.deepcopy(network).eval()}
 
-        phase = run.context.subcontext(name, max_subtasks=epochs)
-        phase.call_on_fit_task_begin(**told, reconstruction_attributes=as_fitted)
         training = train(
             network,
             run.samples,
@@ -304,29 +301,16 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
             generator=run.generator,
             parameters=parameters,
         )
-        records: list[EpochRecord] = []
-        for epoch in range(epochs):
-            task = phase.subcontext("epoch")
-            task.call_on_fit_task_begin(**told, reconstruction_attributes=as_fitted)
-            started = time.perf_counter()
-            record = next(training)
-            records.append(record)
-            run.history.append(
-                {
-                    "phase": name,
-                    "epoch": epoch,
-                    "objective": record.objective,
-                    "loss": float(record.losses.nanmean()),
-                    "accuracy": record.accuracy,
-                    "learning_rate": record.learning_rate,
-                    "seconds": time.perf_counter() - started,
-                }
-            )
-            asked = task.call_on_fit_task_end(**told, reconstruction_attributes=as_fitted)
-            if asked or (stop is not None and stop()):
-                break
-        phase.call_on_fit_task_end(**told, reconstruction_attributes=as_fitted)
-        return records
+        return run_phase(
+            name,
+            training,
+            epochs=epochs,
+            context=run.context,
+            told={"estimator": self, "X": run.X, "y": run.y},
+            history=run.history,
+            as_fitted=as_fitted,
+            stop=stop,
+        )
 
     def _keep(self, run: Run, network: Network, isolation: Isolation) -> None:
         self.module_ = network.eval()

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from antibackdoor.backbones import Network, build_network
+from antibackdoor.backbones import Network, network_from_arrays, to_arrays
 from antibackdoor.training import Samples, compute_logits
-from antibackdoor.utils import ImageLayout, naming, resolve_layout, seeded_torch
+from antibackdoor.utils import ImageLayout, naming, resolve_layout
 
 #: Types of X that are kept; any other is turned into the first.
 INPUT_DTYPES = (np.float64, np.float32, np.uint8)
@@ -112,10 +111,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         # Arrays instead of the network: a file then names no torch type and no device.
         state = super().__getstate__().copy()
         if "module_" in state:
-            weights = state.pop("module_").state_dict()
-            state["module_weights"] = {
-                name: tensor.cpu().numpy() for name, tensor in weights.items()
-            }
+            state["module_weights"] = to_arrays(state.pop("module_"))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -126,16 +122,6 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
             return
         layout = self._fitted_layout()
         input_shape = self.input_shape_ if layout is None else layout.chw
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
-        # The initial weights are thrown away; drawing them must not be noticed.
-        with seeded_torch(0, torch.device("cpu")):
-            network = build_network(
-                self._fitted_with["backbone"],
-                input_shape,
-                len(self.classes_),
-                mean=tensors["standardise.mean"],
-                scale=tensors["standardise.scale"],
-                dtype=tensors["head.weight"].dtype,
-            )
-        network.load_state_dict(tensors)
-        self.module_ = network.eval()
+        self.module_ = network_from_arrays(
+            weights, self._fitted_with["backbone"], input_shape, len(self.classes_)
+        )

@@ -12,7 +12,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
 from antibackdoor.metrics._checks import check_mask
-from antibackdoor.metrics._labels import attack_success_rate, clean_accuracy, robust_accuracy
+from antibackdoor.metrics._labels import clean_accuracy, robust_accuracy
 
 
 def make_asr_scorer(
@@ -178,18 +178,18 @@ class _TriggerScorer(Scorer):
 
     def _predict_triggered(
         self, estimator: Any, X: Any, y: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return true labels, predictions under the trigger and the attacker's labels."""
+    ) -> tuple[BaseAttack, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the fitted attack, true labels, predictions under the trigger and classes."""
         y = np.asarray(y)
         attack = ensure_fitted(self.attack, X, y)
-        target = attack.transform_target(y, classes=_find_classes(estimator, attack, y))
-        victims = np.flatnonzero(target != y)
+        classes = _find_classes(estimator, attack, y)
+        victims = np.flatnonzero(attack.transform_target(y, classes=classes) != y)
         if len(victims) == 0:
             raise ValueError(
                 "every row has the attacker's label as its true class: none is left to count."
             )
         triggered = _like(_safe_indexing(X, victims), attack)
-        return y[victims], estimator.predict(triggered), target[victims]
+        return attack, y[victims], estimator.predict(triggered), classes
 
 
 class _ASRScorer(_TriggerScorer):
@@ -202,8 +202,8 @@ class _ASRScorer(_TriggerScorer):
         return f"make_asr_scorer({self.attack!r}{better})"
 
     def _score(self, estimator: Any, X: Any, y: Any) -> float:
-        true, predicted, target = self._predict_triggered(estimator, X, y)
-        return self.sign * attack_success_rate(true, predicted, target_label=target)
+        attack, true, predicted, classes = self._predict_triggered(estimator, X, y)
+        return self.sign * float(attack.succeeded(true, predicted, classes=classes).mean())
 
 
 class _RobustAccuracyScorer(_TriggerScorer):
@@ -211,7 +211,7 @@ class _RobustAccuracyScorer(_TriggerScorer):
         return f"make_robust_accuracy_scorer({self.attack!r})"
 
     def _score(self, estimator: Any, X: Any, y: Any) -> float:
-        true, predicted, _ = self._predict_triggered(estimator, X, y)
+        _, true, predicted, _ = self._predict_triggered(estimator, X, y)
         return robust_accuracy(true, predicted)
 
 

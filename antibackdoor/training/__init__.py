@@ -14,6 +14,7 @@ from antibackdoor.training._objectives import (
     local_gradient_ascent,
     sample_losses,
 )
+from antibackdoor.training._phase import run_phase
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
 
@@ -39,6 +40,7 @@ __all__ = [
     "flooding",
     "global_gradient_ascent",
     "local_gradient_ascent",
+    "run_phase",
     "sample_losses",
     "train",
 ]

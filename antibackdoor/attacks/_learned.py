@@ -1,0 +1,357 @@
+"""What the attacks that train a network of their own have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import _fit_context
+from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import Interval
+from torch import nn
+
+from antibackdoor.attacks._base import BaseAttack
+from antibackdoor.attacks._label_maps import check_labels, encode
+from antibackdoor.backbones import (
+    Backbone,
+    Network,
+    build_network,
+    from_arrays,
+    network_from_arrays,
+    to_arrays,
+)
+from antibackdoor.training import (
+    Augmentation,
+    CrossEntropy,
+    EpochRecord,
+    Objective,
+    Recipe,
+    Samples,
+    ShuffledRows,
+    run_phase,
+    train,
+)
+from antibackdoor.utils import all_or_nothing, draw_seed, resolve_device, seeded_torch
+
+_BATCH_SIZE = 128
+
+#: Rows a network of the attack is asked about at a time.
+_CHUNK = 256
+
+
+class LearnedAttack(CallbackSupportMixin, BaseAttack):
+    """Base of the attacks that train on the clean rows given to `fit`.
+
+    They need images and labels. A new one repeats the constructor, and writes `_learn`,
+    which trains by `Study.train_surrogate` or `Study.run_phase` and keeps what it
+    trained in attributes. Modules among these are named in `_modules`, so that a
+    pickle holds arrays in their place; those that are not a surrogate are built
+    again by `_build_module`.
+
+    Inputs of a network are floats (n, C, H, W) in its units: uint8 pixels over 255, any
+    other `X` with `value_range_` taken to [0, 1].
+
+    Parameters
+    ----------
+    surrogate : str, torch.nn.Module or callable, default="auto"
+        The network that stands for the victim's: a backbone as the classifiers take it.
+    surrogate_epochs : int, default=10
+        Epochs of its training on the clean rows.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=0
+        Seeds all that is trained or drawn in `fit`. A seed, and not None, by default: the
+        trigger at test time has to be the trigger of training.
+    target_label, label_map, value_range, image_shape, layout
+        As in `BaseAttack`.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        A row for every epoch of training: phase, epoch, objective (value minimised), loss
+        (mean cross-entropy, nats), accuracy, learning_rate, seconds.
+    classes_, input_shape_, layout_, n_features_in_, value_range_
+        As in `BaseAttack`.
+    """
+
+    needs_images: ClassVar[bool] = True
+    #: Attributes that hold a trained module.
+    _modules: ClassVar[tuple[str, ...]] = ()
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseAttack._parameter_constraints,
+        "surrogate": [str, nn.Module, callable],
+        "surrogate_epochs": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+    }
+
+    surrogate: Backbone
+    surrogate_epochs: int
+    device: str | torch.device
+    random_state: int | np.random.RandomState | None
+
+    history_: list[dict[str, Any]]
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
+    @with_callbacks
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Train on clean rows, as an attacker with data like the victim's would.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or, with \
+                `image_shape`, (n, n_features)
+            Clean images.
+        y : array-like of shape (n,)
+            Their labels.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If X is no array of images, `target_label` is no class of y, or a parameter is
+            out of range: all before anything is trained. The attack is then as it was.
+        TypeError
+            If X is sparse or holds text.
+        """
+        rows = self._learn_rows(X, y)
+        labels = check_labels(y)
+        if len(np.unique(labels)) < 2:
+            raise ValueError(f"y holds one class, {labels[0]!r}; wanted two classes or more.")
+        wanted = self.transform_target(labels)
+        self._check_before_training(rows, labels)
+        device = resolve_device(self.device)
+        random_state = check_random_state(self.random_state)
+        seed = draw_seed(random_state)
+        generator = torch.Generator(device).manual_seed(draw_seed(random_state))
+        with seeded_torch(seed, device):
+            study = Study(
+                attack=self,
+                X=rows,
+                y=labels,
+                samples=self._to_samples(rows, device),
+                labels=torch.as_tensor(encode(labels, self.classes_), device=device),
+                wanted=torch.as_tensor(encode(wanted, self.classes_), device=device),
+                eligible=torch.as_tensor(np.flatnonzero(self.eligible(labels)), device=device),
+                context=self._init_callback_context(max_subtasks=None),
+                generator=generator,
+            )
+            study.new_network()  # a surrogate that does not fit the data ends here, untrained
+            study.context.call_on_fit_task_begin(estimator=self, X=rows, y=labels)
+            self._learn(study)
+        self._fitted_surrogate = self.surrogate
+        self.history_ = study.history
+        study.context.call_on_fit_task_end(estimator=self, X=rows, y=labels)
+        return self
+
+    def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
+        """Refuse what `_learn` could not work with."""
+
+    @abstractmethod
+    def _learn(self, study: Study) -> None:
+        """Train, and keep what was trained."""
+
+    def _build_module(self, name: str) -> nn.Module:
+        """Build the module of an attribute again, with any weights; not for surrogates."""
+        raise NotImplementedError(name)
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say that labels are needed."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__().copy()
+        for name in self._modules:
+            if name in state:
+                state[name] = to_arrays(state[name])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for name in self._modules:
+            if name in state:
+                setattr(self, name, self._module_from_arrays(name, state[name]))
+
+    def _module_from_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> nn.Module:
+        if "head.weight" in arrays:  # a Network
+            return network_from_arrays(
+                arrays, self._fitted_surrogate, self.layout_.chw, len(arrays["head.weight"])
+            )
+        return from_arrays(arrays, lambda: self._build_module(name))
+
+    # --- between rows and inputs of a network
+
+    def _input_range(self) -> tuple[float, float]:
+        """Darkest and brightest value as a network sees them."""
+        if self._fit_dtype == np.uint8:
+            return self.value_range_[0] / 255, self.value_range_[1] / 255
+        return 0.0, 1.0
+
+    def _in_input_units(self, amount: float) -> float:
+        """Turn 255ths of the range of values into the units of a network's inputs."""
+        low, high = self._input_range()
+        return amount / 255 * (high - low)
+
+    def _to_inputs(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+        """Return rows as a network sees them: floats (n, C, H, W)."""
+        samples = self._to_samples(rows, device)
+        return samples.to_inputs(samples.stored(torch.arange(len(rows), device=device)))
+
+    def _to_samples(self, rows: np.ndarray, device: torch.device) -> Samples:
+        if self._fit_dtype != np.uint8:
+            low, high = self.value_range_
+            rows = ((rows - low) / ((high - low) or 1.0)).astype(np.float32)
+        return Samples(rows, self.layout_, device, torch.float32)
+
+    def _from_inputs(self, inputs: torch.Tensor, dtype: np.dtype) -> np.ndarray:
+        """Undo `_to_inputs`, saturated and in the rows' own dtype."""
+        values = self._pixels(inputs)
+        if dtype.kind != "f":
+            values = np.rint(values)
+        return self.layout_.from_nchw(values.astype(dtype))
+
+    def _pixels(self, inputs: torch.Tensor) -> np.ndarray:
+        """Return inputs in the units of X, saturated: float64 of the same shape."""
+        values = inputs.detach().double().cpu().numpy()
+        low, high = self.value_range_
+        values = values * 255 if self._fit_dtype == np.uint8 else low + values * (high - low)
+        return np.clip(values, low, high)
+
+    def _change_inputs(
+        self,
+        rows: np.ndarray,
+        module: nn.Module,
+        change: Callable[[torch.Tensor, slice], torch.Tensor],
+    ) -> None:
+        """Replace `rows`, a chunk at a time, by ``change(inputs, which rows)``.
+
+        The inputs are where the module is that `change` asks.
+        """
+        device = next(module.parameters()).device
+        for start in range(0, len(rows), _CHUNK):
+            chosen = slice(start, min(start + _CHUNK, len(rows)))
+            changed = change(self._to_inputs(rows[chosen], device), chosen)
+            rows[chosen] = self._from_inputs(changed, rows.dtype)
+
+
+@dataclass
+class Study:
+    """One call of a learned attack's fit: its data, its randomness and what it has recorded.
+
+    Attributes
+    ----------
+    samples : Samples
+        The clean rows, in the units of a network.
+    labels, wanted : torch.Tensor of shape (n_samples,), int64
+        Positions in ``attack.classes_`` of the true and of the attacker's labels.
+    eligible : torch.Tensor, int64
+        Numbers of the rows that may be poisoned.
+    """
+
+    attack: LearnedAttack
+    X: np.ndarray
+    y: np.ndarray
+    samples: Samples
+    labels: torch.Tensor
+    wanted: torch.Tensor
+    eligible: torch.Tensor
+    context: CallbackContext
+    generator: torch.Generator
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data is."""
+        return self.samples.device
+
+    def new_network(self, n_outputs: int | None = None) -> Network:
+        """Return an untrained surrogate; with other outputs than one a class, if asked."""
+        mean, scale = self.samples.channel_statistics()
+        network = build_network(
+            self.attack.surrogate,
+            self.samples.input_shape,
+            len(self.attack.classes_) if n_outputs is None else n_outputs,
+            mean=mean.cpu(),
+            scale=scale.cpu(),
+        )
+        return network.to(self.device)
+
+    def inputs(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return rows as a network sees them."""
+        return self.samples.to_inputs(self.samples.stored(rows))
+
+    def draw_rows(self, rows: torch.Tensor, at_most: int) -> torch.Tensor:
+        """Draw some of the rows, or take all in random order."""
+        order = torch.randperm(len(rows), generator=self.generator, device=self.device)
+        return rows[order[:at_most]]
+
+    def train_surrogate(self) -> Network:
+        """Train a surrogate on the clean rows for `surrogate_epochs`."""
+        network = self.new_network()
+        self.run_phase("surrogate", network, CrossEntropy(), epochs=self.attack.surrogate_epochs)
+        return network.eval()
+
+    def run_phase(
+        self,
+        name: str,
+        network: Network,
+        objective: Objective,
+        *,
+        epochs: int,
+        labels: torch.Tensor | None = None,
+        parameters: Iterable[nn.Parameter] | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> list[EpochRecord]:
+        """Train a network in place on all rows, telling the callbacks and the history.
+
+        Parameters
+        ----------
+        name : str
+            Of the phase.
+        network : Network
+        objective : Objective
+            A generator that plays against the network is the objective's own to move.
+        epochs : int
+        labels : torch.Tensor of shape (n_samples,), default=None
+            What the recorded losses are of. None: the true labels.
+        parameters : iterable of torch.nn.Parameter, default=None
+            What is moved; None: the parameters of the network.
+        augmentation : Augmentation, default=None
+
+        Returns
+        -------
+        list of EpochRecord
+        """
+        training = train(
+            network,
+            self.samples,
+            self.labels if labels is None else labels,
+            batches=ShuffledRows(torch.arange(len(self.samples), device=self.device), _BATCH_SIZE),
+            epochs=epochs,
+            objective=objective,
+            recipe=Recipe(learning_rate=0.1, schedule="onecycle", augmentation=augmentation),
+            generator=self.generator,
+            parameters=parameters,
+        )
+        return run_phase(
+            name,
+            training,
+            epochs=epochs,
+            context=self.context,
+            told={"estimator": self.attack, "X": self.X, "y": self.y},
+            history=self.history,
+        )

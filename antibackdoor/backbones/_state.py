@@ -1,0 +1,50 @@
+"""A network as arrays, so that a file names no torch type and no device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from antibackdoor.backbones._network import Network
+from antibackdoor.backbones._registry import Backbone, build_network
+from antibackdoor.utils import seeded_torch
+
+
+def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
+    """Return the weights and buffers of a module."""
+    return {name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()}
+
+
+def from_arrays(arrays: dict[str, np.ndarray], build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a module again and give it its weights back; it is in evaluation mode."""
+    # The initial weights are thrown away; drawing them must not be noticed.
+    with seeded_torch(0, torch.device("cpu")):
+        module = build()
+    module.load_state_dict({name: _to_tensor(array) for name, array in arrays.items()})
+    return module.eval()
+
+
+def network_from_arrays(
+    arrays: dict[str, np.ndarray], backbone: Backbone, input_shape: tuple[int, ...], n_classes: int
+) -> Network:
+    """Build a network of `build_network` again from its arrays."""
+    network = from_arrays(
+        arrays,
+        lambda: build_network(
+            backbone,
+            input_shape,
+            n_classes,
+            mean=_to_tensor(arrays["standardise.mean"]),
+            scale=_to_tensor(arrays["standardise.scale"]),
+            dtype=_to_tensor(arrays["head.weight"]).dtype,
+        ),
+    )
+    assert isinstance(network, Network)
+    return network
+
+
+def _to_tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(array))
