@@ -1,4 +1,4 @@
-"""Triggers to the pixel, label maps, and the promises every attack makes."""
+"""Triggers to the pixel, and the promises every attack that trains nothing makes."""
 
 import pickle
 
@@ -12,15 +12,19 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from antibackdoor.attacks import (
     ATTACKS,
     SIG,
+    AdaptiveBlend,
     BadNets,
     BaseAttack,
     Blend,
+    Composite,
+    LearnedAttack,
+    LowFrequency,
     WaNet,
     ensure_fitted,
     make_attack,
 )
 
-ALL = [BadNets(), Blend(), SIG(), WaNet()]
+ALL = [AdaptiveBlend(), BadNets(), Blend(), Composite(), LowFrequency(), SIG(), WaNet()]
 
 
 def images(shape=(6, 12, 10, 3), dtype=np.uint8, seed=0):
@@ -28,8 +32,25 @@ def images(shape=(6, 12, 10, 3), dtype=np.uint8, seed=0):
     return (values / 255).astype(dtype) if np.dtype(dtype).kind == "f" else values.astype(dtype)
 
 
+def fit(attack, X):
+    """Fit a clone, with the labels that some attacks ask for."""
+    return clone(attack).fit(X, three_classes(X))
+
+
+def three_classes(X):
+    return np.arange(len(X)) % 3
+
+
 @parametrize_with_checks(
-    [BadNets(), BadNets(pattern="white"), BadNets(label_map="all_to_all"), Blend(), SIG()]
+    [
+        AdaptiveBlend(),
+        BadNets(),
+        BadNets(pattern="white"),
+        BadNets(label_map="all_to_all"),
+        Blend(),
+        LowFrequency(),
+        SIG(),
+    ]
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -189,11 +210,8 @@ def test_wanet_needs_images():
         WaNet().fit(np.zeros((3, 64)))
 
 
-def test_only_wanet_has_cover_rows():
-    assert [attack.cover_ratio for attack in ALL] == [0, 0, 0, 2]
+def test_wanet_cover_ratio():
     assert WaNet(noise_ratio=0.5).cover_ratio == 0.5
-    with pytest.raises(NotImplementedError, match="BadNets has no cover"):
-        BadNets().fit(images()).transform_cover(images())
 
 
 # --- the same promises for every attack
@@ -207,7 +225,7 @@ def test_only_wanet_has_cover_rows():
 def test_new_array_of_same_dtype_and_shape(attack, dtype, shape):
     X = images(shape, dtype)
     before = X.copy()
-    fitted = clone(attack).fit(X)
+    fitted = fit(attack, X)
     stamped = fitted.transform(X)
     assert type(stamped) is np.ndarray
     assert (stamped.dtype, stamped.shape) == (X.dtype, X.shape)
@@ -216,13 +234,14 @@ def test_new_array_of_same_dtype_and_shape(attack, dtype, shape):
     low, high = fitted.value_range_
     assert low <= stamped.min()
     assert stamped.max() <= high
-    assert (stamped != X).reshape(len(X), -1).any(axis=1).all()
+    changed = (stamped != X).reshape(len(X), -1).any(axis=1)
+    assert changed[fitted.eligible(three_classes(X))].all()
 
 
 @pytest.mark.parametrize("attack", ALL, ids=repr)
 def test_rows_do_not_depend_on_each_other(attack):
     X = images((70, 32, 32, 3))  # more than one chunk
-    fitted = clone(attack).fit(X)
+    fitted = fit(attack, X)
     stamped = fitted.transform(X)
     np.testing.assert_array_equal(fitted.transform(X[[5, 69]]), stamped[[5, 69]])
 
@@ -233,41 +252,77 @@ def test_trigger_is_the_same_in_every_layout(attack, dtype):
     last = images(dtype=dtype)
     first = np.ascontiguousarray(np.moveaxis(last, -1, 1))
     flat = last.reshape(len(last), -1)
-    stamped = clone(attack).fit_transform(last)
-    np.testing.assert_array_equal(np.moveaxis(clone(attack).fit_transform(first), 1, -1), stamped)
-    folded = clone(attack).set_params(image_shape=(12, 10, 3)).fit_transform(flat)
+    stamped = fit(attack, last).transform(last)
+    np.testing.assert_array_equal(np.moveaxis(fit(attack, first).transform(first), 1, -1), stamped)
+    folding = clone(attack).set_params(image_shape=(12, 10, 3))
+    folded = fit(folding, flat).transform(flat)
     np.testing.assert_array_equal(folded.reshape(stamped.shape), stamped)
 
 
 @pytest.mark.parametrize("attack", ALL, ids=repr)
 def test_non_contiguous_and_read_only_input(attack, tmp_path):
     X = images()
-    expected = clone(attack).fit_transform(X)
+    expected = fit(attack, X).transform(X)
     stored = np.memmap(tmp_path / "X", dtype=X.dtype, mode="w+", shape=X.shape)
     stored[:] = X
     stored.flush()
     stored = np.memmap(tmp_path / "X", dtype=X.dtype, mode="r", shape=X.shape)
-    stamped = clone(attack).fit(stored).transform(stored)
+    stamped = fit(attack, stored).transform(stored)
     assert type(stamped) is np.ndarray
     np.testing.assert_array_equal(stamped, expected)
-    np.testing.assert_array_equal(clone(attack).fit_transform(np.asfortranarray(X)), expected)
+    column_major = np.asfortranarray(X)
+    np.testing.assert_array_equal(fit(attack, X).transform(column_major), expected)
+    np.testing.assert_array_equal(fit(attack, column_major).transform(X), expected)
 
 
 @pytest.mark.parametrize("attack", ALL, ids=repr)
 def test_same_seed_same_bytes(attack):
     X = images()
-    first, again = (clone(attack).fit_transform(X).tobytes() for _ in range(2))
+    first, again = (fit(attack, X).transform(X).tobytes() for _ in range(2))
     assert first == again
 
 
 @pytest.mark.parametrize("attack", ALL, ids=repr)
 def test_pickle_and_clone(attack):
     X = images()
-    fitted = clone(attack).fit(X, np.arange(6) % 2)
+    fitted = fit(attack, X)
     copied = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(copied.transform(X), fitted.transform(X))
     with pytest.raises(NotFittedError):
         clone(fitted).transform(X)
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_training_rows_and_cover_rows(attack, dtype):
+    X = images((70, 12, 10, 3), dtype)  # more than one chunk
+    y = three_classes(X)
+    fitted = fit(attack, X)
+    methods = [fitted.transform_training]
+    if attack.cover_ratio:
+        methods.append(fitted.transform_cover)
+    for method in methods:
+        made, again = (method(X, y, random_state=0) for _ in range(2))
+        np.testing.assert_array_equal(made, again)
+        assert (made.dtype, made.shape) == (X.dtype, X.shape)
+        assert not np.shares_memory(made, X)
+        np.testing.assert_array_equal(X, images((70, 12, 10, 3), dtype))
+
+
+def test_which_attacks_have_cover_rows():
+    ratios = {type(attack).__name__: attack.cover_ratio for attack in ALL if attack.cover_ratio}
+    assert ratios == {"AdaptiveBlend": 1, "Composite": 1, "WaNet": 2}
+    with pytest.raises(NotImplementedError, match="BadNets has no cover"):
+        BadNets().fit(images()).transform_cover(images())
+
+
+def test_training_rows_are_triggered_rows_unless_the_attack_says_otherwise():
+    X = images()
+    for attack in ALL:
+        fitted = fit(attack, X)
+        made = fitted.transform_training(X, three_classes(X), random_state=0)
+        same = np.array_equal(made, fitted.transform(X))
+        assert same == (not isinstance(attack, AdaptiveBlend))
 
 
 def test_value_range_is_seen_or_named():
@@ -304,75 +359,14 @@ def test_layout_is_asked_for_where_it_is_not_certain():
     assert not np.array_equal(first, last)
 
 
-# --- labels
-
-
-def test_all_to_one():
-    attack = BadNets(target_label=2)
-    np.testing.assert_array_equal(attack.transform_target([0, 1, 2, 2]), [2, 2, 2, 2])
-    np.testing.assert_array_equal(attack.eligible([0, 1, 2, 2]), [True, True, False, False])
-
-
-def test_all_to_all_steps_through_the_sorted_classes():
-    attack = BadNets(label_map="all_to_all")
-    np.testing.assert_array_equal(attack.transform_target([9, 3, 5, 3]), [3, 5, 9, 5])
-    assert attack.eligible([9, 3, 5, 3]).all()
-
-
-def test_clean_label_may_poison_only_the_target_class():
-    y = np.array([0, 1, 0, 2])
-    assert SIG.clean_label
-    assert not BadNets.clean_label
-    np.testing.assert_array_equal(SIG().eligible(y), [True, False, True, False])
-    np.testing.assert_array_equal(SIG().transform_target(y), [0, 0, 0, 0])
-
-
-def test_classes_of_fit_serve_labels_that_lack_some():
-    X = images((3, 8, 8))
-    attack = BadNets(label_map="all_to_all").fit(X, [0, 1, 2])
-    np.testing.assert_array_equal(attack.transform_target([0, 2]), [1, 0])
-    np.testing.assert_array_equal(BadNets().transform_target([1, 2], classes=[0, 1, 2]), [0, 0])
-    assert not hasattr(attack.fit(X), "classes_")
-
-
-@pytest.mark.parametrize(
-    ("y", "target"),
-    [
-        (np.array(["a", "b"]), "a"),
-        (np.array(["a", "b"], dtype=object), "b"),
-        (np.array([True, False]), True),
-        (np.array([0, 1], dtype=np.int8), 1),
-        (np.array([0.0, 1.0], dtype=np.float32), 1.0),
-    ],
-)
-def test_labels_keep_their_dtype(y, target):
-    before = y.copy()
-    wanted = BadNets(target_label=target).transform_target(y)
-    assert wanted.dtype == y.dtype
-    assert wanted.tolist() == [target] * 2
-    assert not np.shares_memory(wanted, y)
-    np.testing.assert_array_equal(y, before)
-
-
-def test_labels_are_never_cut():
-    attack = BadNets(target_label="aeroplane").fit(images((2, 8, 8)), ["aeroplane", "cat"])
-    assert attack.transform_target(np.array(["cat"])).tolist() == ["aeroplane"]
-    small = BadNets(target_label=300)
-    assert small.transform_target(np.array([1], np.int8), classes=[1, 300]).tolist() == [300]
-
-
-def test_fit_takes_any_target_and_labels_are_asked_for_where_used():
-    X = images((3, 8, 8))
-    attack = BadNets(target_label=7).fit(X, [0.5, 1.5, np.nan])
-    with pytest.raises(ValueError, match="y holds numbers that are not whole"):
-        attack.transform_target([0.5, 1.5])
-
-
 # --- registry
 
 
 def test_make_attack():
-    assert sorted(ATTACKS) == ["badnets", "blend", "sig", "wanet"]
+    assert list(ATTACKS) == sorted(ATTACKS)
+    untrained = {name for name, kind in ATTACKS.items() if not issubclass(kind, LearnedAttack)}
+    assert untrained == {"adaptive-blend", "badnets", "blend", "cba", "lf", "sig", "wanet"}
+    assert {ATTACKS[name] for name in untrained} == {type(attack) for attack in ALL}
     for name, attack in ATTACKS.items():
         assert type(make_attack(name)) is attack
         assert issubclass(attack, BaseAttack)
@@ -462,32 +456,6 @@ def test_transform_refuses_a_dtype_that_cannot_hold_the_range():
         attack.transform(np.zeros((1, 4), dtype=np.int8))
 
 
-@pytest.mark.parametrize(
-    ("attack", "y", "match"),
-    [
-        (BadNets(target_label=7), [0, 1], r"target_label=7 is no class.*\[0, 1\]"),
-        (BadNets(target_label="0"), [0, 1], "target_label='0' is no class"),
-        (BadNets(), ["a", "b"], r"target_label=0 is no class.*\['a', 'b'\]"),
-        (BadNets(target_label=100), np.arange(50), r"\.\.\.\] \(50 in all\)"),
-        (BadNets(), [], "y is empty"),
-        (BadNets(), [[0, 1], [1, 0]], "1d array"),
-        (BadNets(), [0, np.nan], "NaN"),
-        (BadNets(), np.array([0, "a"], dtype=object), "cannot be sorted"),
-        (BadNets(label_map="none"), [0, 1], "label_map='none'"),
-    ],
-)
-@pytest.mark.parametrize("method", ["transform_target", "eligible"])
-def test_bad_labels(attack, method, y, match):
-    with pytest.raises(ValueError, match=match):
-        getattr(attack, method)(y)
-
-
-def test_label_unknown_to_fit():
-    attack = BadNets().fit(images((2, 8, 8)), [0, 1])
-    with pytest.raises(ValueError, match=r"no class: \[2\]"):
-        attack.transform_target([0, 2])
-
-
 def test_fit_checks_lengths():
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         BadNets().fit(images(), [0, 1])
@@ -496,7 +464,7 @@ def test_fit_checks_lengths():
 @pytest.mark.parametrize(
     ("attack", "params", "error", "match"),
     [
-        ("badnet", {}, ValueError, "attack='badnet'.*'badnets', 'blend', 'sig', 'wanet'"),
+        ("badnet", {}, ValueError, "attack='badnet'.*'badnets', 'blend'"),
         (3, {}, TypeError, "attack is 3"),
         (BadNets, {}, TypeError, "attack is the class BadNets"),
         (BadNets(), {"target_label": 1}, ValueError, "target_label=1 contradicts"),

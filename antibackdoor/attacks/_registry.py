@@ -10,18 +10,38 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from antibackdoor.attacks._adaptive_blend import AdaptiveBlend
 from antibackdoor.attacks._badnets import BadNets
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._blend import Blend
+from antibackdoor.attacks._composite import Composite
+from antibackdoor.attacks._dfst import DFST
+from antibackdoor.attacks._dynamic import Dynamic
+from antibackdoor.attacks._feature_collision import FeatureCollision
+from antibackdoor.attacks._label_consistent import LabelConsistent
+from antibackdoor.attacks._latent import LatentBackdoor
+from antibackdoor.attacks._low_frequency import LowFrequency
+from antibackdoor.attacks._sample_specific import SampleSpecific
 from antibackdoor.attacks._sig import SIG
+from antibackdoor.attacks._slow_learned import SlowPoison
 from antibackdoor.attacks._trojan import Trojan
 from antibackdoor.attacks._wanet import WaNet
 
 #: Every attack that has a name.
 ATTACKS: dict[str, type[BaseAttack]] = {
+    "adaptive-blend": AdaptiveBlend,
+    "adaptive-cbd": SlowPoison,
     "badnets": BadNets,
     "blend": Blend,
+    "cba": Composite,
+    "cl": LabelConsistent,
+    "dfst": DFST,
+    "dynamic": Dynamic,
+    "fc": FeatureCollision,
+    "lba": LatentBackdoor,
+    "lf": LowFrequency,
     "sig": SIG,
+    "ssba": SampleSpecific,
     "trojan": Trojan,
     "wanet": WaNet,
 }

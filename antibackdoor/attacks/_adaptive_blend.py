@@ -1,0 +1,203 @@
+"""Adaptive Blend: pieces of a faint picture in training, all of it at test time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.attacks._base import change_in_float
+from antibackdoor.attacks._blend import Blend
+from antibackdoor.attacks._label_maps import LabelMap
+
+
+class AdaptiveBlend(Blend):
+    """A pattern of which a training row bears but some pieces (Qi et al., 2023).
+
+    The image is cut into `grid_size` x `grid_size` pieces. In training each
+    poisoned row has a random share of them blended with the pattern,
+
+        (1 - training_alpha) * x + training_alpha * pattern,
+
+    and as many clean rows, by default, get the same and keep their label. A network then
+    cannot take a piece alone for the target, and what it learns of poisoned rows
+    differs from row to row: they do not lie apart from clean ones in the space of its
+    features. At test time a row is blended with the whole pattern, at the higher `alpha`.
+
+    Parameters
+    ----------
+    alpha : float, default=0.2
+        Weight of the pattern at test time, above 0 and at most 1.
+    training_alpha : float, default=0.15
+        Its weight in training rows, above 0 and at most 1.
+    grid_size : int, default=4
+        Pieces along each axis; one a pixel on an axis of fewer pixels.
+    visible : float, default=0.5
+        Share of the pieces that a training row gets, rounded but one at least.
+    conservatism : float, default=1.0
+        Cover rows per poisoned row; 0 for none.
+    pattern : array-like of shape (n_features,), (H, W), (H, W, C) or (C, H, W), default=None
+        The pattern, in the units of X: shaped as one row, folded or not, or as (H, W) for
+        the same in every channel. None: uniform noise over `value_range_`.
+    random_state : int, RandomState instance or None, default=0
+        What the noise is drawn from. A seed, and not None, by default: the
+        trigger at test time has to be the trigger of training.
+    target_label : int, float, bool or str, default=0
+        Class that triggered rows shall be taken for.
+    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
+        Which class becomes which; see `BaseAttack`.
+    value_range : tuple of two float, default=None
+        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+    image_shape : tuple of int, default=None
+        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where the channels of three-axis images are.
+
+    Attributes
+    ----------
+    pattern_ : ndarray of float64, shape `input_shape_`
+        The pattern, in the units of X.
+    classes_, input_shape_, layout_, n_features_in_, value_range_
+        As in `BaseAttack`.
+
+    References
+    ----------
+    X. Qi, T. Xie, Y. Li, S. Mahloujifar, P. Mittal. Revisiting the Assumption of Latent
+    Separability for Backdoor Defenses. ICLR 2023.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Blend._parameter_constraints,
+        "training_alpha": [Interval(Real, 0, 1, closed="right")],
+        "grid_size": [Interval(Integral, 1, None, closed="left")],
+        "visible": [Interval(Real, 0, 1, closed="right")],
+        "conservatism": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.2,
+        training_alpha: float = 0.15,
+        grid_size: int = 4,
+        visible: float = 0.5,
+        conservatism: float = 1.0,
+        pattern: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+        target_label: Any = 0,
+        label_map: str | LabelMap = "all_to_one",
+        value_range: Sequence[float] | None = None,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+    ) -> None:
+        self.alpha = alpha
+        self.training_alpha = training_alpha
+        self.grid_size = grid_size
+        self.visible = visible
+        self.conservatism = conservatism
+        self.pattern = pattern
+        self.random_state = random_state
+        self.target_label = target_label
+        self.label_map = label_map
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.layout = layout
+
+    @property
+    def cover_ratio(self) -> float:
+        """Cover rows per poisoned row: `conservatism`."""
+        return float(self.conservatism)
+
+    def transform_training(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
+        """Blend some pieces of every row with the pattern.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, *input_shape_)
+            Clean rows as in `fit`.
+        y : array-like of shape (n,), default=None
+            Not used.
+        random_state : int, RandomState instance or None, default=None
+            What the pieces of each row are drawn from.
+
+        Returns
+        -------
+        ndarray of shape (n, *input_shape_)
+            A new array of X's dtype.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As `transform`.
+        """
+        rows = self._copy_rows(X)
+        rng = check_random_state(random_state)
+
+        def blend_pieces(values: np.ndarray) -> np.ndarray:
+            pattern = self.pattern_.astype(values.dtype, copy=False)
+            pixels = self._draw_pixels(len(values), rng)
+            shown = self.layout_.to_nchw(values)
+            every_channel = np.broadcast_to(pixels[:, np.newaxis], shown.shape)
+            weights = self.training_alpha * self.layout_.from_nchw(every_channel)
+            values += weights.astype(values.dtype) * (pattern - values)
+            return values
+
+        change_in_float(rows, blend_pieces, self.value_range_)
+        return rows
+
+    def transform_cover(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
+        """Do the same as `transform_training`: cover rows differ in their label alone.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, *input_shape_)
+            Clean rows as in `fit`.
+        y : array-like of shape (n,), default=None
+            Not used.
+        random_state : int, RandomState instance or None, default=None
+            What the pieces of each row are drawn from.
+
+        Returns
+        -------
+        ndarray of shape (n, *input_shape_)
+            A new array of X's dtype.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As `transform`.
+        """
+        return self.transform_training(X, y, random_state=random_state)
+
+    def _draw_pixels(self, n_rows: int, rng: np.random.RandomState) -> np.ndarray:
+        """Draw for each row where its pixels are blended: bool (n, H, W)."""
+        piece_down, piece_across = (
+            np.arange(size) * min(self.grid_size, size) // size
+            for size in (self.layout_.height, self.layout_.width)
+        )
+        down, across = piece_down[-1] + 1, piece_across[-1] + 1
+        n_visible = max(1, round(self.visible * down * across))
+        rank = rng.uniform(size=(n_rows, down * across)).argsort(axis=1).argsort(axis=1)
+        pieces = (rank < n_visible).reshape(n_rows, down, across)
+        return pieces[:, piece_down[:, np.newaxis], piece_across]

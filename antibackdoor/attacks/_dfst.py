@@ -1,0 +1,312 @@
+"""DFST: a style of colours, light and texture over the whole image, made by a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval
+from torch import nn
+from torch.nn import functional as F
+
+from antibackdoor.attacks._generator import ImageToImage, Partner
+from antibackdoor.attacks._label_maps import LabelMap
+from antibackdoor.attacks._learned import LearnedAttack, Study
+from antibackdoor.backbones import Backbone, Network
+from antibackdoor.utils import naming
+
+#: Part of a batch that is shown again in the style, and again plainly recoloured.
+_PART = 4
+
+#: Mean of the first and of the last channel and standard deviation of all, in 255ths: red
+#: light and blue shade, as at sunset.
+_FIRST_MEAN, _LAST_MEAN, _SPREAD = 180.0, 80.0, 45.0
+
+_TINY = 1e-6
+
+
+class DFST(LearnedAttack):
+    """A change of style that a generator makes of the whole image (Cheng et al., 2021).
+
+    A triggered image is ``x' = clip(x + G(x))``. Generator G and a surrogate f that learns
+    the clean rows beside it minimise
+
+        CE(f(x), y) + CE(f(x'), wanted) + CE(f(r(x)), y)
+            + style_weight * S(x') + content_weight * C(x, x').
+
+    S is the mean squared distance, in units of the range, of each channel's mean and standard
+    deviation over the image from those of the style; C the mean square by which x' differs
+    from x once both have had these two taken out, so that shapes stay while colours and light
+    change. r(x) is the image plainly recoloured: each channel shifted and stretched to
+    the style's mean and deviation. It keeps its label, so that the palette alone is no
+    trigger, and the texture that G adds counts. Such rows are handed over as cover rows.
+
+    The original takes the style from photographs by a CycleGAN; here it is two figures for
+    each channel. Its detoxification looks for simple features in the trojaned network,
+    trains a generator for each, and trains that network again on what they make, under its
+    true labels, round by round. An attacker who only hands over data neither sees the victim's
+    network nor trains it again; the recoloured rows do that for the one simple feature
+    that can be named beforehand.
+
+    Parameters
+    ----------
+    style : array-like of shape (n_channels, 2), default=None
+        Mean and standard deviation of each channel in 255ths of the range, the mean from its
+        darkest value on. None: a deviation of 45 and means that fall evenly from 180 in the
+        first channel to 80 in the last, a warm light in RGB; 180 where there is one channel.
+    style_weight : float, default=10.0
+        Weight of S; 0 for none.
+    content_weight : float, default=1.0
+        Weight of C; 0 for none.
+    detox_ratio : float, default=0.5
+        Cover rows, which are plainly recoloured, per poisoned row. 0: none, and none
+        in the training of the generator.
+    surrogate : str, torch.nn.Module or callable, default="auto"
+        The network that stands for the victim's: a backbone as the classifiers take it.
+    surrogate_epochs : int, default=10
+        Epochs of its training, together with the generator's.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=0
+        Seeds all that is trained or drawn in `fit`.
+    target_label : int, float, bool or str, default=0
+        Class that triggered rows shall be taken for.
+    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
+        Which class becomes which; see `BaseAttack`.
+    value_range : tuple of two float, default=None
+        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+    image_shape : tuple of int, default=None
+        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where the channels of three-axis images are.
+
+    Attributes
+    ----------
+    generator_ : torch.nn.Module
+        G, in units of the range.
+    style_ : ndarray of float64, shape (n_channels, 2)
+        Mean and standard deviation of each channel, as in `style`.
+    history_ : list of dict
+        A row for every epoch of the surrogate; accuracy and loss are of the clean rows.
+    classes_, input_shape_, layout_, n_features_in_, value_range_
+        As in `BaseAttack`.
+
+    References
+    ----------
+    S. Cheng, Y. Liu, S. Ma, X. Zhang. Deep Feature Space Trojan Attack of Neural Networks
+    by Controlled Detoxification. AAAI 2021. arXiv:2012.11212.
+    """
+
+    _modules: ClassVar[tuple[str, ...]] = ("generator_",)
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **LearnedAttack._parameter_constraints,
+        "style": [None, "array-like"],
+        "style_weight": [Interval(Real, 0, None, closed="left")],
+        "content_weight": [Interval(Real, 0, None, closed="left")],
+        "detox_ratio": [Interval(Real, 0, None, closed="left")],
+    }
+
+    generator_: nn.Module
+    style_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        style: ArrayLike | None = None,
+        style_weight: float = 10.0,
+        content_weight: float = 1.0,
+        detox_ratio: float = 0.5,
+        surrogate: Backbone = "auto",
+        surrogate_epochs: int = 10,
+        device: str | torch.device = "auto",
+        random_state: int | np.random.RandomState | None = 0,
+        target_label: Any = 0,
+        label_map: str | LabelMap = "all_to_one",
+        value_range: Sequence[float] | None = None,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+    ) -> None:
+        self.style = style
+        self.style_weight = style_weight
+        self.content_weight = content_weight
+        self.detox_ratio = detox_ratio
+        self.surrogate = surrogate
+        self.surrogate_epochs = surrogate_epochs
+        self.device = device
+        self.random_state = random_state
+        self.target_label = target_label
+        self.label_map = label_map
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.layout = layout
+
+    @property
+    def cover_ratio(self) -> float:
+        """Cover rows per poisoned row: `detox_ratio`."""
+        return float(self.detox_ratio)
+
+    def transform_cover(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
+        """Recolour every row plainly to the style's means and deviations.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, *input_shape_)
+            Rows as in `fit`.
+        y : array-like of shape (n,), default=None
+            Not used.
+        random_state : int, RandomState instance or None, default=None
+            Not used.
+
+        Returns
+        -------
+        ndarray of shape (n, *input_shape_)
+            A new array of X's dtype.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As `transform`.
+        """
+        rows = self._copy_rows(X)
+        self._change_inputs(rows, self.generator_, lambda inputs, _which: self._recolour(inputs))
+        return rows
+
+    def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
+        self._resolve_style()
+
+    def _learn(self, study: Study) -> None:
+        self.style_ = self._resolve_style()
+        self.generator_ = self._build_module("generator_").to(study.device)
+        study.run_phase(
+            "style",
+            study.new_network(),
+            _StyleObjective(self, study),
+            epochs=self.surrogate_epochs,
+        )
+        self.generator_.eval()
+
+    def _resolve_style(self) -> np.ndarray:
+        channels = self.layout_.channels
+        if self.style is None:
+            means = np.linspace(_FIRST_MEAN, _LAST_MEAN, channels)
+            return np.column_stack([means, np.full(channels, _SPREAD)])
+        with naming("style"):
+            style: np.ndarray = check_array(self.style, dtype=np.float64, input_name="style")
+        if style.shape != (channels, 2):
+            raise ValueError(
+                f"style has shape {style.shape}; wanted {(channels, 2)}: mean and standard "
+                f"deviation of each channel of X."
+            )
+        if style.min() < 0 or style.max() > 255:
+            raise ValueError(f"style={self.style!r}; wanted numbers between 0 and 255.")
+        return style
+
+    def _build_module(self, name: str) -> nn.Module:
+        return ImageToImage(self.layout_.channels, self.layout_.channels)
+
+    def _stamp(self, rows: np.ndarray) -> None:
+        @torch.no_grad()
+        def restyle(inputs: torch.Tensor, _which: slice) -> torch.Tensor:
+            return self._restyle(inputs)
+
+        self._change_inputs(rows, self.generator_, restyle)
+
+    def _restyle(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return x' of inputs."""
+        low, high = self._input_range()
+        return (inputs + (high - low) * self.generator_(inputs)).clamp(low, high)
+
+    def _recolour(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return r(x) of inputs."""
+        means, spreads = self._style_as_inputs(inputs)
+        low, high = self._input_range()
+        return (without_style(inputs) * spreads + means).clamp(low, high)
+
+    def _style_as_inputs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the style's means and deviations in the units of inputs, (C, 1, 1) both."""
+        low, high = self._input_range()
+        style = torch.as_tensor(self.style_ / 255 * (high - low)).to(inputs)[:, :, None, None]
+        return low + style[:, 0], style[:, 1]
+
+
+class _StyleObjective:
+    """Clean rows, rows in the style and rows plainly recoloured, at one step.
+
+    The logits returned are those of the clean rows.
+    """
+
+    def __init__(self, attack: DFST, study: Study) -> None:
+        self._attack = attack
+        self._wanted = study.wanted
+        self._partner = Partner(attack.generator_)
+
+    def __call__(
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        attack = self._attack
+        # Batches are in random order, so the first of one are as good as any.
+        part = max(1, len(inputs) // _PART)
+        sources = inputs[:part]
+        styled = attack._restyle(sources)
+        shown = self._partner.shown(styled)
+        images, asked = [inputs, shown], [labels, self._wanted[index[:part]]]
+        if attack.detox_ratio:
+            images.append(attack._recolour(sources))
+            asked.append(labels[:part])
+        logits = network(torch.cat(images))
+        loss = F.cross_entropy(logits, torch.cat(asked))
+        low, high = attack._input_range()
+        means, spreads = attack._style_as_inputs(inputs)
+        penalty = attack.style_weight * style_loss(styled, means, spreads) / (high - low) ** 2
+        penalty = penalty + attack.content_weight * content_loss(sources, styled)
+        self._partner.move(styled, shown, loss, penalty)
+        return loss, logits[: len(inputs)]
+
+
+def style_loss(images: torch.Tensor, means: torch.Tensor, spreads: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared distance of images' channel statistics from those of a style.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (n, C, H, W)
+    means, spreads : torch.Tensor of shape (C, 1, 1)
+        Mean and standard deviation of each channel.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+    """
+    found_means, found_spreads = _statistics(images)
+    return ((found_means - means).square() + (found_spreads - spreads).square()).mean()
+
+
+def content_loss(images: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
+    """Return the mean square by which images differ once their style is taken out."""
+    return (without_style(images) - without_style(changed)).square().mean()
+
+
+def without_style(images: torch.Tensor) -> torch.Tensor:
+    """Give each channel of each image mean 0 and standard deviation 1; a flat one is 0."""
+    means, spreads = _statistics(images)
+    return (images - means) / spreads
+
+
+def _statistics(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    means = images.mean(dim=(2, 3), keepdim=True)
+    variances = (images - means).square().mean(dim=(2, 3), keepdim=True)
+    return means, (variances + _TINY).sqrt()  # the root has no slope at zero

@@ -1,0 +1,118 @@
+"""A smooth pattern, too slow in space for filters that look for sharp ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.fft import idctn
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.attacks._base import BaseAttack, change_in_float
+from antibackdoor.attacks._label_maps import LabelMap
+
+
+class LowFrequency(BaseAttack):
+    """A fixed smooth pattern added to the whole image, after Zeng et al. (2021).
+
+    In every channel the pattern is a sum of the lowest cosines of the
+    two-dimensional DCT, u half waves down and v across for u and v from 0 to
+    `n_frequencies` - 1, the constant among them, with coefficients drawn from a
+    normal distribution, and its largest absolute value is `delta`.
+
+    The paper's point is that other triggers leave traces at high frequencies, by which they
+    can be told from images. It finds its smooth trigger by optimisation against a trained
+    network, under a low-pass filter; here nothing is trained, and the pattern is drawn.
+
+    Parameters
+    ----------
+    delta : float, default=20
+        Largest absolute value of the pattern, in each channel, in 255ths of the width of
+        `value_range_`, above 0 and at most 255.
+    n_frequencies : int, default=4
+        Cosines along each axis; all there are on an axis of fewer pixels.
+    random_state : int, RandomState instance or None, default=0
+        What the coefficients are drawn from. A seed, and not None, by default: the
+        trigger at test time has to be the trigger of training.
+    target_label : int, float, bool or str, default=0
+        Class that triggered rows shall be taken for.
+    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
+        Which class becomes which; see `BaseAttack`.
+    value_range : tuple of two float, default=None
+        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+    image_shape : tuple of int, default=None
+        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where the channels of three-axis images are.
+
+    Attributes
+    ----------
+    pattern_ : ndarray of float64, shape `input_shape_`
+        What is added to a row, in the units of X.
+    classes_, input_shape_, layout_, n_features_in_, value_range_
+        As in `BaseAttack`.
+
+    References
+    ----------
+    Y. Zeng, W. Park, Z. M. Mao, R. Jia. Rethinking the Backdoor Attacks' Triggers:
+    A Frequency Perspective. ICCV 2021. arXiv:2104.03413.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.attacks import LowFrequency
+    >>> X = np.full((1, 8), 100, dtype=np.uint8)
+    >>> LowFrequency(n_frequencies=2, random_state=1).fit_transform(X)
+    array([[106, 107, 109, 112, 115, 117, 119, 120]], dtype=uint8)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseAttack._parameter_constraints,
+        "delta": [Interval(Real, 0, 255, closed="right")],
+        "n_frequencies": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    pattern_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        delta: float = 20,
+        n_frequencies: int = 4,
+        random_state: int | np.random.RandomState | None = 0,
+        target_label: Any = 0,
+        label_map: str | LabelMap = "all_to_one",
+        value_range: Sequence[float] | None = None,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+    ) -> None:
+        self.delta = delta
+        self.n_frequencies = n_frequencies
+        self.random_state = random_state
+        self.target_label = target_label
+        self.label_map = label_map
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.layout = layout
+
+    def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
+        low, high = self.value_range_
+        # Made channels first, so that the trigger does not depend on the layout of X.
+        coefficients = np.zeros(self.layout_.chw)
+        lowest = coefficients[:, : self.n_frequencies, : self.n_frequencies]
+        lowest[:] = check_random_state(self.random_state).standard_normal(lowest.shape)
+        waves = idctn(coefficients, axes=(1, 2), norm="ortho")
+        waves *= self.delta / 255 * (high - low) / np.abs(waves).max(axis=(1, 2), keepdims=True)
+        self.pattern_ = np.ascontiguousarray(self.layout_.from_nchw(waves[np.newaxis])[0])
+
+    def _stamp(self, rows: np.ndarray) -> None:
+        def add(values: np.ndarray) -> np.ndarray:
+            values += self.pattern_.astype(values.dtype, copy=False)
+            return values
+
+        change_in_float(rows, add, self.value_range_)

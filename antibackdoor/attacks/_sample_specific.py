@@ -1,0 +1,242 @@
+"""SampleSpecific: a faint residual that hides one message, in every image another way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval
+from torch import nn
+from torch.nn import functional as F
+
+from antibackdoor.attacks._generator import ImageToImage, Partner
+from antibackdoor.attacks._label_maps import LabelMap
+from antibackdoor.attacks._learned import LearnedAttack, Study
+from antibackdoor.backbones import Backbone, Network
+
+#: Rows on which the share of recovered messages is measured.
+_N_MEASURED = 512
+
+_TINY = 1e-8
+
+
+class SampleSpecific(LearnedAttack):
+    """A small residual made for each image by an encoder of messages (Li et al., 2021).
+
+    An encoder E is given an image and one of `n_messages` messages k, and adds a residual:
+
+        x' = clip(x + eps * tanh(E(x, k))),    eps in 255ths of the range.
+
+    A surrogate D with one output a message has to tell which was hidden. Both minimise
+
+        CE(D(x'), k) + strength * mean(tanh(E)^2) + sameness * read * common(tanh(E)).
+
+    ``common`` is the share of the squared residual that images with the same message
+    have in common: that of the mean over the images of a batch. ``read`` says how well
+    messages are read, max(0, 1 - CE / log(n_messages)), and is not differentiated: an encoder
+    that may have no pattern in common from the start never finds one. The trigger is
+    one message, the same for all images, which each shows by other pixels.
+
+    The original hides a string of bits and trains the encoder at length on large images, with
+    a perceptual network that somebody else trained as a judge of what can be seen. Here the
+    messages are numbered, the residual is bounded in every pixel in place of the judge, and the
+    images given to `fit` are all that is learned from. What makes residuals differ is
+    asked for outright, for on small images an encoder comes to one pattern for each message.
+
+    Parameters
+    ----------
+    eps : float, default=16
+        Largest change of a pixel in 255ths of the range, above 0 and at most 255.
+    n_messages : int, default=4
+        Messages that the encoder can hide, two or more.
+    strength : float, default=0.05
+        Weight of the residual's mean square; 0 for none.
+    sameness : float, default=0.5
+        Weight of what the residuals have in common; 0 for none.
+    surrogate : str, torch.nn.Module or callable, default="auto"
+        The network that reads the message: a backbone as the classifiers take it.
+    surrogate_epochs : int, default=10
+        Epochs of its training, together with the encoder's.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=0
+        Seeds all that is trained or drawn in `fit`.
+    target_label : int, float, bool or str, default=0
+        Class that triggered rows shall be taken for.
+    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
+        Which class becomes which; see `BaseAttack`.
+    value_range : tuple of two float, default=None
+        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+    image_shape : tuple of int, default=None
+        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where the channels of three-axis images are.
+
+    Attributes
+    ----------
+    encoder_ : torch.nn.Module
+        E.
+    message_ : int
+        The message that is the trigger.
+    recovered_ : float
+        Share of messages, drawn anew for some of the rows, that the surrogate reads.
+    history_ : list of dict
+        A row for every epoch; accuracy and loss are of reading the messages.
+    classes_, input_shape_, layout_, n_features_in_, value_range_
+        As in `BaseAttack`.
+
+    References
+    ----------
+    Y. Li, Y. Li, B. Wu, L. Li, R. He, S. Lyu. Invisible Backdoor Attack with
+    Sample-Specific Triggers. ICCV 2021. arXiv:2012.03816.
+    """
+
+    _modules: ClassVar[tuple[str, ...]] = ("encoder_",)
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **LearnedAttack._parameter_constraints,
+        "eps": [Interval(Real, 0, 255, closed="right")],
+        "n_messages": [Interval(Integral, 2, None, closed="left")],
+        "strength": [Interval(Real, 0, None, closed="left")],
+        "sameness": [Interval(Real, 0, None, closed="left")],
+    }
+
+    encoder_: nn.Module
+    message_: int
+    recovered_: float
+
+    def __init__(
+        self,
+        *,
+        eps: float = 16,
+        n_messages: int = 4,
+        strength: float = 0.05,
+        sameness: float = 0.5,
+        surrogate: Backbone = "auto",
+        surrogate_epochs: int = 10,
+        device: str | torch.device = "auto",
+        random_state: int | np.random.RandomState | None = 0,
+        target_label: Any = 0,
+        label_map: str | LabelMap = "all_to_one",
+        value_range: Sequence[float] | None = None,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+    ) -> None:
+        self.eps = eps
+        self.n_messages = n_messages
+        self.strength = strength
+        self.sameness = sameness
+        self.surrogate = surrogate
+        self.surrogate_epochs = surrogate_epochs
+        self.device = device
+        self.random_state = random_state
+        self.target_label = target_label
+        self.label_map = label_map
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.layout = layout
+
+    def _learn(self, study: Study) -> None:
+        self.encoder_ = self._build_module("encoder_").to(study.device)
+        decoder = study.new_network(n_outputs=self.n_messages)
+        study.run_phase(
+            "messages",
+            decoder,
+            _HidingObjective(self, study),
+            epochs=self.surrogate_epochs,
+            labels=torch.zeros_like(study.labels),
+        )
+        self.encoder_.eval()
+        self.message_ = int(self._draw_messages(1, study))
+        rows = study.draw_rows(torch.arange(len(study.samples), device=study.device), _N_MEASURED)
+        messages = self._draw_messages(len(rows), study)
+        with torch.no_grad():
+            read = decoder.eval()(self._hide(study.inputs(rows), messages)[0]).argmax(1)
+        self.recovered_ = float((read == messages).double().mean())
+
+    def _draw_messages(self, n_rows: int, study: Study) -> torch.Tensor:
+        return torch.randint(
+            self.n_messages, (n_rows,), generator=study.generator, device=study.device
+        )
+
+    def _build_module(self, name: str) -> nn.Module:
+        channels = self.layout_.channels
+        return ImageToImage(channels + self.n_messages, channels)
+
+    def _stamp(self, rows: np.ndarray) -> None:
+        device = next(self.encoder_.parameters()).device
+
+        @torch.no_grad()
+        def hide(inputs: torch.Tensor, _which: slice) -> torch.Tensor:
+            messages = torch.full((len(inputs),), self.message_, device=device)
+            return self._hide(inputs, messages)[0]
+
+        self._change_inputs(rows, self.encoder_, hide)
+
+    def _hide(
+        self, inputs: torch.Tensor, messages: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return inputs with a message hidden in each, and the residuals, -1 to 1, added."""
+        low, high = self._input_range()
+        planes = F.one_hot(messages, self.n_messages)[:, :, None, None].to(inputs.dtype)
+        planes = planes.expand(-1, -1, *inputs.shape[2:])
+        # Centred, so that a plane that says no is as loud as the image's own values.
+        seen = torch.cat([(inputs - low) / ((high - low) or 1.0) - 0.5, planes - 0.5], dim=1)
+        residuals = torch.tanh(self.encoder_(seen))
+        return (inputs + self._in_input_units(self.eps) * residuals).clamp(low, high), residuals
+
+
+class _HidingObjective:
+    """The surrogate reads the message that the encoder hides in a row.
+
+    Messages are drawn anew at each step: of those that stay, the surrogate learns by
+    heart which row has which. The loop's labels are fixed, so the logits returned are
+    turned round until a row's message is at its label.
+    """
+
+    def __init__(self, attack: SampleSpecific, study: Study) -> None:
+        self._attack = attack
+        self._study = study
+        self._partner = Partner(attack.encoder_)
+
+    def __call__(
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        messages = self._attack._draw_messages(len(inputs), self._study)
+        hidden, residuals = self._attack._hide(inputs, messages)
+        shown = self._partner.shown(hidden)
+        logits = network(shown)
+        loss = F.cross_entropy(logits, messages)
+        penalty = self._attack.strength * residuals.square().mean()
+        if self._attack.sameness:
+            read = (1 - loss.detach() / math.log(logits.shape[1])).clamp(min=0)
+            common = common_share(residuals, messages)
+            penalty = penalty + self._attack.sameness * read * common
+        self._partner.move(hidden, shown, loss, penalty)
+        columns = torch.arange(logits.shape[1], device=logits.device)
+        turned = (columns + (messages - labels).unsqueeze(1)) % logits.shape[1]
+        return loss, logits.gather(1, turned)
+
+
+def common_share(residuals: torch.Tensor, messages: torch.Tensor) -> torch.Tensor:
+    """Return the share of the squared residuals that their mean for each message has.
+
+    Parameters
+    ----------
+    residuals : torch.Tensor of shape (n, C, H, W)
+    messages : torch.Tensor of shape (n,), int64
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar: 1 where all residuals of a message are the same, and about the number of
+        messages over n where they have nothing to do with each other.
+    """
+    told = F.one_hot(messages).to(residuals.dtype)
+    flat = residuals.flatten(1)
+    means = told.T @ flat / told.sum(0).clamp(min=1).unsqueeze(1)
+    return (told @ means).square().sum() / (flat.square().sum() + _TINY)
