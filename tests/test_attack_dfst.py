@@ -64,7 +64,7 @@ def test_default_style():
 
 def test_generator_comes_near_the_style_and_keeps_the_content(data):
     X, y = data
-    attack = DFST(surrogate="small-cnn", surrogate_epochs=25).fit(X, y)
+    attack = DFST(surrogate="small-cnn", surrogate_epochs=15).fit(X, y)
     inputs = torch.from_numpy(X).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
         styled = attack._restyle(inputs)

@@ -13,7 +13,7 @@ QUICK = {"surrogate": "small-cnn", "surrogate_epochs": 2, "generator_epochs": 2}
 @pytest.fixture(scope="module")
 def data(digits):
     X, y = digits
-    return X[:600], y[:600]
+    return X[:400], y[:400]
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,13 @@ def test_put_by_hand():
     torch.testing.assert_close(put, torch.tensor([[[[0.2, 0.3]]]]))
 
 
-def test_pixels_without_mask_stay_as_they_are(data, fitted):
+def test_no_pixel_changes_by_more_than_its_mask_lets_it(data, fitted):
     X = data[0][:50]
-    stamped = fitted.transform(X)
+    change = np.abs(fitted.transform(X).astype(int) - X)
     with torch.no_grad():
         masks = _mask(fitted.mask_network_, torch.from_numpy(X[:, None] / np.float32(255)))
-    outside = masks[:, 0].numpy() < 1e-3
-    assert outside.any()
-    np.testing.assert_array_equal(stamped[outside], X[outside])
-    assert (stamped != X).any()
+    assert (change <= 255 * masks[:, 0].numpy() + 0.51).all()  # half for the rounding
+    assert change.any()
 
 
 def test_longer_training_brings_the_masks_towards_their_size(data):

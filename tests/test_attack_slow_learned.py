@@ -1,4 +1,4 @@
-"""Slow poison: rows around an exact patch whose loss stays high early in training."""
+"""Adaptive poison: rows around an exact patch, moved up the loss of the label wanted."""
 
 import pickle
 
@@ -8,14 +8,14 @@ import torch
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from antibackdoor.attacks import BadNets, OneToOne, SlowPoison, make_attack
+from antibackdoor.attacks import AdaptivePoison, BadNets, OneToOne, make_attack
 from antibackdoor.attacks._slow_learned import _total_loss, _WithPoison
 from antibackdoor.datasets import make_poisoned
 
 
 def tiny(**changes):
     settings = {"surrogate": "small-cnn", "surrogate_epochs": 3, "steps": 8, "n_surrogates": 2}
-    return SlowPoison(**{**settings, **changes})
+    return AdaptivePoison(**{**settings, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -177,5 +177,5 @@ def test_refused_before_training(some_digits):
 
 
 def test_it_has_a_name():
-    assert type(make_attack("adaptive-cbd")) is SlowPoison
-    assert not SlowPoison.clean_label
+    assert type(make_attack("adaptive-cbd")) is AdaptivePoison
+    assert not AdaptivePoison.clean_label

@@ -16,7 +16,7 @@ from antibackdoor.attacks._low_frequency import LowFrequency
 from antibackdoor.attacks._registry import ATTACKS, ensure_fitted, make_attack
 from antibackdoor.attacks._sample_specific import SampleSpecific
 from antibackdoor.attacks._sig import SIG
-from antibackdoor.attacks._slow_learned import SlowPoison
+from antibackdoor.attacks._slow_learned import AdaptivePoison
 from antibackdoor.attacks._trojan import Trojan
 from antibackdoor.attacks._wanet import WaNet
 
@@ -25,6 +25,7 @@ __all__ = [
     "DFST",
     "SIG",
     "AdaptiveBlend",
+    "AdaptivePoison",
     "BadNets",
     "BaseAttack",
     "Blend",
@@ -38,7 +39,6 @@ __all__ = [
     "OneToMany",
     "OneToOne",
     "SampleSpecific",
-    "SlowPoison",
     "Trojan",
     "WaNet",
     "ensure_fitted",

@@ -42,9 +42,10 @@ class DFST(LearnedAttack):
     S is the mean squared distance, in units of the range, of each channel's mean and standard
     deviation over the image from those of the style; C the mean square by which x' differs
     from x once both have had these two taken out, so that shapes stay while colours and light
-    change. r(x) is the image plainly recoloured: each channel shifted and stretched to
-    the style's mean and deviation. It keeps its label, so that the palette alone is no
-    trigger, and the texture that G adds counts. Such rows are handed over as cover rows.
+    change. r(x) is the image plainly recoloured: each channel is shifted and stretched to the
+    style's mean and deviation. It keeps its label, so that the palette alone is no trigger,
+    and the texture that G adds counts. Such rows are handed over as cover rows. Each step
+    shows f a batch, a quarter of it once more as x' and once more as r(x).
 
     The original takes the style from photographs by a CycleGAN; here it is two figures for
     each channel. Its detoxification looks for simple features in the trojaned network,

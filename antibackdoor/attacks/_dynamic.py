@@ -22,7 +22,7 @@ from antibackdoor.backbones import Backbone, Network
 #: How steep the mask is: nearly every pixel is then covered or left.
 _STEEPNESS = 10.0
 
-#: Share of uncovered pixels at the start is sigmoid(_START) away from one.
+#: Added to what the mask network gives, so that masks start small.
 _START = -0.3
 
 #: Weight of the bound on the mask's size, against a diversity loss of the order of one.
@@ -51,8 +51,10 @@ class Dynamic(LearnedAttack):
         CE(f(x), y) + CE(f(x'), wanted) + CE(f(x_i with p(x_j), m(x_j)), y_i)
             + diversity * |x_i - x_j| / |p(x_i) - p(x_j)|.
 
-    The third term is the cross mode: the trigger of another image does nothing. It is handed
-    over as cover rows, which bear the trigger of another row and keep their label.
+    Each step shows f a batch, a quarter of it once more with its triggers, and that quarter
+    with those of other images. The latter, the cross mode, says that the trigger of another
+    image does nothing. It is handed over as cover rows, which bear the trigger of
+    another row and keep their label.
 
     The original is the victim's own training, which generator and network leave as a
     pair. An attacker who only hands over data has the generator of a surrogate: the victim
@@ -65,8 +67,9 @@ class Dynamic(LearnedAttack):
         Mean of a mask that costs nothing, between 0 and 1.
     diversity : float, default=1.0
         Weight of the diversity loss of the patterns; 0 for none.
-    cross_ratio : float, default=1.0
-        Cover rows per poisoned row; 0 for none.
+    cross_ratio : float, default=0.25
+        Cover rows per poisoned row; 0 for none. The paper has one for each; a victim with
+        some hundreds of either then learns neither well.
     generator_epochs : int, default=10
         Epochs of the generator's training with the surrogate.
     surrogate : str, torch.nn.Module or callable, default="auto"
@@ -121,7 +124,7 @@ class Dynamic(LearnedAttack):
         *,
         mask_size: float = 0.1,
         diversity: float = 1.0,
-        cross_ratio: float = 1.0,
+        cross_ratio: float = 0.25,
         generator_epochs: int = 10,
         surrogate: Backbone = "auto",
         surrogate_epochs: int = 10,

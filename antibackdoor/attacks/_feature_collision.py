@@ -49,9 +49,9 @@ class FeatureCollision(LearnedAttack):
     ----------
     size : int, default=8
         Side of the patch in pixels.
-    eps : float, default=16
+    eps : float, default=32
         Most that a value is moved, in 255ths of the width of `value_range_`.
-    beta : float, default=0.01
+    beta : float, default=1.0
         Weight of the distance of the images, in the units of a network's inputs.
     steps : int, default=50
         Steps by the sign of the gradient.
@@ -114,8 +114,8 @@ class FeatureCollision(LearnedAttack):
         self,
         *,
         size: int = 8,
-        eps: float = 16,
-        beta: float = 0.01,
+        eps: float = 32,
+        beta: float = 1.0,
         steps: int = 50,
         surrogate: Backbone = "auto",
         surrogate_epochs: int = 10,

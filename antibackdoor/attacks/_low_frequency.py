@@ -30,7 +30,7 @@ class LowFrequency(BaseAttack):
 
     Parameters
     ----------
-    delta : float, default=20
+    delta : float, default=30
         Largest absolute value of the pattern, in each channel, in 255ths of the width of
         `value_range_`, above 0 and at most 255.
     n_frequencies : int, default=4
@@ -67,7 +67,7 @@ class LowFrequency(BaseAttack):
     >>> from antibackdoor.attacks import LowFrequency
     >>> X = np.full((1, 8), 100, dtype=np.uint8)
     >>> LowFrequency(n_frequencies=2, random_state=1).fit_transform(X)
-    array([[106, 107, 109, 112, 115, 117, 119, 120]], dtype=uint8)
+    array([[109, 111, 114, 118, 122, 126, 128, 130]], dtype=uint8)
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -82,7 +82,7 @@ class LowFrequency(BaseAttack):
     def __init__(
         self,
         *,
-        delta: float = 20,
+        delta: float = 30,
         n_frequencies: int = 4,
         random_state: int | np.random.RandomState | None = 0,
         target_label: Any = 0,

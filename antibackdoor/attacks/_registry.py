@@ -23,14 +23,14 @@ from antibackdoor.attacks._latent import LatentBackdoor
 from antibackdoor.attacks._low_frequency import LowFrequency
 from antibackdoor.attacks._sample_specific import SampleSpecific
 from antibackdoor.attacks._sig import SIG
-from antibackdoor.attacks._slow_learned import SlowPoison
+from antibackdoor.attacks._slow_learned import AdaptivePoison
 from antibackdoor.attacks._trojan import Trojan
 from antibackdoor.attacks._wanet import WaNet
 
 #: Every attack that has a name.
 ATTACKS: dict[str, type[BaseAttack]] = {
     "adaptive-blend": AdaptiveBlend,
-    "adaptive-cbd": SlowPoison,
+    "adaptive-cbd": AdaptivePoison,
     "badnets": BadNets,
     "blend": Blend,
     "cba": Composite,

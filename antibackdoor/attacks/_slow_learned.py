@@ -1,4 +1,4 @@
-"""Slow poison: rows that a network learns no faster than clean ones."""
+"""Adaptive poison: rows moved so that a network early in its training has a high loss on them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from antibackdoor.training import sample_losses
 _POISON_SHARE = 0.1
 
 
-class SlowPoison(LearnedAttack):
-    """A patch on rows whose loss stays high early in training, against CBD (Zhang et al., 2023).
+class AdaptivePoison(LearnedAttack):
+    """A patch on rows moved to be learned slowly, against CBD (Zhang et al., 2023).
 
     Defences such as ABL and CBD tell poison by what a network learns first. An attacker who
     knows it moves each poisoned row x, around the patch p, so that a network f that was
@@ -45,8 +45,9 @@ class SlowPoison(LearnedAttack):
     them. The checkerboard in the bottom-right corner is put on last: none of its
     pixels is moved. Rows at test time get it alone.
 
-    This attacker has but data to hand over, as the one in the paper, which shows what
-    it adds to several attacks; here it is the patch of BadNets.
+    This attacker has but data to hand over, as the one in the paper. How early the
+    result is learned is for a trial to tell: the surrogates' loss rises, but a network
+    trained anew on many rows that bear a patch of full contrast finds the patch all the same.
 
     Parameters
     ----------
@@ -54,9 +55,9 @@ class SlowPoison(LearnedAttack):
         Side of the patch in pixels.
     eps : float, default=16
         Most that a value beside the patch is moved, in 255ths of the width of `value_range_`.
-    steps : int, default=20
+    steps : int, default=10
         Steps by the sign of the gradient.
-    n_surrogates : int, default=4
+    n_surrogates : int, default=2
         Networks that the rows are moved against, one a turn.
     surrogate : str, torch.nn.Module or callable, default="auto"
         The networks that stand for the victim's: a backbone as the classifiers take it.
@@ -112,8 +113,8 @@ class SlowPoison(LearnedAttack):
         *,
         size: int = 3,
         eps: float = 16,
-        steps: int = 20,
-        n_surrogates: int = 4,
+        steps: int = 10,
+        n_surrogates: int = 2,
         surrogate: Backbone = "auto",
         surrogate_epochs: int = 3,
         device: str | torch.device = "auto",
