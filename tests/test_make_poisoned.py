@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from antibackdoor.attacks import ATTACKS, SIG, BadNets, Blend, WaNet
+from antibackdoor.attacks import ATTACKS, SIG, BadNets, Blend, LearnedAttack, WaNet
 from antibackdoor.datasets import load_digits_images, make_poisoned
 
 
@@ -20,7 +20,11 @@ def test_digits():
     assert sorted(set(y)) == list(range(10))
 
 
-@pytest.mark.parametrize("attack", sorted(ATTACKS))
+#: The others are in test_learned_attacks.py, with settings that make them quick.
+UNTRAINED = [name for name, attack in ATTACKS.items() if not issubclass(attack, LearnedAttack)]
+
+
+@pytest.mark.parametrize("attack", UNTRAINED)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(8, 8), (9, 7, 3), (3, 16, 16)])
 def test_masks_mark_exactly_the_changed_rows(attack, dtype, shape):
@@ -42,7 +46,7 @@ def test_masks_mark_exactly_the_changed_rows(attack, dtype, shape):
     assert (y_bad[poison] == 0).all()
 
 
-@pytest.mark.parametrize("attack", sorted(ATTACKS))
+@pytest.mark.parametrize("attack", UNTRAINED)
 def test_same_seed_same_bytes(attack):
     X, y = data()
     first, again, other = (

@@ -55,7 +55,7 @@ def make_poisoned(
     Rows are drawn at random among those that the attack can use: of any class
     but the target's, only of the target's for a clean-label attack, and of any
     class for an all-to-all one. They get the trigger and the attacker's label.
-    WaNet turns some of the other rows into cover rows, which keep their label.
+    Some attacks turn other rows into cover rows, which keep their label.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ def make_poisoned(
     y : array-like of shape (n,)
         Their labels: whole numbers, strings or booleans. Never changed.
     attack : str or BaseAttack, default="badnets"
-        A name (``"badnets"``, ``"blend"``, ``"sig"``, ``"wanet"``) or an attack,
-        which owns its trigger and label map: give one to set `image_shape`,
-        `layout` or `label_map`. A fitted attack is used as it is, of another a
-        clone is fitted on X and y.
+        A name, a key of `antibackdoor.attacks.ATTACKS`, or an attack, which owns its
+        trigger and label map: give one to set `image_shape`, `layout`, `label_map` or
+        parameters of its own. A fitted attack is used as it is, of another a clone is
+        fitted on X and y, which for an attack that trains takes its time every time.
     poison_rate : float, default=0.1
         Poisoned rows as a share of ALL rows, between 0 and 1; at least one row
         is poisoned.
@@ -89,7 +89,7 @@ def make_poisoned(
     poison_mask : ndarray of bool, shape (n,)
         The rows with trigger; cover rows are not among them.
     cover_mask : ndarray of bool, shape (n,)
-        The cover rows; only if `return_cover`.
+        The cover rows that differ from what they were; only if `return_cover`.
 
     Raises
     ------
@@ -131,7 +131,10 @@ def make_poisoned(
     X_poisoned = np.array(rows)
     X_poisoned[poisoned] = stamped
     if len(cover):
-        X_poisoned[cover] = attack.transform_cover(rows[cover], labels[cover], random_state=rng)
+        covers = attack.transform_cover(rows[cover], labels[cover], random_state=rng)
+        X_poisoned[cover] = covers
+        # A cover row can come out as it went in: one mixed with its own class, and alone in it.
+        cover = cover[(covers != rows[cover]).reshape(len(cover), -1).any(axis=1)]
     if return_cover:
         return X_poisoned, y_poisoned, poison_mask, _to_mask(cover, len(rows))
     return X_poisoned, y_poisoned, poison_mask
