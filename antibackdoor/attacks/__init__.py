@@ -1,6 +1,7 @@
 """Backdoor attacks: each is a transformer that owns its trigger and its label map."""
 
 from antibackdoor.attacks._adaptive_blend import AdaptiveBlend
+from antibackdoor.attacks._adaptive_poison import AdaptivePoison
 from antibackdoor.attacks._badnets import BadNets
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._blend import Blend
@@ -16,7 +17,6 @@ from antibackdoor.attacks._low_frequency import LowFrequency
 from antibackdoor.attacks._registry import ATTACKS, ensure_fitted, make_attack
 from antibackdoor.attacks._sample_specific import SampleSpecific
 from antibackdoor.attacks._sig import SIG
-from antibackdoor.attacks._slow_learned import AdaptivePoison
 from antibackdoor.attacks._trojan import Trojan
 from antibackdoor.attacks._wanet import WaNet
 

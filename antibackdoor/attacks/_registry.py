@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from antibackdoor.attacks._adaptive_blend import AdaptiveBlend
+from antibackdoor.attacks._adaptive_poison import AdaptivePoison
 from antibackdoor.attacks._badnets import BadNets
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._blend import Blend
@@ -23,7 +24,6 @@ from antibackdoor.attacks._latent import LatentBackdoor
 from antibackdoor.attacks._low_frequency import LowFrequency
 from antibackdoor.attacks._sample_specific import SampleSpecific
 from antibackdoor.attacks._sig import SIG
-from antibackdoor.attacks._slow_learned import AdaptivePoison
 from antibackdoor.attacks._trojan import Trojan
 from antibackdoor.attacks._wanet import WaNet
 

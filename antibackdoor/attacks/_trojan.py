@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.attacks._descent import signed_descent
 from antibackdoor.attacks._label_maps import LabelMap, find_class
 from antibackdoor.attacks._learned import LearnedAttack, Study
+from antibackdoor.attacks._paste import paste
 from antibackdoor.attacks._patch import check_fits
 from antibackdoor.backbones import Backbone, Network
 
@@ -124,7 +125,7 @@ class Trojan(LearnedAttack):
         images = study.inputs(study.draw_rows(study.eligible, _N_IMAGES))
 
         def activation(patch: torch.Tensor) -> torch.Tensor:
-            return network.features(_paste(images, patch))[:, self.neuron_].mean()
+            return network.features(paste(images, patch))[:, self.neuron_].mean()
 
         low, high = self._input_range()
         corner = images[:, :, -self.size :, -self.size :]
@@ -152,11 +153,3 @@ def _strongest_feature(network: Network, target: int) -> int:
     weights = network.head.weight.detach()
     others = torch.cat([weights[:target], weights[target + 1 :]])
     return int((weights[target] - others.mean(0)).argmax())
-
-
-def _paste(images: torch.Tensor, patch: torch.Tensor) -> torch.Tensor:
-    """Put a patch (C, h, w) into the bottom-right corner of images (n, C, H, W)."""
-    height, width = patch.shape[1:]
-    pasted = images.clone()
-    pasted[:, :, -height:, -width:] = patch
-    return pasted

@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from antibackdoor.attacks import AdaptivePoison, BadNets, OneToOne, make_attack
-from antibackdoor.attacks._slow_learned import _total_loss, _WithPoison
+from antibackdoor.attacks._adaptive_poison import _total_loss, _WithPoison
 from antibackdoor.datasets import make_poisoned
 
 
