@@ -92,18 +92,7 @@ SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
             "abl": ABLClassifier(
                 isolation_epochs=15, finetune_epochs=20, recovery_epochs=8, **_ABL
             ),
-            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=40, **_WRN),
-        },
-    ),
-    # Half the time, by leaving the augmentation out: every attack then takes.
-    "cifar10-plain": (
-        OTHERS,
-        {
-            "undefended": UndefendedClassifier(epochs=20, augment=None, **_WRN),
-            "abl": ABLClassifier(
-                isolation_epochs=15, finetune_epochs=12, recovery_epochs=8, augment=None, **_ABL
-            ),
-            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=20, augment=None, **_WRN),
+            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=30, **_WRN),
         },
     ),
     # What fits into an hour for the other attacks: few epochs, and weak networks.
