@@ -47,7 +47,7 @@ format: $(DEV_STAMP) ## put the code into the style that lint asks for
 	$(BIN)/ruff format .
 
 constraints: $(DEV_STAMP) ## take the newest versions and write them to constraints.txt (then: make lint test)
-	$(PIP) install --upgrade --upgrade-strategy eager -e '.[plot,progress]' --group test --group lint
+	$(PIP) install --upgrade --upgrade-strategy eager -e '.[plot,progress,persist]' --group test --group lint --group benchmark
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(PIP) freeze --exclude-editable --exclude antibackdoor \
 	  | sed -e 's/+[A-Za-z0-9.]*$$//' \

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -323,6 +324,17 @@ def test_training_rows_are_triggered_rows_unless_the_attack_says_otherwise():
         made = fitted.transform_training(X, three_classes(X), random_state=0)
         same = np.array_equal(made, fitted.transform(X))
         assert same == (not isinstance(attack, AdaptiveBlend))
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+def test_a_file_of_skops_trusts_no_type_but_ours(attack):
+    X = images()
+    fitted = clone(attack).fit(X, np.arange(6) % 3)
+    stored = skops.io.dumps(fitted)
+    types = skops.io.get_untrusted_types(data=stored)
+    assert all(name.startswith("antibackdoor.") for name in types)
+    copied = skops.io.loads(stored, trusted=types)
+    np.testing.assert_array_equal(copied.transform(X), fitted.transform(X))
 
 
 def test_value_range_is_seen_or_named():

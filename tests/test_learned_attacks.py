@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import skops.io
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -116,6 +117,15 @@ def test_pickle_holds_no_torch_and_clone_forgets(fitted):
     )
     with pytest.raises(NotFittedError):
         clone(fitted).transform(X)
+
+
+def test_a_file_of_skops_trusts_no_type_but_ours(fitted):
+    X = images()
+    stored = skops.io.dumps(fitted)
+    types = skops.io.get_untrusted_types(data=stored)
+    assert all(name.startswith("antibackdoor.") for name in types)
+    copied = skops.io.loads(stored, trusted=types)
+    np.testing.assert_array_equal(copied.transform(X), fitted.transform(X))
 
 
 def test_make_poisoned(name, fitted):

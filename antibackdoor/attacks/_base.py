@@ -318,7 +318,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         rows: np.ndarray = validate_data(self, X, dtype="numeric", allow_nd=True)
         self.input_shape_ = rows.shape[1:]
         self.layout_ = self._resolve_layout()
-        self._fit_dtype = rows.dtype
+        self._fit_dtype = rows.dtype.name  # a string: a file then holds no type of numpy's
         self.value_range_ = self._learn_value_range(rows)
         if hasattr(self, "classes_"):
             del self.classes_
@@ -362,7 +362,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
                 f"X has rows of shape {rows.shape[1:]}, but {type(self).__name__} was fitted on "
                 f"rows of shape {self.input_shape_}."
             )
-        if self.value_range is None and (rows.dtype == np.uint8) != (self._fit_dtype == np.uint8):
+        if self.value_range is None and (rows.dtype == np.uint8) != (self._fit_dtype == "uint8"):
             raise ValueError(
                 f"X has dtype {rows.dtype}, but {type(self).__name__} was fitted on "
                 f"{self._fit_dtype}, whose values may have other units; give the same dtype "

@@ -197,7 +197,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
 
     def _input_range(self) -> tuple[float, float]:
         """Darkest and brightest value as a network sees them."""
-        if self._fit_dtype == np.uint8:
+        if self._fit_dtype == "uint8":
             return self.value_range_[0] / 255, self.value_range_[1] / 255
         return 0.0, 1.0
 
@@ -212,7 +212,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         return samples.to_inputs(samples.stored(torch.arange(len(rows), device=device)))
 
     def _to_samples(self, rows: np.ndarray, device: torch.device) -> Samples:
-        if self._fit_dtype != np.uint8:
+        if self._fit_dtype != "uint8":
             low, high = self.value_range_
             rows = ((rows - low) / ((high - low) or 1.0)).astype(np.float32)
         return Samples(rows, self.layout_, device, torch.float32)
@@ -228,7 +228,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         """Return inputs in the units of X, saturated: float64 of the same shape."""
         values = inputs.detach().double().cpu().numpy()
         low, high = self.value_range_
-        values = values * 255 if self._fit_dtype == np.uint8 else low + values * (high - low)
+        values = values * 255 if self._fit_dtype == "uint8" else low + values * (high - low)
         return np.clip(values, low, high)
 
     def _change_inputs(
