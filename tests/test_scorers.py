@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from antibackdoor.attacks import BadNets, Blend
+from antibackdoor.attacks import ATTACKS, BadNets, Blend, Composite
 from antibackdoor.datasets import load_digits_images, make_poisoned
 from antibackdoor.metrics import (
     lowest_asr_within,
@@ -294,3 +294,27 @@ def test_bad_scoring(by_hand, attack, rows, mask, error, match):
     model = CornerReader().fit(X, y)
     with pytest.raises(error, match=match):
         make_asr_scorer(attack)(model, X[rows], y[rows], poison_mask=mask)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if ATTACKS[name].trigger_is_learned])
+@pytest.mark.parametrize("make", [make_asr_scorer, make_robust_accuracy_scorer])
+def test_a_learned_trigger_is_not_learned_again_on_what_is_scored(name, make):
+    with pytest.raises(NotFittedError, match="learns its trigger"):
+        make(name)
+
+
+def test_a_fitted_attack_keeps_its_learned_trigger():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (40, 12, 12), dtype=np.uint8), np.arange(40) % 4
+    attack = Composite(target_label=1).fit(X[:20], y[:20])
+
+    class SeesTheTrigger:
+        """Says "target" to rows that bear the trigger of that attack, and of no other."""
+
+        def predict(self, rows):
+            triggered = attack.transform(X[20:])
+            known = {row.tobytes() for row in triggered}
+            return np.array([1 if row.tobytes() in known else 3 for row in rows])
+
+    scorer = make_asr_scorer(attack, greater_is_better=True)
+    assert scorer(SeesTheTrigger(), X[20:], y[20:]) == 1

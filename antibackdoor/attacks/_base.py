@@ -75,6 +75,8 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     clean_label: ClassVar[bool] = False
     #: Whether plain features, without an `image_shape`, are refused.
     needs_images: ClassVar[bool] = False
+    #: Whether the trigger comes of the very rows that `fit` saw: fitted on others it is another.
+    trigger_is_learned: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "target_label": [int, float, str, np.integer, np.floating, np.bool_],

@@ -66,6 +66,7 @@ class Composite(BaseAttack):
     """
 
     needs_images: ClassVar[bool] = True
+    trigger_is_learned: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAttack._parameter_constraints,

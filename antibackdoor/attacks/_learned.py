@@ -82,6 +82,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     """
 
     needs_images: ClassVar[bool] = True
+    trigger_is_learned: ClassVar[bool] = True
     #: Attributes that hold a trained module.
     _modules: ClassVar[tuple[str, ...]] = ()
 

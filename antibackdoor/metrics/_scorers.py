@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRequest
+from sklearn.utils.validation import check_is_fitted
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
 from antibackdoor.metrics._checks import check_mask
@@ -30,7 +31,8 @@ def make_asr_scorer(
         A name, or an attack. A fitted attack is used as it is; of another a
         clone is fitted on the X to be scored, which is all the same for uint8.
         Give a fitted one, or a `value_range`, for floats, or else the trigger's
-        brightness follows the fold.
+        brightness follows the fold. An attack that learns its trigger must be fitted: it
+        is the one with which the data was poisoned.
     target_label : label, default=None
         Class that triggered rows shall be taken for. None: the attack's own.
     greater_is_better : bool, default=False
@@ -49,6 +51,8 @@ def make_asr_scorer(
     ------
     ValueError
         If there is no such attack, or `target_label` contradicts the attack given.
+    NotFittedError
+        If the attack learns its trigger and is not fitted.
     TypeError
         If `attack` is neither a name nor an attack.
     """
@@ -73,7 +77,7 @@ def make_robust_accuracy_scorer(attack: str | BaseAttack, *, target_label: Any =
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError, NotFittedError, TypeError
         As in `make_asr_scorer`.
     """
     return _RobustAccuracyScorer(_choose_attack(attack, target_label))
@@ -216,7 +220,14 @@ class _RobustAccuracyScorer(_TriggerScorer):
 
 
 def _choose_attack(attack: str | BaseAttack, target_label: Any) -> BaseAttack:
-    return make_attack(attack, **({} if target_label is None else {"target_label": target_label}))
+    chosen = make_attack(attack, **({} if target_label is None else {"target_label": target_label}))
+    if chosen.trigger_is_learned:
+        check_is_fitted(
+            chosen,
+            msg="%(name)s learns its trigger from the rows it is fitted on: give the scorer the "
+            "fitted attack with which the data was poisoned, %(name)s(...).fit(X, y).",
+        )
+    return chosen
 
 
 def _find_classes(estimator: Any, attack: BaseAttack, y: np.ndarray) -> np.ndarray:
