@@ -92,7 +92,9 @@ def test_shuffled_rows_follow_the_generator():
 
 
 def test_paired_rows_have_isolated_rows_in_every_batch():
-    batches = list(PairedRows(torch.arange(20), torch.arange(20, 23), 8).epoch(seeded()))
+    batches = list(
+        PairedRows(ShuffledRows(torch.arange(20), 8), torch.arange(20, 23), 8).epoch(seeded())
+    )
     assert [int((batch >= 20).sum()) for batch in batches] == [2, 2, 2]
     assert sorted(row for batch in batches for row in batch.tolist() if row < 20) == list(range(20))
 

@@ -22,6 +22,7 @@ from antibackdoor.defenses.isolation import (
     least_suspect_half,
 )
 from antibackdoor.training import (
+    Batches,
     ChosenRows,
     CrossEntropy,
     HeldLoss,
@@ -128,8 +129,9 @@ class ABLClassifier(BaseDefense):
     recovery_epochs : int, default=10
         Epochs after ``"mixed"`` unlearning on the rows whose label the network still
         gives, or gives again, and on the trusted rows of a class that has lost half of
-        them. If a class is as bad off even so, what was isolated was no backdoor: the
-        weights from before unlearning come back and nothing is flagged.
+        them; the ascent goes on beside. If a class is as bad off even so, what was
+        isolated was no backdoor: the weights from before unlearning come back and
+        nothing is flagged.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1
@@ -345,7 +347,7 @@ class ABLClassifier(BaseDefense):
     def _finetune(
         self, run: Run, network: Network, isolation: Isolation, objective: Objective
     ) -> None:
-        stay, isolated = run.rows(~isolation.mask), run.rows(isolation.mask)
+        others = ShuffledRows(run.rows(~isolation.mask), self.batch_size)
         self._run_phase(
             run,
             "finetune",
@@ -353,9 +355,9 @@ class ABLClassifier(BaseDefense):
             epochs=self.finetune_epochs,
             objective=objective,
             recipe=self._recipe(run),
-            batches=PairedRows(stay, isolated, self.batch_size)
+            batches=self._beside_isolated(run, isolation, others)
             if isinstance(objective, Unlearning)
-            else ShuffledRows(stay, self.batch_size),
+            else others,
         )
 
     def _unlearn_alone(self, run: Run, network: Network, isolation: Isolation) -> None:
@@ -375,6 +377,7 @@ class ABLClassifier(BaseDefense):
     def _unlearn_mixed(self, run: Run, network: Network, isolation: Isolation) -> Isolation:
         labels = run.labels.cpu().numpy()
         before = _label_probabilities(run, network)
+        trusted = _trusted(run, isolation)
         watch = self._watch(run, network, isolation)
         self._run_phase(
             run,
@@ -383,12 +386,10 @@ class ABLClassifier(BaseDefense):
             epochs=self.unlearning_epochs,
             objective=self._ascent(run, isolation),
             recipe=self._recipe(run, learning_rate=self.unlearning_rate, schedule="constant"),
-            batches=PairedRows(
-                run.rows(_trusted(run, isolation)), run.rows(isolation.mask), self.batch_size
+            batches=self._beside_isolated(
+                run, isolation, ShuffledRows(run.rows(trusted), self.batch_size)
             ),
         )
-
-        trusted = _trusted(run, isolation)
 
         def rows_that_agree() -> torch.Tensor:
             lost = before - _label_probabilities(run, network) > _LOST
@@ -402,14 +403,21 @@ class ABLClassifier(BaseDefense):
             "recover",
             network,
             epochs=self.recovery_epochs,
-            objective=CrossEntropy(),
+            # Ascent goes on: a few triggered rows that still agree would else bring the trigger
+            # back, and with it the other rows that bear it.
+            objective=self._ascent(run, isolation),
             recipe=self._recipe(run, learning_rate=self.learning_rate / 10),
-            batches=ChosenRows(rows_that_agree, len(labels), self.batch_size),
+            batches=self._beside_isolated(
+                run, isolation, ChosenRows(rows_that_agree, len(labels), self.batch_size)
+            ),
         )
         if watch.undo_harm():
             self.unlearned_ = False
             return Isolation(isolation.scores, np.inf)
         return flag_above(before - _label_probabilities(run, network), _LOST)
+
+    def _beside_isolated(self, run: Run, isolation: Isolation, others: Batches) -> PairedRows:
+        return PairedRows(others, run.rows(isolation.mask), self.batch_size)
 
     def _ascent(self, run: Run, isolation: Isolation) -> Unlearning:
         isolated = torch.as_tensor(isolation.mask, device=run.device)

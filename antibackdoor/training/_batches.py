@@ -64,33 +64,33 @@ class ShuffledRows:
 
 
 class PairedRows:
-    """Every row once an epoch, each batch with a quarter as many isolated rows beside it.
+    """Batches, each with a quarter as many isolated rows beside it.
 
     The isolated rows are few: drawn with the others they would miss most batches.
 
     Parameters
     ----------
-    rows : torch.Tensor of shape (n_rows,), int64
+    batches : Batches
+        Of the other rows.
     isolated : torch.Tensor of shape (n_isolated,), int64
     batch_size : int
     """
 
-    def __init__(self, rows: torch.Tensor, isolated: torch.Tensor, batch_size: int) -> None:
-        self._rows = rows
+    def __init__(self, batches: Batches, isolated: torch.Tensor, batch_size: int) -> None:
+        self._batches = batches
         self._isolated = isolated
-        self._batch_size = batch_size
+        self._size = min(max(1, batch_size // 4), len(isolated))
 
     def __len__(self) -> int:
-        return count_batches(len(self._rows), self._batch_size)
+        return len(self._batches)
 
     def epoch(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Give the batches of one epoch."""
-        size = min(max(1, self._batch_size // 4), len(self._isolated))
-        for batch in shuffled_batches(self._rows, self._batch_size, generator):
+        for batch in self._batches.epoch(generator):
             drawn = torch.randperm(
                 len(self._isolated), generator=generator, device=generator.device
             )
-            yield torch.cat([batch, self._isolated[drawn[:size]]])
+            yield torch.cat([batch, self._isolated[drawn[: self._size]]])
 
 
 class ChosenRows:
