@@ -23,7 +23,6 @@ from antibackdoor.defenses.isolation import (
 )
 from antibackdoor.training import (
     Batches,
-    ChosenRows,
     CrossEntropy,
     HeldLoss,
     Objective,
@@ -128,10 +127,10 @@ class ABLClassifier(BaseDefense):
         None: no bound, as in the paper; ``"ascent"`` then ends at 10 nats.
     recovery_epochs : int, default=10
         Epochs after ``"mixed"`` unlearning on the rows whose label the network still
-        gives, or gives again, and on the trusted rows of a class that has lost half of
-        them; the ascent goes on beside. If a class is as bad off even so, what was
-        isolated was no backdoor: the weights from before unlearning come back and
-        nothing is flagged.
+        gives, in a class that rows were isolated from on the less suspect half of them, and
+        on that half of a class that has lost more than half of it. If a class is as bad off
+        even so, what was isolated was no backdoor: the weights from before unlearning come
+        back and nothing is flagged.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1
@@ -391,25 +390,22 @@ class ABLClassifier(BaseDefense):
             ),
         )
 
-        def rows_that_agree() -> torch.Tensor:
-            lost = before - _label_probabilities(run, network) > _LOST
-            # A class that lost too many of its trusted rows gets them back, or ascent on
-            # its label would have taken the class along with the trigger.
-            harmed = _share_by_class(lost[trusted], labels[trusted])[labels] > _TOLERANCE
-            return run.rows((~lost & ~isolation.mask) | (trusted & harmed))
-
+        lost = before - _label_probabilities(run, network) > _LOST
+        # A class that lost too many of its trusted rows gets them back, or ascent on
+        # its label would have taken the class along with the trigger.
+        harmed = _share_by_class(lost[trusted], labels[trusted])[labels] > _TOLERANCE
+        # Of a class that rows were isolated from, none but the trusted: a few triggered
+        # rows that are still in bring the trigger back.
+        suspect = np.isin(labels, labels[isolation.mask])
+        agreeing = ~lost & ~isolation.mask & (trusted | ~suspect)
         self._run_phase(
             run,
             "recover",
             network,
             epochs=self.recovery_epochs,
-            # Ascent goes on: a few triggered rows that still agree would else bring the trigger
-            # back, and with it the other rows that bear it.
-            objective=self._ascent(run, isolation),
+            objective=CrossEntropy(),
             recipe=self._recipe(run, learning_rate=self.learning_rate / 10),
-            batches=self._beside_isolated(
-                run, isolation, ChosenRows(rows_that_agree, len(labels), self.batch_size)
-            ),
+            batches=ShuffledRows(run.rows(agreeing | (trusted & harmed)), self.batch_size),
         )
         if watch.undo_harm():
             self.unlearned_ = False
