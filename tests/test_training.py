@@ -9,7 +9,6 @@ import torch
 from antibackdoor.backbones import build_network
 from antibackdoor.training import (
     Augmentation,
-    ChosenRows,
     CrossEntropy,
     PairedRows,
     Recipe,
@@ -97,13 +96,6 @@ def test_paired_rows_have_isolated_rows_in_every_batch():
     )
     assert [int((batch >= 20).sum()) for batch in batches] == [2, 2, 2]
     assert sorted(row for batch in batches for row in batch.tolist() if row < 20) == list(range(20))
-
-
-def test_chosen_rows_are_chosen_anew_each_epoch():
-    choices = iter([torch.arange(3), torch.arange(5)])
-    batches = ChosenRows(lambda: next(choices), 5, 4)
-    assert len(torch.cat(list(batches.epoch(seeded())))) == 3
-    assert len(torch.cat(list(batches.epoch(seeded())))) == 5
 
 
 # -------------------------------------------------------------------------- augmentation

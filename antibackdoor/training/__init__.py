@@ -1,7 +1,7 @@
 """The one training loop, and what it is made of."""
 
 from antibackdoor.training._augment import AUGMENTATIONS, Augmentation
-from antibackdoor.training._batches import Batches, ChosenRows, PairedRows, ShuffledRows
+from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
 from antibackdoor.training._loop import EpochRecord, Recipe, train
 from antibackdoor.training._objectives import (
@@ -23,7 +23,6 @@ __all__ = [
     "SCHEDULES",
     "Augmentation",
     "Batches",
-    "ChosenRows",
     "CrossEntropy",
     "EpochRecord",
     "HeldLoss",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -91,28 +91,3 @@ class PairedRows:
                 len(self._isolated), generator=generator, device=generator.device
             )
             yield torch.cat([batch, self._isolated[drawn[: self._size]]])
-
-
-class ChosenRows:
-    """Rows that are chosen anew before each epoch.
-
-    Parameters
-    ----------
-    choose : callable
-        Returns the numbers of the rows, int64; one row at least.
-    n_rows : int
-        How many there can be: what the learning rate's schedule is laid out for.
-    batch_size : int
-    """
-
-    def __init__(self, choose: Callable[[], torch.Tensor], n_rows: int, batch_size: int) -> None:
-        self._choose = choose
-        self._n_rows = n_rows
-        self._batch_size = batch_size
-
-    def __len__(self) -> int:
-        return count_batches(self._n_rows, self._batch_size)
-
-    def epoch(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Give the batches of one epoch."""
-        return shuffled_batches(self._choose(), self._batch_size, generator)
