@@ -73,6 +73,13 @@ def test_shapes_and_dtypes(name, shape, dtype):
     assert np.isfinite(stamped).all()
 
 
+def test_images_of_64_pixels(name):
+    X = images((16, 64, 64, 3))
+    stamped = make(name).fit(X, LABELS[:16]).transform(X[:2])
+    assert (stamped.dtype, stamped.shape) == (X.dtype, (2, 64, 64, 3))
+    assert (stamped != X[:2]).reshape(2, -1).any(axis=1).all()
+
+
 def test_trigger_is_the_same_in_every_layout(name, fitted):
     X = images()
     stamped = fitted.transform(X)
