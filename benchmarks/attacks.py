@@ -17,8 +17,6 @@ import argparse
 import json
 import os
 import pickle
-import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import sklearn
-import torch
+from _common import load_cifar10, provenance
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torchvision.datasets import CIFAR10
 
 from antibackdoor import UndefendedClassifier, make_poisoned
 from antibackdoor.attacks import ATTACKS, BadNets, BaseAttack
@@ -49,13 +45,6 @@ def make(name: str) -> BaseAttack:
     return BadNets(label_map="all_to_all") if name == "badnets-all-to-all" else ATTACKS[name]()
 
 
-def load(data_root: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return X, X_test, y, y_test: pixels and labels."""
-    train, test = CIFAR10(data_root, train=True), CIFAR10(data_root, train=False)
-    y, y_test = np.asarray(train.targets), np.asarray(test.targets)
-    return train.data[:5_000], test.data, y[:5_000], y_test
-
-
 def fitted(name: str, X: np.ndarray, y: np.ndarray, cache: Path) -> tuple[BaseAttack, float]:
     """Return an attack fitted on the clean rows, and the seconds that took."""
     path = cache / f"{name}.pickle"
@@ -71,8 +60,8 @@ def fitted(name: str, X: np.ndarray, y: np.ndarray, cache: Path) -> tuple[BaseAt
 
 def run(name: str, data_root: str, epochs: int, cache: Path) -> dict[str, Any]:
     """Poison, train and measure one row."""
-    commit = _git_commit()  # of the code that has been imported, not of what lands meanwhile
-    X, X_test, y, y_test = load(data_root)
+    origin = provenance()  # of the code that has been imported, not of what lands meanwhile
+    X, X_test, y, y_test = load_cifar10(data_root)
     row: dict[str, Any] = {"attack": name, "epochs": epochs}
     if name != "none":
         attack, seconds = fitted(name, X, y, cache)
@@ -94,14 +83,7 @@ def run(name: str, data_root: str, epochs: int, cache: Path) -> dict[str, Any]:
             attack.succeeded(y_test[victims], predicted[victims]).mean()
         )
         row |= visibility("trigger", X_test[victims][:1_000], triggered[:1_000])
-    row["commit"] = commit
-    row["versions"] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
-    row["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} used"
-    return row
+    return row | origin
 
 
 def visibility(what: str, clean: np.ndarray, changed: np.ndarray) -> dict[str, float]:
@@ -143,7 +125,7 @@ def draw_gallery(path: str, data_root: str, cache: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    X, X_test, y, y_test = load(data_root)
+    X, X_test, y, y_test = load_cifar10(data_root)
     # One image of a class that every attack at its defaults turns into another.
     image = X_test[np.flatnonzero(y_test == 8)[:1]]
     names = [name for name in NAMES if name not in ("none", "badnets-all-to-all")]
@@ -170,13 +152,6 @@ def _one_poisoned_row(attack: BaseAttack, X: np.ndarray, y: np.ndarray) -> np.nd
     rate = 20 / len(X)
     X_bad, _, poison_mask = make_poisoned(X, y, attack=attack, poison_rate=rate, random_state=SEED)
     return X_bad[poison_mask][0]
-
-
-def _git_commit() -> str:
-    answer = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    )
-    return answer.stdout.strip()
 
 
 def main() -> None:

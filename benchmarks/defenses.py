@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -26,11 +24,9 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import sklearn
-import torch
+from _common import load_cifar10, provenance
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
-from torchvision.datasets import CIFAR10
 
 from antibackdoor import ABLClassifier, CBDClassifier, UndefendedClassifier, make_poisoned
 from antibackdoor.attacks import make_attack
@@ -112,9 +108,7 @@ def load(setting: str, data_root: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
     if setting == "digits":
         X, y = load_digits_images()
         return train_test_split(X, y, stratify=y, random_state=0)
-    train, test = CIFAR10(data_root, train=True), CIFAR10(data_root, train=False)
-    y, y_test = np.asarray(train.targets), np.asarray(test.targets)
-    return train.data[:5_000], test.data, y[:5_000], y_test
+    return load_cifar10(data_root)
 
 
 def cells(setting: str) -> list[dict[str, Any]]:
@@ -130,7 +124,7 @@ def cells(setting: str) -> list[dict[str, Any]]:
 
 def run(setting: str, cell: dict[str, Any], data_root: str) -> dict[str, Any]:
     """Train and measure one cell."""
-    commit = _git_commit()  # of the code that has been imported, not of what lands meanwhile
+    origin = provenance()  # of the code that has been imported, not of what lands meanwhile
     X, X_test, y, y_test = load(setting, data_root)
     X_bad, y_bad, poison_mask = make_poisoned(
         X,
@@ -160,13 +154,7 @@ def run(setting: str, cell: dict[str, Any], data_root: str) -> dict[str, Any]:
         "n_isolated": len(clf.isolate_),
         "n_poisoned": int(poison_mask.sum()),
         "seconds": seconds,
-        "commit": commit,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "scikit-learn": sklearn.__version__,
-        },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} used",
+        **origin,
     }
 
 
@@ -197,13 +185,6 @@ def print_table(setting: str) -> None:
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     return (row["attack"], row["poison_rate"], row["seed"], row["defense"])
-
-
-def _git_commit() -> str:
-    answer = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    )
-    return answer.stdout.strip()
 
 
 def main() -> None:

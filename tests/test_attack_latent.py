@@ -8,7 +8,7 @@ import torch
 
 from antibackdoor.attacks import LatentBackdoor, make_attack
 from antibackdoor.attacks._latent import _class_means
-from antibackdoor.attacks._paste import paste
+from antibackdoor.attacks._patch import paste
 from antibackdoor.datasets import make_poisoned
 
 
@@ -39,11 +39,14 @@ def test_paste_leaves_its_argument_and_lets_gradients_pass():
 
 def test_class_means_by_hand():
     class Network:
+        def eval(self):
+            return self
+
         def features(self, inputs):
             return inputs[:, :2]
 
     class Samples:
-        def chunks(self):
+        def chunks(self, rows=None):
             yield torch.tensor([[1.0, 0.0, 9.0], [3.0, 4.0, 9.0]])
             yield torch.tensor([[5.0, 7.0, 9.0]])
 

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._base import change_in_float
 from antibackdoor.attacks._blend import Blend
+from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap
 
 

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._label_maps import LabelMap
-from antibackdoor.attacks._patch import check_fits, checkerboard
+from antibackdoor.attacks._patch import check_fits, checkerboard, stamp_corner
 
 
 class BadNets(BaseAttack):
@@ -105,6 +105,4 @@ class BadNets(BaseAttack):
         self.pattern_ = np.where(bright, high, low)
 
     def _stamp(self, rows: np.ndarray) -> None:
-        height, width = self.pattern_.shape
-        # `rows` is contiguous, so this is a view and the write reaches it.
-        self.layout_.to_nchw(rows)[:, :, -height:, -width:] = np.asarray(self.pattern_, rows.dtype)
+        stamp_corner(self.layout_, rows, self.pattern_)

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._base import BaseAttack, change_in_float
+from antibackdoor.attacks._base import BaseAttack
+from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap
 
 

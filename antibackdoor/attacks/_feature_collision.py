@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from antibackdoor.attacks._bounded import move_within
 from antibackdoor.attacks._label_maps import find_class
 from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.attacks._paste import paste
-from antibackdoor.attacks._patch import check_fits, checkerboard
+from antibackdoor.attacks._patch import check_fits, checkered, paste, stamp_corner
 from antibackdoor.backbones import Backbone, Network
 
 #: Clean rows of other classes whose patched features are collided with.
@@ -187,9 +186,8 @@ class FeatureCollision(LearnedAttack):
         check_fits("size", self.size, self.size, self.size, self.layout_)
 
     def _learn(self, study: Study) -> None:
-        low, high = self.value_range_
-        self.pattern_ = np.where(checkerboard(self.size, self.size), high, low)
-        patch = self._to_patch(study.device)
+        self.pattern_ = checkered(self.size, self.value_range_)
+        patch = torch.as_tensor(checkered(self.size, self._input_range()), device=study.device)
         self.surrogate_ = study.new_network(len(self.classes_) + 1)
         objective = _SeePatch(patch, len(self.classes_), study.generator)
         study.run_phase("surrogate", self.surrogate_, objective, epochs=self.surrogate_epochs)
@@ -199,17 +197,8 @@ class FeatureCollision(LearnedAttack):
         with torch.no_grad():
             self.sources_ = self.surrogate_.features(images).cpu().numpy()
 
-    def _to_patch(self, device: torch.device) -> torch.Tensor:
-        """Return the patch as a network sees it, shape (C, size, size)."""
-        low, high = self._input_range()
-        bright = torch.as_tensor(checkerboard(self.size, self.size), device=device)
-        patch = torch.where(bright, high, low).to(torch.float32)
-        return patch.expand(self.layout_.channels, -1, -1)
-
     def _stamp(self, rows: np.ndarray) -> None:
-        # `rows` is contiguous, so this is a view and the write reaches it.
-        corner = self.layout_.to_nchw(rows)[:, :, -self.size :, -self.size :]
-        corner[:] = self.pattern_.astype(rows.dtype)
+        stamp_corner(self.layout_, rows, self.pattern_)
 
 
 class _SeePatch:

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.attacks._bounded import move_within
 from antibackdoor.attacks._label_maps import check_labels, encode, find_class
 from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.attacks._patch import checkerboard
+from antibackdoor.attacks._patch import checkered
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.training import sample_losses
 
@@ -179,8 +179,7 @@ class LabelConsistent(LearnedAttack):
 
     def _learn(self, study: Study) -> None:
         self.surrogate_ = study.train_surrogate()
-        low, high = self.value_range_
-        self.pattern_ = np.where(checkerboard(self.size, self.size), high, low)
+        self.pattern_ = checkered(self.size, self.value_range_)
 
     def _stamp(self, rows: np.ndarray) -> None:
         pattern = self.pattern_.astype(rows.dtype)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from numbers import Integral
-from typing import Any, ClassVar, Literal
-
-import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._descent import signed_descent
-from antibackdoor.attacks._label_maps import LabelMap
-from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.attacks._paste import paste
-from antibackdoor.attacks._patch import check_fits
-from antibackdoor.backbones import Backbone, Network
-
-#: Clean images a patch is optimised on.
-_N_IMAGES = 256
+from antibackdoor.attacks._learned import Study
+from antibackdoor.attacks._optimised_patch import N_IMAGES, OptimisedPatch
+from antibackdoor.attacks._patch import paste
+from antibackdoor.backbones import Network
+from antibackdoor.training import compute_features
 
 
-class LatentBackdoor(LearnedAttack):
+class LatentBackdoor(OptimisedPatch):
     """A patch optimised to move features to those of the target class (Yao et al., 2019).
 
     The pixels of a square p in the bottom-right corner are moved so that the features f of
@@ -80,77 +70,25 @@ class LatentBackdoor(LearnedAttack):
     CCS 2019.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **LearnedAttack._parameter_constraints,
-        "size": [Interval(Integral, 1, None, closed="left")],
-        "steps": [Interval(Integral, 1, None, closed="left")],
-    }
-
-    pattern_: np.ndarray
     distances_: tuple[float, float]
-
-    def __init__(
-        self,
-        *,
-        size: int = 4,
-        steps: int = 100,
-        surrogate: Backbone = "auto",
-        surrogate_epochs: int = 10,
-        device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.size = size
-        self.steps = steps
-        self.surrogate = surrogate
-        self.surrogate_epochs = surrogate_epochs
-        self.device = device
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
-
-    def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
-        check_fits("size", self.size, self.size, self.size, self.layout_)
 
     def _learn(self, study: Study) -> None:
         network = study.train_surrogate()
-        rows = study.draw_rows(study.eligible, _N_IMAGES)
+        rows = study.draw_rows(study.eligible, N_IMAGES)
         images = study.inputs(rows)
         wanted = _class_means(network, study)[study.wanted[rows]]
 
         def distance(seen: torch.Tensor) -> torch.Tensor:
             return (network.features(seen) - wanted).square().mean()
 
-        low, high = self._input_range()
-        corner = images[0, :, -self.size :, -self.size :]
-        patch = signed_descent(
-            lambda patch: distance(paste(images, patch)),
-            torch.full_like(corner, (low + high) / 2),
-            steps=self.steps,
-            step_size=self._in_input_units(8),
-            low=low,
-            high=high,
-        )
+        patch = self._optimise(lambda patch: distance(paste(images, patch)), study.device)
         with torch.no_grad():
             self.distances_ = float(distance(images)), float(distance(paste(images, patch)))
         self.pattern_ = self._pixels(patch)
 
-    def _stamp(self, rows: np.ndarray) -> None:
-        pattern = self.pattern_ if rows.dtype.kind == "f" else np.rint(self.pattern_)
-        # `rows` is contiguous, so this is a view and the write reaches it.
-        self.layout_.to_nchw(rows)[:, :, -self.size :, -self.size :] = pattern.astype(rows.dtype)
 
-
-@torch.no_grad()
 def _class_means(network: Network, study: Study) -> torch.Tensor:
     """Return the mean features of each class, shape (n_classes, n_features)."""
-    features = torch.cat([network.features(inputs) for inputs in study.samples.chunks()])
+    features = compute_features(network, study.samples)
     codes = range(len(study.attack.classes_))
     return torch.stack([features[study.labels == code].mean(0) for code in codes])

@@ -1,8 +1,9 @@
-"""A small rectangle at the edge of the image, as several attacks use it."""
+"""A small rectangle in the bottom-right corner, as several attacks use it."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from antibackdoor.utils import ImageLayout
 
@@ -13,6 +14,12 @@ def checkerboard(height: int, width: int) -> np.ndarray:
     return from_corner % 2 == 0
 
 
+def checkered(size: int, value_range: tuple[float, float]) -> np.ndarray:
+    """Return a square checkerboard of the darkest and the brightest value."""
+    low, high = value_range
+    return np.where(checkerboard(size, size), high, low)
+
+
 def check_fits(name: str, size: int, height: int, width: int, layout: ImageLayout) -> None:
     """Refuse a patch of height x width that is larger than the images."""
     if height > layout.height or width > layout.width:
@@ -20,3 +27,18 @@ def check_fits(name: str, size: int, height: int, width: int, layout: ImageLayou
             f"{name}={size} is larger than the images in X, which are {layout.height} pixels high "
             f"and {layout.width} wide."
         )
+
+
+def stamp_corner(layout: ImageLayout, rows: np.ndarray, pattern: np.ndarray) -> None:
+    """Put a pattern (h, w) or (C, h, w) into the corner of contiguous rows, in place."""
+    height, width = pattern.shape[-2:]
+    # The rows being contiguous, this is a view and the write reaches them.
+    layout.to_nchw(rows)[:, :, -height:, -width:] = pattern.astype(rows.dtype)
+
+
+def paste(images: torch.Tensor, patch: torch.Tensor) -> torch.Tensor:
+    """Return images (n, C, H, W) with a patch (h, w) or (C, h, w); gradients pass."""
+    height, width = patch.shape[-2:]
+    pasted = images.clone()
+    pasted[:, :, -height:, -width:] = patch
+    return pasted

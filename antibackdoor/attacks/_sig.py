@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._base import BaseAttack, change_in_float
+from antibackdoor.attacks._base import BaseAttack
+from antibackdoor.attacks._in_float import change_in_float
 
 
 class SIG(BaseAttack):

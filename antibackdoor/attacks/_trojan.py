@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from numbers import Integral
-from typing import Any, ClassVar, Literal
-
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._descent import signed_descent
-from antibackdoor.attacks._label_maps import LabelMap, find_class
-from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.attacks._paste import paste
-from antibackdoor.attacks._patch import check_fits
-from antibackdoor.backbones import Backbone, Network
-
-#: Clean images a patch is optimised on.
-_N_IMAGES = 256
+from antibackdoor.attacks._label_maps import find_class
+from antibackdoor.attacks._learned import Study
+from antibackdoor.attacks._optimised_patch import N_IMAGES, OptimisedPatch
+from antibackdoor.attacks._patch import paste
+from antibackdoor.backbones import Network
 
 
-class Trojan(LearnedAttack):
+class Trojan(OptimisedPatch):
     """A patch optimised to excite one neuron of a surrogate (Liu et al., 2018).
 
     The neuron is the feature, an input of the surrogate's last layer, whose weight for the
@@ -78,74 +69,26 @@ class Trojan(LearnedAttack):
     Neural Networks. NDSS 2018.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **LearnedAttack._parameter_constraints,
-        "size": [Interval(Integral, 1, None, closed="left")],
-        "steps": [Interval(Integral, 1, None, closed="left")],
-    }
-
-    pattern_: np.ndarray
     neuron_: int
     activations_: tuple[float, float]
 
-    def __init__(
-        self,
-        *,
-        size: int = 4,
-        steps: int = 100,
-        surrogate: Backbone = "auto",
-        surrogate_epochs: int = 10,
-        device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.size = size
-        self.steps = steps
-        self.surrogate = surrogate
-        self.surrogate_epochs = surrogate_epochs
-        self.device = device
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
-
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
         find_class(self.classes_, self.target_label)
-        check_fits("size", self.size, self.size, self.size, self.layout_)
+        super()._check_before_training(X, y)
 
     def _learn(self, study: Study) -> None:
         network = study.train_surrogate()
         self.neuron_ = _strongest_feature(network, find_class(self.classes_, self.target_label))
-        images = study.inputs(study.draw_rows(study.eligible, _N_IMAGES))
+        images = study.inputs(study.draw_rows(study.eligible, N_IMAGES))
 
         def activation(patch: torch.Tensor) -> torch.Tensor:
             return network.features(paste(images, patch))[:, self.neuron_].mean()
 
-        low, high = self._input_range()
-        corner = images[:, :, -self.size :, -self.size :]
-        patch = signed_descent(
-            lambda patch: -activation(patch),
-            torch.full_like(corner[0], (low + high) / 2),
-            steps=self.steps,
-            step_size=self._in_input_units(8),
-            low=low,
-            high=high,
-        )
+        patch = self._optimise(lambda patch: -activation(patch), study.device)
         with torch.no_grad():
             before = network.features(images)[:, self.neuron_].mean()
             self.activations_ = float(before), float(activation(patch))
         self.pattern_ = self._pixels(patch)
-
-    def _stamp(self, rows: np.ndarray) -> None:
-        pattern = self.pattern_ if rows.dtype.kind == "f" else np.rint(self.pattern_)
-        # `rows` is contiguous, so this is a view and the write reaches it.
-        self.layout_.to_nchw(rows)[:, :, -self.size :, -self.size :] = pattern.astype(rows.dtype)
 
 
 def _strongest_feature(network: Network, target: int) -> int:

@@ -13,7 +13,8 @@ from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._base import BaseAttack, change_in_float
+from antibackdoor.attacks._base import BaseAttack
+from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap
 
 

@@ -1,0 +1,37 @@
+"""Triggers that are worked out in floats, on rows of any dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+#: Values worked on at a time where a trigger needs floats: small enough for the processor's cache.
+_CHUNK_VALUES = 1 << 17
+
+
+def change_in_float(
+    rows: np.ndarray,
+    change: Callable[[np.ndarray], np.ndarray],
+    value_range: tuple[float, float],
+) -> None:
+    """Replace `rows` by ``change(rows)``, worked out in floats and saturated.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, ...)
+        Changed in place, a few rows at a time.
+    change : callable
+        Takes rows as a float array that it may overwrite, and returns as many.
+    value_range : tuple of two float
+        Where the result saturates; for an integer dtype it is rounded as well.
+    """
+    work_dtype = np.result_type(rows.dtype, np.float32)
+    step = max(1, _CHUNK_VALUES // max(1, rows[:1].size))
+    for start in range(0, len(rows), step):
+        chunk = rows[start : start + step]
+        changed = change(chunk.astype(work_dtype))
+        np.clip(changed, *value_range, out=changed)
+        if rows.dtype.kind != "f":
+            np.rint(changed, out=changed)
+        np.copyto(chunk, changed, casting="unsafe")

@@ -1,0 +1,85 @@
+"""A square whose pixels are optimised against a surrogate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.attacks._descent import signed_descent
+from antibackdoor.attacks._label_maps import LabelMap
+from antibackdoor.attacks._learned import LearnedAttack
+from antibackdoor.attacks._patch import check_fits, stamp_corner
+from antibackdoor.backbones import Backbone
+
+#: Clean images a patch is optimised on.
+N_IMAGES = 256
+
+
+class OptimisedPatch(LearnedAttack):
+    """Base of the attacks whose trigger is a square with optimised pixels.
+
+    One writes `_learn`, which trains the surrogate and sets `pattern_` by `_optimise`.
+    The parameters are described in the attacks.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **LearnedAttack._parameter_constraints,
+        "size": [Interval(Integral, 1, None, closed="left")],
+        "steps": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    pattern_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        size: int = 4,
+        steps: int = 100,
+        surrogate: Backbone = "auto",
+        surrogate_epochs: int = 10,
+        device: str | torch.device = "auto",
+        random_state: int | np.random.RandomState | None = 0,
+        target_label: Any = 0,
+        label_map: str | LabelMap = "all_to_one",
+        value_range: Sequence[float] | None = None,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+    ) -> None:
+        self.size = size
+        self.steps = steps
+        self.surrogate = surrogate
+        self.surrogate_epochs = surrogate_epochs
+        self.device = device
+        self.random_state = random_state
+        self.target_label = target_label
+        self.label_map = label_map
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.layout = layout
+
+    def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
+        check_fits("size", self.size, self.size, self.size, self.layout_)
+
+    def _optimise(
+        self, loss: Callable[[torch.Tensor], torch.Tensor], device: torch.device
+    ) -> torch.Tensor:
+        """Return the square (C, size, size), in a network's units, of the least loss found."""
+        low, high = self._input_range()
+        shape = (self.layout_.channels, self.size, self.size)
+        return signed_descent(
+            loss,
+            torch.full(shape, (low + high) / 2, device=device),
+            steps=self.steps,
+            step_size=self._in_input_units(8),
+            low=low,
+            high=high,
+        )
+
+    def _stamp(self, rows: np.ndarray) -> None:
+        pattern = self.pattern_ if rows.dtype.kind == "f" else np.rint(self.pattern_)
+        stamp_corner(self.layout_, rows, pattern)
