@@ -8,6 +8,7 @@ from antibackdoor.metrics._labels import (
     target_recall,
 )
 from antibackdoor.metrics._refit import lowest_asr_within
+from antibackdoor.metrics._retention import make_retention_scorer, suspect_retention
 from antibackdoor.metrics._scorers import (
     make_asr_scorer,
     make_clean_accuracy_scorer,
@@ -23,7 +24,9 @@ __all__ = [
     "lowest_asr_within",
     "make_asr_scorer",
     "make_clean_accuracy_scorer",
+    "make_retention_scorer",
     "make_robust_accuracy_scorer",
     "robust_accuracy",
+    "suspect_retention",
     "target_recall",
 ]

@@ -9,14 +9,19 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
 
-def check_label_pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return true and predicted labels as arrays of one length and one kind."""
+def check_label_pair(
+    y_true: ArrayLike, y_pred: ArrayLike, name: str = "y_true"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return true and predicted labels as arrays of one length and one kind.
+
+    `name` is what the caller calls `y_true`.
+    """
     true, predicted = column_or_1d(y_true), column_or_1d(y_pred)
     if len(true) != len(predicted):
-        raise ValueError(f"y_true has {len(true)} labels, but y_pred has {len(predicted)}.")
+        raise ValueError(f"{name} has {len(true)} labels, but y_pred has {len(predicted)}.")
     if len(true) == 0:
-        raise ValueError("y_true and y_pred are empty.")
-    _check_kind("y_pred", predicted, true)
+        raise ValueError(f"{name} and y_pred are empty.")
+    _check_kind("y_pred", predicted, true, name)
     return true, predicted
 
 
@@ -47,12 +52,14 @@ def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
     return checked
 
 
-def _check_kind(name: str, values: np.ndarray, y_true: np.ndarray) -> None:
+def _check_kind(
+    name: str, values: np.ndarray, y_true: np.ndarray, true_name: str = "y_true"
+) -> None:
     """Text never equals a number, so comparing them would give a quiet 0."""
     if "O" in (values.dtype.kind, y_true.dtype.kind):
         return
     if (values.dtype.kind in "US") != (y_true.dtype.kind in "US"):
         raise ValueError(
-            f"{name} holds {values.dtype} and y_true {y_true.dtype}; text and numbers are "
+            f"{name} holds {values.dtype} and {true_name} {y_true.dtype}; text and numbers are "
             f"never equal."
         )

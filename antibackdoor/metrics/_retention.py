@@ -1,0 +1,171 @@
+"""A score for one who does not know the trigger: how many suspects keep the attacker's label."""
+
+from __future__ import annotations
+
+from math import isfinite
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import _num_samples
+
+from antibackdoor.metrics._checks import check_label_pair
+from antibackdoor.metrics._labels import clean_accuracy
+from antibackdoor.metrics._scorers import Scorer
+from antibackdoor.utils import naming
+
+
+def suspect_retention(y_suspects: ArrayLike, y_pred: ArrayLike) -> float:
+    """Share of suspect rows to which a model gives the label they came with.
+
+    Suspects that are poison came with the attacker's label: a backdoored model
+    gives it to all of them, a clean one to few.
+
+    Parameters
+    ----------
+    y_suspects : array-like of shape (n,)
+        Labels of the suspect rows in the data as it was handed over:
+        ``y[clf.isolate_]``.
+    y_pred : array-like of shape (n,)
+        Labels predicted for the same rows.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; lower is better.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, text meets numbers, or there is no row.
+
+    Examples
+    --------
+    >>> from antibackdoor.metrics import suspect_retention
+    >>> suspect_retention([0, 0, 0, 0], [0, 3, 7, 1])
+    0.25
+    """
+    labels, predicted = check_label_pair(y_suspects, y_pred, "y_suspects")
+    return float(np.mean(labels == predicted))
+
+
+def make_retention_scorer(
+    X_suspects: ArrayLike, y_suspects: ArrayLike, *, accuracy_weight: float = 1.0
+) -> Scorer:
+    """Make a scorer of accuracy minus `suspect_retention`, for which no trigger is needed.
+
+    Fit a defence once, take the rows that it flags for suspects, and let a search
+    compare settings by this score. It stands in for the clean accuracy minus the
+    ASR, and is as good as the flags are.
+
+    Parameters
+    ----------
+    X_suspects : array-like of shape (n_suspects, ...)
+        Suspect rows, one or more, of the same kind as the X of the search:
+        ``X[clf.isolate_]``.
+    y_suspects : array-like of shape (n_suspects,)
+        The labels they came with: ``y[clf.isolate_]``.
+    accuracy_weight : float, default=1.0
+        What the accuracy on the rows to be scored counts, at least 0. Zero: the
+        score is minus the retention, for a search with several scores.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y, poison_mask=None) -> float``, picklable; higher is
+        better. Under metadata routing it asks for `poison_mask`, a boolean mask of
+        rows that the accuracy leaves out: give it `isolate_mask_`.
+
+    Raises
+    ------
+    ValueError
+        If there are no suspects, their labels are not as many, or
+        `accuracy_weight` is negative or no number. When called, if text meets numbers.
+    TypeError
+        If `X_suspects` has no rows to count.
+
+    See Also
+    --------
+    make_asr_scorer : The ASR itself, for one who knows the trigger.
+    lowest_asr_within : Takes this score in place of the ASR.
+
+    Notes
+    -----
+    **It compares models; it does not estimate the ASR.** A clean model, too, gives
+    their label to rows that were flagged in error, and to a few more by mistake. This
+    floor is about the same for every clean model, so it hardly changes the order.
+
+    **Wrong flags.** If few suspects are poison, an accurate model keeps their
+    labels, and the score favours models that are wrong about them. That they share a
+    label proves nothing: they can be clean rows of the attacker's class. So look at
+    some of them. Suspects from a clean-label attack have their true label: of those
+    the score says nothing.
+
+    **Poison among the rows to be scored.** A backdoored model is right about its label,
+    and gains in accuracy the share of the rows that it is, some per cent. By its
+    retention it loses far more. `poison_mask` leaves the suspects among them out.
+
+    **Suspects that were trained on.** A model that has memorised these very rows, or
+    unlearned them and no others, shows it in its retention, whatever it makes of
+    the trigger on a new row. In cross-validation most suspects are in the training
+    folds. To be safe, flag first, keep some of the suspects out of the search, and
+    give the scorer those alone.
+
+    Examples
+    --------
+    A model that says 0 to everything is right about two of four rows, and gives
+    each suspect the attacker's label:
+
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from antibackdoor.metrics import lowest_asr_within, make_retention_scorer
+    >>> X, y = [[1], [2], [3], [4]], [0, 0, 1, 2]
+    >>> clf = DummyClassifier(strategy="constant", constant=0).fit(X, y)
+    >>> make_retention_scorer([[5], [6]], [0, 0])(clf, X, y)
+    -0.5
+
+    Of the settings that cost at most two points of accuracy, the one that keeps the
+    fewest suspects:
+
+    >>> neg_retention = make_retention_scorer([[5], [6]], [0, 0], accuracy_weight=0)
+    >>> scoring = {"ca": "accuracy", "neg_retention": neg_retention}
+    >>> refit = lowest_asr_within(0.02, asr="neg_retention")
+    """
+    with naming("X_suspects"):
+        n_suspects = _num_samples(X_suspects)
+    with naming("y_suspects"):
+        labels = column_or_1d(y_suspects)
+    if n_suspects != len(labels):
+        raise ValueError(f"X_suspects has {n_suspects} rows, but y_suspects {len(labels)} labels.")
+    if n_suspects == 0:
+        raise ValueError(
+            "X_suspects and y_suspects are empty; wanted one suspect row or more. A defence "
+            "that flags nobody leaves nothing to compare models by."
+        )
+    if (
+        not isinstance(accuracy_weight, Real)
+        or isinstance(accuracy_weight, bool)
+        or not (isfinite(accuracy_weight) and accuracy_weight >= 0)
+    ):
+        raise ValueError(
+            f"accuracy_weight={accuracy_weight!r}; wanted a number that is at least 0."
+        )
+    return _RetentionScorer(X_suspects, labels, float(accuracy_weight))
+
+
+class _RetentionScorer(Scorer):
+    def __init__(self, X_suspects: Any, y_suspects: np.ndarray, accuracy_weight: float) -> None:
+        self.X_suspects = X_suspects
+        self.y_suspects = y_suspects
+        self.accuracy_weight = accuracy_weight
+
+    def __repr__(self) -> str:
+        # A search shows its scorers: the number of rows will do.
+        weight = "" if self.accuracy_weight == 1 else f", accuracy_weight={self.accuracy_weight:g}"
+        return f"make_retention_scorer(<{len(self.y_suspects)} suspects>{weight})"
+
+    def _score(self, estimator: Any, X: Any, y: Any) -> float:
+        retention = suspect_retention(self.y_suspects, estimator.predict(self.X_suspects))
+        accuracy = clean_accuracy(y, estimator.predict(X)) if self.accuracy_weight else 0.0
+        return self.accuracy_weight * accuracy - retention
