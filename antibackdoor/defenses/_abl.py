@@ -8,15 +8,19 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from joblib import Memory
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._forgetting import Forgetting
+from antibackdoor.defenses._memory import remembered
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import (
     LOSS_SCORES,
+    Finding,
     Isolation,
+    find_poison,
     flag_above,
     flag_most_suspect,
     least_suspect_half,
@@ -37,6 +41,27 @@ _TOLERANCE = 0.5
 
 # A row has lost its label when its probability fell by more than this.
 _LOST = 0.5
+
+# Steps that an epoch of stage one has at least, where the ratio is found from the data.
+_STEPS_AN_EPOCH = 40
+
+# What the network and the rows depend on before the cure begins, beside the data.
+_BEFORE_THE_CURE = (
+    "backbone",
+    "isolation_epochs",
+    "isolation_objective",
+    "reduction",
+    "gamma",
+    "isolation_score",
+    "isolation_ratio",
+    "false_alarm_rate",
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "image_shape",
+    "layout",
+)
 
 _COMMON: dict[str, Any] = {
     "isolation_objective": "lga",
@@ -207,6 +232,8 @@ class ABLClassifier(BaseDefense):
     (18,)
     """
 
+    isolate_classes_: np.ndarray
+    isolate_pvalue_: float
     unlearned_: bool
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -216,13 +243,15 @@ class ABLClassifier(BaseDefense):
         "reduction": [StrOptions({"batch", "sample"})],
         "gamma": [Interval(Real, 0, None, closed="left")],
         "isolation_score": [StrOptions(set(LOSS_SCORES))],
-        "isolation_ratio": [Interval(Real, 0, 0.5, closed="neither")],
+        "isolation_ratio": [Interval(Real, 0, 0.5, closed="neither"), StrOptions({"auto"})],
+        "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
         "finetune_epochs": [Interval(Integral, 1, None, closed="left")],
-        "unlearning": [StrOptions({"mixed", "ascent", "joint"})],
+        "unlearning": [StrOptions({"auto", "retrain", "mixed", "ascent", "joint"})],
         "unlearning_epochs": [Interval(Integral, 1, None, closed="left")],
         "unlearning_rate": [Interval(Real, 0, None, closed="neither")],
         "unlearning_bound": [Interval(Real, 0, None, closed="neither"), None],
         "recovery_epochs": [Interval(Integral, 1, None, closed="left")],
+        "memory": [str, HasMethods(["cache"]), None],
     }
 
     def __init__(
@@ -234,13 +263,15 @@ class ABLClassifier(BaseDefense):
         reduction: Literal["batch", "sample"] = "batch",
         gamma: float = 0.5,
         isolation_score: str = "trajectory",
-        isolation_ratio: float = 0.01,
+        isolation_ratio: float | Literal["auto"] = "auto",
+        false_alarm_rate: float = 0.05,
         finetune_epochs: int = 60,
-        unlearning: Literal["mixed", "ascent", "joint"] = "mixed",
+        unlearning: Literal["auto", "retrain", "mixed", "ascent", "joint"] = "auto",
         unlearning_epochs: int = 10,
         unlearning_rate: float = 0.005,
         unlearning_bound: float | None = 10.0,
         recovery_epochs: int = 10,
+        memory: str | Memory | None = None,
         batch_size: int = 128,
         learning_rate: float = 0.1,
         lr_schedule: str | Sequence[int] = "onecycle",
@@ -271,12 +302,14 @@ class ABLClassifier(BaseDefense):
         self.gamma = gamma
         self.isolation_score = isolation_score
         self.isolation_ratio = isolation_ratio
+        self.false_alarm_rate = false_alarm_rate
         self.finetune_epochs = finetune_epochs
         self.unlearning = unlearning
         self.unlearning_epochs = unlearning_epochs
         self.unlearning_rate = unlearning_rate
         self.unlearning_bound = unlearning_bound
         self.recovery_epochs = recovery_epochs
+        self.memory = memory
 
     @classmethod
     def from_paper(cls, recipe: Literal["paper", "released"] = "paper", **changes: Any) -> Self:
@@ -312,26 +345,46 @@ class ABLClassifier(BaseDefense):
         return cls(**{**_RECIPES[recipe], **changes})
 
     def _n_phases(self) -> int:
-        return {"joint": 2, "ascent": 3, "mixed": 4}[self.unlearning]
+        examined = 1 if self.isolation_ratio == "auto" else 0
+        cures = {"retrain": 1, "joint": 1, "ascent": 2, "mixed": 3}
+        return 1 + examined + cures[self._cure()]
+
+    def _cure(self) -> str:
+        if self.unlearning != "auto":
+            return self.unlearning
+        return "retrain" if self.isolation_ratio == "auto" else "mixed"
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         network = run.new_network()
-        isolation = self._isolate(run, network)
+        finding = remembered(
+            self.memory,
+            run,
+            network,
+            {name: getattr(self, name) for name in _BEFORE_THE_CURE},
+            lambda: self._isolate(run, network),
+        )
+        isolation = finding.isolation
+        self.isolate_classes_ = run.classes[finding.classes]
+        self.isolate_pvalue_ = finding.p_value
         self.unlearned_ = bool(isolation.mask.any())
-        if not isolation.mask.any():
-            # Scores that all tie isolate nobody, and there is nothing to unlearn.
-            self._finetune(run, network, isolation, CrossEntropy())
-        elif self.unlearning == "joint":
-            self._finetune(run, network, isolation, self._ascent(run, isolation))
-        elif self.unlearning == "ascent":
-            self._finetune(run, network, isolation, CrossEntropy())
+        cure = self._cure()
+        if cure == "retrain":
+            # From new weights: what has seen the trigger once brings it back.
+            network = run.new_network()
+            self._finetune(run, network, finding.trusted & ~isolation.mask, CrossEntropy())
+        elif not isolation.mask.any():
+            self._finetune(run, network, ~isolation.mask, CrossEntropy())
+        elif cure == "joint":
+            self._finetune(run, network, ~isolation.mask, self._ascent(run, isolation), isolation)
+        elif cure == "ascent":
+            self._finetune(run, network, ~isolation.mask, CrossEntropy())
             self._unlearn_alone(run, network, isolation)
         else:
-            self._finetune(run, network, isolation, CrossEntropy())
+            self._finetune(run, network, ~isolation.mask, CrossEntropy())
             isolation = self._unlearn_mixed(run, network, isolation)
         return network, isolation
 
-    def _isolate(self, run: Run, network: Network) -> Isolation:
+    def _isolate(self, run: Run, network: Network) -> Finding:
         records = self._run_phase(
             run,
             "isolate",
@@ -339,14 +392,52 @@ class ABLClassifier(BaseDefense):
             epochs=self.isolation_epochs,
             objective=HeldLoss(self.isolation_objective, self.gamma, self.reduction),
             recipe=self._recipe(run, schedule="constant", augmentation=None),
+            batches=ShuffledRows(run.every_row, self._isolation_batch(run)),
         )
         losses = np.stack([record.losses.double().cpu().numpy() for record in records])
-        return flag_most_suspect(LOSS_SCORES[self.isolation_score](losses), self.isolation_ratio)
+        scores = LOSS_SCORES[self.isolation_score](losses)
+        if self.isolation_ratio != "auto":
+            isolation = flag_most_suspect(scores, self.isolation_ratio)
+            classes = np.unique(run.labels.cpu().numpy()[isolation.mask])
+            return Finding(isolation, classes, np.nan, ~isolation.mask)
+        return find_poison(
+            network,
+            run.samples,
+            run.labels.cpu().numpy(),
+            scores,
+            examiner=lambda trained_on: self._examiner(run, trained_on),
+            false_alarm_rate=self.false_alarm_rate,
+            seed=run.draw_seed(),
+        )
+
+    def _examiner(self, run: Run, trained_on: np.ndarray) -> Network:
+        network = run.new_network()
+        self._run_phase(
+            run,
+            "examine",
+            network,
+            epochs=(self.isolation_epochs + 1) // 2,
+            objective=CrossEntropy(),
+            recipe=self._recipe(run, schedule="onecycle", augmentation=None),
+            batches=ShuffledRows(run.rows(trained_on), self._isolation_batch(run)),
+        )
+        return network
+
+    def _isolation_batch(self, run: Run) -> int:
+        if self.isolation_ratio != "auto":
+            return self.batch_size
+        # Of few rows an epoch has few steps, in which no trigger is learned.
+        return min(self.batch_size, max(8, len(run.samples) // _STEPS_AN_EPOCH))
 
     def _finetune(
-        self, run: Run, network: Network, isolation: Isolation, objective: Objective
+        self,
+        run: Run,
+        network: Network,
+        trained_on: np.ndarray,
+        objective: Objective,
+        beside: Isolation | None = None,
     ) -> None:
-        others = ShuffledRows(run.rows(~isolation.mask), self.batch_size)
+        others = ShuffledRows(run.rows(trained_on), self.batch_size)
         self._run_phase(
             run,
             "finetune",
@@ -354,9 +445,7 @@ class ABLClassifier(BaseDefense):
             epochs=self.finetune_epochs,
             objective=objective,
             recipe=self._recipe(run),
-            batches=self._beside_isolated(run, isolation, others)
-            if isinstance(objective, Unlearning)
-            else others,
+            batches=others if beside is None else self._beside_isolated(run, beside, others),
         )
 
     def _unlearn_alone(self, run: Run, network: Network, isolation: Isolation) -> None:

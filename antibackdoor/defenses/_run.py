@@ -43,3 +43,9 @@ class Run:
     def rows(self, mask: np.ndarray) -> torch.Tensor:
         """Return the numbers of the training rows where a mask is set."""
         return torch.as_tensor(np.flatnonzero(mask), device=self.device)
+
+    def draw_seed(self) -> int:
+        """Draw a seed, for a library that takes one, from the generator of the fit."""
+        highest = np.iinfo(np.int32).max
+        drawn = torch.randint(highest, (1,), generator=self.generator, device=self.device)
+        return int(drawn)

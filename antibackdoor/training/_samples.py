@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -79,6 +80,28 @@ class Samples:
             rows = torch.arange(len(self), device=self.device)
         for index in rows.split(CHUNK):
             yield self.to_inputs(self.stored(index))
+
+    def shifted(self, rows: torch.Tensor, difference: torch.Tensor) -> Samples:
+        """Return some rows with a difference added to each, pixels kept in their range.
+
+        Parameters
+        ----------
+        rows : torch.Tensor of shape (n_rows,), int64
+        difference : torch.Tensor
+            Of the shape and in the units of a stored row.
+
+        Returns
+        -------
+        Samples
+        """
+        stored = self.stored(rows)
+        moved = stored.double() + difference
+        if stored.dtype == torch.uint8:
+            moved = moved.clamp(0, 255).round()
+        shifted = copy.copy(self)
+        shifted._stored = moved.to(stored.dtype)
+        shifted._rows = shifted._stored.cpu().numpy()
+        return shifted
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and standard deviation per channel, or per column of a table."""

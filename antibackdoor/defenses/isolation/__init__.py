@@ -1,6 +1,7 @@
 """Which training rows are suspected, and how much."""
 
 from antibackdoor.defenses.isolation._losses import LOSS_SCORES, LossScore
+from antibackdoor.defenses.isolation._search import Finding, find_poison
 from antibackdoor.defenses.isolation._select import (
     Isolation,
     flag_above,
@@ -11,8 +12,10 @@ from antibackdoor.defenses.isolation._select import (
 
 __all__ = [
     "LOSS_SCORES",
+    "Finding",
     "Isolation",
     "LossScore",
+    "find_poison",
     "flag_above",
     "flag_most_suspect",
     "flag_nothing",

@@ -1,0 +1,208 @@
+"""Which classes bear poison, and which of their rows: isolation that sizes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+from scipy.stats import expon, norm
+
+from antibackdoor.backbones import Network
+from antibackdoor.defenses.isolation._parts import Parts, split_classes
+from antibackdoor.defenses.isolation._select import Isolation
+from antibackdoor.defenses.isolation._testimony import divergence
+from antibackdoor.defenses.isolation._transplant import transplant
+from antibackdoor.training import Samples, compute_features, compute_logits
+
+# What natural parts of classes give on clean data: the transplants an exponential
+# distribution of this mean, the logarithm of the divergence a normal one. Bounds on what
+# benchmarks/calibration.py found on clean digits, CIFAR-10 and synthetic images.
+_NATURAL_TRANSPLANT = 0.06
+_NATURAL_DIVERGENCE = (np.log(0.55), 0.45)
+
+# A row is taken for poison, or is not trusted, from these probabilities on.
+_POISON = 0.5
+_DOUBTFUL = 0.1
+
+# Classes that are examined where no transplant speaks against any: those split most clearly.
+# The network that is asked must know this many others.
+_N_EXAMINED = 2
+_FEWEST_KNOWN = 3
+
+# Below this the divergences alone say which part is the suspect one.
+_SPEAKING = 0.05
+
+# A part that holds less than this share of its class is the more suspect of the two.
+_MINORITY = 1 / 4
+
+#: Trains a new network on the rows where a mask is set.
+Examiner = Callable[[np.ndarray], Network]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the search has found.
+
+    Attributes
+    ----------
+    isolation : Isolation
+        Scores between 0 and 1, and the rows taken for poison.
+    classes : numpy.ndarray of shape (n_suspect,), int
+        Classes that bear it, as encoded labels.
+    p_value : float
+        Probability that clean data would give as strong a sign, in whichever class.
+    trusted : numpy.ndarray of shape (n_samples,), bool
+        Rows that are not even doubtful.
+    """
+
+    isolation: Isolation
+    classes: np.ndarray
+    p_value: float
+    trusted: np.ndarray
+
+
+@dataclass
+class _Suspicion:
+    """What is known of one class."""
+
+    parts: Parts
+    transplant: float
+    #: Of the first and the second part, where the class has been examined.
+    divergences: tuple[float, float] | None = None
+
+    @property
+    def label(self) -> int:
+        return self.parts.label
+
+    @property
+    def transplant_p(self) -> float:
+        return float(expon.sf(max(self.transplant, 0.0), scale=_NATURAL_TRANSPLANT))
+
+    @property
+    def divergence_p(self) -> float:
+        """Of the part that looks more like other classes."""
+        if self.divergences is None:
+            return 1.0
+        return float(2 * norm.cdf(np.log(min(self.divergences) + 1e-12), *_NATURAL_DIVERGENCE))
+
+    @property
+    def p_value(self) -> float:
+        """Of the two signs, by Bonferroni's inequality."""
+        return min(1.0, 2 * min(self.transplant_p, self.divergence_p))
+
+    @property
+    def side(self) -> int:
+        """Which part is the suspect one: 0 for the first, 1 for the second."""
+        sizes = len(self.parts.first), len(self.parts.second)
+        if self.divergences is not None and self.divergence_p < _SPEAKING:
+            return int(np.argmin(self.divergences))
+        # Poison from one class alone does not look like all others.
+        if min(sizes) < _MINORITY * sum(sizes):
+            return int(np.argmin(sizes))
+        return 0 if self.divergences is None else int(np.argmin(self.divergences))
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """That each row of the class is of the suspect part."""
+        first = self.parts.probabilities
+        return 1 - first if self.side else first
+
+
+def find_poison(
+    network: Network,
+    samples: Samples,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    examiner: Examiner,
+    false_alarm_rate: float,
+    seed: int,
+) -> Finding:
+    """Find the poisoned rows of training data, if there are any.
+
+    Each class is split in two by what a backdoored network sees in its rows. Two signs
+    speak for poison in one of the parts: the difference of the two, put on rows of other
+    classes, turns them into this class (`transplant`); or a new network that does not know
+    this class takes the rows of the part for a sample of all others (`divergence`). Both
+    are compared with what natural parts of clean data give.
+
+    Parameters
+    ----------
+    network : Network
+        That has seen all rows, and taken the backdoor in if there is one.
+    samples : Samples
+    labels : numpy.ndarray of shape (n_samples,), int
+        Encoded as 0 to n_classes - 1.
+    scores : numpy.ndarray of shape (n_samples,)
+        Suspicion from the losses of `network`: higher where they are lower.
+    examiner : callable
+        Trains a new network on the rows where a mask is set; called once at most.
+    false_alarm_rate : float
+        Of the whole search, on clean data.
+    seed : int
+
+    Returns
+    -------
+    Finding
+    """
+    features = compute_features(network, samples).cpu().numpy()
+    suspicions = [
+        _Suspicion(parts, transplant(network, samples, labels, parts.first, parts.second, seed))
+        for parts in split_classes(features, scores, labels, seed)
+    ]
+    level = false_alarm_rate / (int(labels.max()) + 1)
+    _examine(_to_examine(suspicions, level), samples, labels, examiner)
+    return _conclude(suspicions, labels, level)
+
+
+def _to_examine(suspicions: list[_Suspicion], level: float) -> list[_Suspicion]:
+    """Pick the classes that a transplant speaks against or, if none, the clearest split."""
+    struck = [suspicion for suspicion in suspicions if suspicion.transplant_p < level]
+    if struck:
+        return struck
+    return sorted(suspicions, key=lambda suspicion: suspicion.parts.overlap)[:_N_EXAMINED]
+
+
+def _examine(
+    suspicions: list[_Suspicion], samples: Samples, labels: np.ndarray, examiner: Examiner
+) -> None:
+    """Ask a network that knows none of these classes about their parts."""
+    class_sizes = np.bincount(labels)
+    known = np.ones(len(class_sizes), dtype=bool)
+    known[[suspicion.label for suspicion in suspicions]] = False
+    if known.all() or known.sum() < _FEWEST_KNOWN:
+        return
+    logits = compute_logits(examiner(known[labels]), samples).double().cpu().numpy()
+    probabilities = softmax(logits, axis=1)
+    for suspicion in suspicions:
+        first, second = (
+            divergence(probabilities[rows], known, class_sizes)
+            for rows in (suspicion.parts.first, suspicion.parts.second)
+        )
+        suspicion.divergences = first, second
+
+
+def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, false_alarm_rate: float) -> Finding:
+    n_classes = int(labels.max()) + 1
+    level = false_alarm_rate / n_classes
+    scores = np.zeros(len(labels))
+    trusted = np.ones(len(labels), dtype=bool)
+    convicted = []
+    for suspicion in suspicions:
+        rows, probabilities = suspicion.parts.rows, suspicion.probabilities
+        if suspicion.p_value < level:
+            convicted.append(suspicion.label)
+            scores[rows] = probabilities
+            trusted[rows] = probabilities <= _DOUBTFUL
+        else:
+            # Below the threshold, and the higher the nearer its class came to a verdict.
+            scores[rows] = _POISON * probabilities * level / max(level, suspicion.p_value)
+    smallest = min((suspicion.p_value for suspicion in suspicions), default=1.0)
+    return Finding(
+        isolation=Isolation(scores, _POISON),
+        classes=np.array(convicted, dtype=np.int64),
+        p_value=min(1.0, (int(labels.max()) + 1) * smallest),
+        trusted=trusted,
+    )

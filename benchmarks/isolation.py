@@ -1,0 +1,157 @@
+"""Isolation that sizes itself, attack by attack, and the classifier it leads to.
+
+    python benchmarks/isolation.py --data-root ../shared/data --shard 0/2 &
+    python benchmarks/isolation.py --data-root ../shared/data --shard 1/2 &
+    python benchmarks/isolation.py --table
+
+`ABLClassifier` at its defaults but for the schedule (20 epochs of fine-tuning, no augmentation:
+compare with benchmarks/attacks.py, which trains without a defence in the same way), `wrn-16-1`, the
+first 5,000 images of CIFAR-10, 10,000 test images. Attacks that learn their trigger are taken from
+the --cache of benchmarks/attacks.py. Each finished cell is a line of JSON in
+benchmarks/results/isolation.jsonl; a second run takes up where the first one was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: it reads the number of threads once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from _common import load_cifar10, provenance
+from attacks import CLEAN_RATE, DIRTY_RATE, fitted
+
+from antibackdoor import ABLClassifier, make_poisoned
+from antibackdoor.metrics import clean_accuracy
+
+RESULTS = Path(__file__).parent / "results" / "isolation.jsonl"
+TARGET = 0
+
+#: On which the method and its constants were chosen; the others only report.
+DESIGN = ["badnets", "blend", "sig", "ssba", "wanet", "adaptive-blend", "badnets-all-to-all"]
+REPORT = ["trojan", "lf", "dynamic", "dfst", "lba", "cba", "cl", "adaptive-cbd", "fc"]
+#: Clean-label attacks poison rows of their target class alone, a tenth of all.
+CLEAN_LABEL = ("sig", "cl", "fc")
+RATES = {
+    name: (0.005, 0.01, 0.05) if name in CLEAN_LABEL else (0.005, 0.01, 0.05, 0.20)
+    for name in ("badnets", "blend", "sig", "wanet")
+}
+
+
+def cells(seed: int) -> list[dict[str, Any]]:
+    """Every attack at its main rate, one of each half in turn; then other rates of some."""
+    names = [name for pair in zip(REPORT, [*DESIGN, "none", "none"], strict=True) for name in pair]
+    main = [(name, CLEAN_RATE if name in CLEAN_LABEL else DIRTY_RATE) for name in names]
+    others = [(name, rate) for name, rates in RATES.items() for rate in rates]
+    unique = dict.fromkeys([*main, *others])
+    return [{"attack": name, "poison_rate": rate, "seed": seed} for name, rate in unique]
+
+
+def run(cell: dict[str, Any], data_root: str, cache: Path) -> dict[str, Any]:
+    """Poison, fit and measure one cell."""
+    origin = provenance()  # of the code that has been imported, not of what lands meanwhile
+    X, X_test, y, y_test = load_cifar10(data_root)
+    poison_mask = np.zeros(len(y), dtype=bool)
+    X_bad, y_bad = X, y
+    if cell["attack"] != "none":
+        attack, _ = fitted(cell["attack"], X, y, cache)
+        X_bad, y_bad, poison_mask = make_poisoned(
+            X, y, attack=attack, poison_rate=cell["poison_rate"], random_state=cell["seed"]
+        )
+    clf = ABLClassifier(
+        backbone="wrn-16-1", finetune_epochs=20, augment=None, random_state=cell["seed"]
+    )
+    started = time.perf_counter()
+    clf.fit(X_bad, y_bad)
+    seconds = time.perf_counter() - started
+    predicted = clf.predict(X_test)
+    flagged = clf.isolate_mask_
+    row = {
+        **cell,
+        "n_poisoned": int(poison_mask.sum()),
+        "n_isolated": int(flagged.sum()),
+        "fpr": float(flagged[~poison_mask].mean()),
+        "p_value": clf.isolate_pvalue_,
+        "classes": clf.isolate_classes_.tolist(),
+        "ca": clean_accuracy(y_test, predicted),
+        "target_recall": float((predicted == y_test)[y_test == TARGET].mean()),
+        "seconds": seconds,
+        "epochs": {
+            phase: sum(epoch["phase"] == phase for epoch in clf.history_)
+            for phase in ("isolate", "examine", "finetune")
+        },
+    }
+    if cell["attack"] != "none":
+        wanted = attack.transform_target(y_test)
+        victims = wanted != y_test
+        truth = y_test[victims]
+        given = clf.predict(attack.transform(X_test[victims]))
+        row |= {
+            "tpr": float(flagged[poison_mask].mean()),
+            "asr": float(attack.succeeded(truth, given).mean()),
+            "asr_without_trigger": float(attack.succeeded(truth, predicted[victims]).mean()),
+            "r_acc": float((given == truth).mean()),
+        }
+    return row | origin
+
+
+def print_table() -> None:
+    """Print the finished cells as a Markdown table, in per cent."""
+    rows = {_key(row): row for row in map(json.loads, RESULTS.read_text().splitlines())}
+    seeds = sorted({row["seed"] for row in rows.values()})
+    print(
+        "| attack | rate | seed | p | classes | flagged | TPR | FPR | CA | ASR | without trigger "
+        "| R-Acc | target recall | epochs before fine-tuning |"
+    )
+    print("|" + "---|" * 14)
+    for cell in [cell for seed in seeds for cell in cells(seed)]:
+        row = rows.get(_key(cell))
+        if row is None:
+            continue
+        shares = ("tpr", "fpr", "ca", "asr", "asr_without_trigger", "r_acc", "target_recall")
+        figures = [f"{100 * row[name]:.1f}" if name in row else "" for name in shares]
+        figures[1] = f"{100 * row['fpr']:.2f}"
+        rate = f"{row['poison_rate']:.1%}" if row["n_poisoned"] else ""
+        before = row["epochs"]["isolate"] + row["epochs"]["examine"]
+        print(
+            f"| {row['attack']} | {rate} | {row['seed']} | {row['p_value']:.0e} "
+            f"| {', '.join(map(str, row['classes']))} | {row['n_isolated']} "
+            f"| {' | '.join(figures)} | {before} |"
+        )
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (row["attack"], row["poison_rate"], row["seed"])
+
+
+def main() -> None:
+    """Run the cells of this shard that are not finished."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-root", default="data", help="holds cifar-10-batches-py/")
+    parser.add_argument("--cache", type=Path, default=Path("build/attacks"), help="fitted attacks")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shard", default="0/1", help="I/N: every N-th cell from the I-th")
+    parser.add_argument("--table", action="store_true", help="print the table and stop")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print_table()
+        return
+    shard, n_shards = map(int, arguments.shard.split("/"))
+    for cell in cells(arguments.seed)[shard::n_shards]:
+        finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+        if _key(cell) in {_key(json.loads(line)) for line in finished}:
+            continue
+        row = run(cell, arguments.data_root, arguments.cache)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print({name: row.get(name) for name in ("attack", "tpr", "fpr", "ca", "asr")}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
