@@ -33,6 +33,7 @@ from antibackdoor.training import (
     PairedRows,
     ShuffledRows,
     Unlearning,
+    compute_logits,
     compute_losses,
 )
 
@@ -371,7 +372,9 @@ class ABLClassifier(BaseDefense):
         if cure == "retrain":
             # From new weights: what has seen the trigger once brings it back.
             network = run.new_network()
-            self._finetune(run, network, finding.trusted & ~isolation.mask, CrossEntropy())
+            trusted = finding.trusted & ~isolation.mask
+            self._finetune(run, network, trusted, CrossEntropy())
+            isolation = _judge_doubtful(run, network, isolation, trusted)
         elif not isolation.mask.any():
             self._finetune(run, network, ~isolation.mask, CrossEntropy())
         elif cure == "joint":
@@ -518,6 +521,19 @@ class ABLClassifier(BaseDefense):
             level=10.0 if self.unlearning_bound is None else self.unlearning_bound,
             tolerance=_TOLERANCE,
         )
+
+
+def _judge_doubtful(
+    run: Run, network: Network, isolation: Isolation, trusted: np.ndarray
+) -> Isolation:
+    """Flag the rows, neither trusted nor flagged, whose label a clean network does not give."""
+    logits = compute_logits(network, run.samples)
+    rejected = (logits.argmax(1) != run.labels).cpu().numpy()
+    flagged = isolation.mask | (~trusted & rejected)
+    # Just above the threshold: less suspect than any row that was flagged before.
+    just_above = np.nextafter(isolation.threshold, np.inf)
+    scores = np.where(flagged, np.maximum(isolation.scores, just_above), isolation.scores)
+    return Isolation(scores, isolation.threshold)
 
 
 def _trusted(run: Run, isolation: Isolation) -> np.ndarray:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 from scipy.stats import expon, norm
+from sklearn.metrics import roc_auc_score
 
 from antibackdoor.backbones import Network
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
 from antibackdoor.defenses.isolation._select import Isolation
-from antibackdoor.defenses.isolation._testimony import divergence
+from antibackdoor.defenses.isolation._testimony import assurance, divergence
 from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.training import Samples, compute_features, compute_logits
 
@@ -30,6 +31,9 @@ _DOUBTFUL = 0.1
 # The network that is asked must know this many others.
 _N_EXAMINED = 2
 _FEWEST_KNOWN = 3
+
+# From this area under the curve on, assurance tells poison from the rest of a class.
+_TELLING = 0.9
 
 # Below this the divergences alone say which part is the suspect one.
 _SPEAKING = 0.05
@@ -54,7 +58,7 @@ class Finding:
     p_value : float
         Probability that clean data would give as strong a sign, in whichever class.
     trusted : numpy.ndarray of shape (n_samples,), bool
-        Rows that are not even doubtful.
+        Rows that are not even doubtful: to be trained on.
     """
 
     isolation: Isolation
@@ -71,6 +75,8 @@ class _Suspicion:
     transplant: float
     #: Of the first and the second part, where the class has been examined.
     divergences: tuple[float, float] | None = None
+    #: Of the rows of the class, likewise.
+    assurances: np.ndarray | None = None
 
     @property
     def label(self) -> int:
@@ -182,11 +188,10 @@ def _examine(
             for rows in (suspicion.parts.first, suspicion.parts.second)
         )
         suspicion.divergences = first, second
+        suspicion.assurances = assurance(logits[suspicion.parts.rows], known)
 
 
-def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, false_alarm_rate: float) -> Finding:
-    n_classes = int(labels.max()) + 1
-    level = false_alarm_rate / n_classes
+def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) -> Finding:
     scores = np.zeros(len(labels))
     trusted = np.ones(len(labels), dtype=bool)
     convicted = []
@@ -195,7 +200,7 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, false_alarm_rate
         if suspicion.p_value < level:
             convicted.append(suspicion.label)
             scores[rows] = probabilities
-            trusted[rows] = probabilities <= _DOUBTFUL
+            trusted[rows] = ~_doubtful(suspicion)
         else:
             # Below the threshold, and the higher the nearer its class came to a verdict.
             scores[rows] = _POISON * probabilities * level / max(level, suspicion.p_value)
@@ -206,3 +211,19 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, false_alarm_rate
         p_value=min(1.0, (int(labels.max()) + 1) * smallest),
         trusted=trusted,
     )
+
+
+def _doubtful(suspicion: _Suspicion) -> np.ndarray:
+    """Tell which rows of a convicted class must not be trained on, shape (n_rows,), bool.
+
+    Poison that the network has not learned yet stands with the natural rows in its
+    features. A network that knows the other classes well tells it by being sure of one.
+    """
+    doubtful = suspicion.probabilities > _DOUBTFUL
+    suspect = suspicion.probabilities > _POISON
+    sure = suspicion.assurances
+    if sure is None or roc_auc_score(suspect, sure) < _TELLING:
+        return doubtful
+    as_sure_as_poison = np.quantile(sure[suspect], 0.1)
+    # Never the greater half: the class has to be learned from what is left.
+    return doubtful | (sure > max(as_sure_as_poison, np.median(sure[~suspect])))

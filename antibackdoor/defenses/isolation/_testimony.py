@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import logsumexp
 
 
 def divergence(probabilities: np.ndarray, known: np.ndarray, class_sizes: np.ndarray) -> float:
@@ -31,3 +32,23 @@ def divergence(probabilities: np.ndarray, known: np.ndarray, class_sizes: np.nda
     said /= said.sum()
     expected = class_sizes[known] / class_sizes[known].sum()
     return float((said * np.log(said / expected)).sum())
+
+
+def assurance(logits: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return how sure a network is of one of the classes it knows.
+
+    It is surer of rows that are of these classes, whatever their label, than of rows of
+    a class it has never seen; how much, depends on how good a network it is.
+
+    Parameters
+    ----------
+    logits : numpy.ndarray of shape (n_rows, n_classes)
+    known : numpy.ndarray of shape (n_classes,), bool
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_rows,)
+        Logarithm of the odds of the likeliest known class against the other known ones.
+    """
+    ranked = np.sort(logits[:, known], axis=1)
+    return ranked[:, -1] - logsumexp(ranked[:, :-1], axis=1)
