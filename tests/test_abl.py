@@ -32,14 +32,32 @@ def poisoned(split_digits):
     return make_poisoned(X, y, attack="badnets", poison_rate=0.1, random_state=0)
 
 
-def test_quality_on_poisoned_digits(split_digits, poisoned):
-    X_train, X_test, _, y_test = split_digits
-    X_bad, y_bad, poison_mask = poisoned
-    triggered = BadNets().fit(X_train).transform(X_test)
-    undefended = UndefendedClassifier(epochs=10, random_state=0).fit(X_bad, y_bad)
-    abl = ABLClassifier(finetune_epochs=40, random_state=0).fit(X_bad, y_bad)
+@pytest.fixture(scope="module")
+def triggered(split_digits):
+    X_train, X_test, _, _ = split_digits
+    return BadNets().fit(X_train).transform(X_test)
 
+
+def test_the_attack_works_on_an_undefended_network(split_digits, poisoned, triggered):
+    _, _, _, y_test = split_digits
+    X_bad, y_bad, _ = poisoned
+    undefended = UndefendedClassifier(epochs=10, random_state=0).fit(X_bad, y_bad)
     assert attack_success_rate(y_test, undefended.predict(triggered), target_label=0) > 0.9
+
+
+# What the ratio is found from takes fewer epochs of the cure than unlearning does.
+@pytest.mark.parametrize(
+    "settings",
+    [{"finetune_epochs": 20}, {"finetune_epochs": 40, "isolation_ratio": 0.01}],
+    ids=["auto", "fixed"],
+)
+def test_quality_on_poisoned_digits(split_digits, poisoned, triggered, settings):
+    _, X_test, _, y_test = split_digits
+    X_bad, y_bad, poison_mask = poisoned
+    abl = ABLClassifier(random_state=0, **settings).fit(X_bad, y_bad)
+
+    assert abl.unlearned_
+    assert abl.isolate_classes_.tolist() == [0]
     assert attack_success_rate(y_test, abl.predict(triggered), target_label=0) < 0.1
     assert clean_accuracy(y_test, abl.predict(X_test)) > 0.97
     assert target_recall(y_test, abl.predict(X_test), target_label=0) > 0.9
@@ -47,9 +65,12 @@ def test_quality_on_poisoned_digits(split_digits, poisoned):
     assert isolation_recall(poison_mask, abl.isolate_mask_) > 0.9
 
 
-def test_nothing_is_flagged_in_clean_digits(digits):
+# What an automatic ratio does with clean data is in test_isolation.py.
+def test_a_fixed_ratio_flags_next_to_nothing_in_clean_digits(digits):
     X, y = digits
-    abl = ABLClassifier(isolation_epochs=10, finetune_epochs=20, random_state=0)
+    abl = ABLClassifier(
+        isolation_ratio=0.01, isolation_epochs=10, finetune_epochs=20, random_state=0
+    )
     abl.fit(X[:1000], y[:1000])
     assert len(abl.isolate_) <= 5
     assert abl.score(X[1000:], y[1000:]) > 0.9
@@ -67,6 +88,7 @@ def test_unlearning_that_is_taken_back_says_so(poisoned):
 
 def quick(**changes):
     settings = {
+        "isolation_ratio": 0.01,
         "isolation_epochs": 3,
         "gamma": 2.2,  # a level that these few steps pass
         "finetune_epochs": 8,  # enough for unlearning not to be taken back
@@ -88,13 +110,15 @@ def phases(clf):
         ("mixed", ["isolate", "finetune", "unlearn", "recover"]),
         ("ascent", ["isolate", "finetune", "unlearn"]),
         ("joint", ["isolate", "finetune"]),
+        ("retrain", ["isolate", "finetune"]),
+        ("auto", ["isolate", "finetune", "unlearn", "recover"]),
     ],
 )
 def test_phases_of_each_unlearning(poisoned, unlearning, wanted):
     X_bad, y_bad, _ = poisoned
     clf = quick(unlearning=unlearning).fit(X_bad[:300], y_bad[:300])
     assert phases(clf) == wanted
-    if unlearning != "mixed":
+    if unlearning not in ("mixed", "auto"):
         # These flag the isolated rows themselves: one per cent.
         assert len(clf.isolate_) == 3
 
@@ -108,7 +132,9 @@ def test_phases_of_each_unlearning(poisoned, unlearning, wanted):
         {"gamma": 1.0},
         {"isolation_score": "last_epoch"},
         {"isolation_ratio": 0.1},
+        {"isolation_ratio": "auto"},
         {"finetune_epochs": 9},
+        {"unlearning": "retrain"},
         {"unlearning": "joint"},
         {"unlearning": "ascent"},
         {"unlearning_epochs": 1},

@@ -9,18 +9,17 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from joblib import Memory
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.backbones import Backbone, Network
-from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._forgetting import Forgetting
 from antibackdoor.defenses._memory import remembered
 from antibackdoor.defenses._run import Run
+from antibackdoor.defenses._searching import SearchingDefense, judge_doubtful
 from antibackdoor.defenses.isolation import (
     LOSS_SCORES,
     Finding,
     Isolation,
-    find_poison,
     flag_above,
     flag_most_suspect,
     least_suspect_half,
@@ -33,7 +32,6 @@ from antibackdoor.training import (
     PairedRows,
     ShuffledRows,
     Unlearning,
-    compute_logits,
     compute_losses,
 )
 
@@ -42,9 +40,6 @@ _TOLERANCE = 0.5
 
 # A row has lost its label when its probability fell by more than this.
 _LOST = 0.5
-
-# Steps that an epoch of stage one has at least, where the ratio is found from the data.
-_STEPS_AN_EPOCH = 40
 
 # What the network and the rows depend on before the cure begins, beside the data.
 _BEFORE_THE_CURE = (
@@ -100,14 +95,19 @@ _RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class ABLClassifier(BaseDefense):
+class ABLClassifier(SearchingDefense):
     """Anti-Backdoor Learning: trains a clean network on poisoned data.
 
-    A network fits backdoored samples faster than clean ones. Stage one trains
-    with the loss held at `gamma`, under which the poison's loss falls through,
-    and isolates the rows of lowest loss. Stage two fine-tunes on the other rows
-    and unlearns the isolated ones by gradient ascent. No clean data is needed,
-    nor any knowledge of the trigger.
+    A network fits backdoored samples faster than clean ones. Stage one trains with the loss
+    held at `gamma`, under which the poison's loss falls through, and isolates the
+    poison. Stage two trains without it, or unlearns it by gradient ascent. No clean data is
+    needed, nor any knowledge of the trigger.
+
+    By default the isolated rows are not a fixed share: each class is split in two by the
+    features of stage one, and a class is suspect where the difference of its two parts,
+    put on rows of other classes, turns them into it, or where a network that does not
+    know the class takes one part for a sample of all the others. Where none is, nothing is
+    flagged and all rows are trained on.
 
     Parameters
     ----------
@@ -129,18 +129,25 @@ class ABLClassifier(BaseDefense):
     isolation_score : {"trajectory", "last_epoch"}, default="trajectory"
         What ranks the rows: the log-loss averaged over the epochs of stage one, as
         training saw it, or the loss of its last epoch alone, as in the paper.
-    isolation_ratio : float, default=0.01
-        Share of the rows to isolate and unlearn.
+    isolation_ratio : float or "auto", default="auto"
+        Share of the rows to isolate, as in the paper; or as many as the data speaks
+        against, and nobody where it speaks against none.
+    false_alarm_rate : float, default=0.05
+        Probability to flag anything in clean data, at ``isolation_ratio="auto"``. It rests on
+        how clean classes behaved in the benchmarks, not on the data at hand.
     finetune_epochs : int, default=60
         Epochs of fine-tuning on the rows that were not isolated.
-    unlearning : {"mixed", "ascent", "joint"}, default="mixed"
-        ``"mixed"``: after fine-tuning, bounded ascent on the isolated rows beside
-        descent on the less suspect half of every class; then recovery. What is
-        flagged in the end are the rows whose label the network has lost on the
-        way, which are far more than were isolated. ``"ascent"``: after
+    unlearning : {"auto", "retrain", "mixed", "ascent", "joint"}, default="auto"
+        ``"retrain"``: the fine-tuned network begins anew, without the isolated and the
+        doubtful rows; the doubtful ones whose label it does not give in the end are flagged
+        too. It takes a nearly complete isolation. ``"mixed"``: after fine-tuning, bounded
+        ascent on the isolated rows beside descent on the less suspect half of every class;
+        then recovery. What is flagged in the end are the rows whose label the network has
+        lost on the way, which are far more than were isolated. ``"ascent"``: after
         fine-tuning, ascent on the isolated rows alone, the released recipe.
         ``"joint"``: ascent beside descent through all epochs of fine-tuning
-        (L_GGA of the paper). These two flag the isolated rows.
+        (L_GGA of the paper). These two flag the isolated rows. ``"auto"``: retraining where
+        the share is found from the data, ``"mixed"`` for a fixed one.
     unlearning_epochs : int, default=10
         Epochs of ``"mixed"`` unlearning, in which a forgotten row no longer pushes;
         ``"ascent"`` takes that many at most, and ends when the isolated rows are
@@ -157,8 +164,13 @@ class ABLClassifier(BaseDefense):
         on that half of a class that has lost more than half of it. If a class is as bad off
         even so, what was isolated was no backdoor: the weights from before unlearning come
         back and nothing is flagged.
+    memory : str, joblib.Memory or None, default=None
+        Where stage one and the isolation are kept, so that a search over what comes after
+        computes them once; a folder or a memory, as in `sklearn.pipeline.Pipeline`. Callbacks are
+        told of their epochs only where they are computed.
     batch_size : int, default=128
-        Samples of a step.
+        Samples of a step. Fewer in stage one where the ratio is found from few rows, so that
+        an epoch has forty steps.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -199,6 +211,15 @@ class ABLClassifier(BaseDefense):
         Suspicion of every training row, higher is worse.
     isolate_threshold_ : float
         Rows with a score above it are flagged.
+    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
+        Labels that bear the isolated rows: the suspect target classes.
+    isolate_pvalue_ : float
+        Probability that clean data shows as strong a sign of poison in any class; nan for a
+        fixed ratio, which tests nothing.
+    isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
+        What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
+        of other classes that are taken for it, and ``"divergence"`` in nats, low where it speaks
+        against the class, nan where it was not asked for. Empty for a fixed ratio.
     unlearned_ : bool
         False where nothing was isolated or ``"mixed"`` unlearning was taken back: the
         network is then as fine-tuning left it, with whatever backdoor there is. A longer
@@ -229,30 +250,26 @@ class ABLClassifier(BaseDefense):
     >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
     >>> clf = ABLClassifier(isolation_epochs=5, finetune_epochs=5, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad)
-    >>> clf.isolate_.shape
-    (18,)
+    >>> clf.isolate_classes_
+    array([0])
     """
 
-    isolate_classes_: np.ndarray
-    isolate_pvalue_: float
     unlearned_: bool
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDefense._parameter_constraints,
+        **SearchingDefense._parameter_constraints,
         "isolation_epochs": [Interval(Integral, 1, None, closed="left")],
         "isolation_objective": [StrOptions({"lga", "flooding"})],
         "reduction": [StrOptions({"batch", "sample"})],
         "gamma": [Interval(Real, 0, None, closed="left")],
         "isolation_score": [StrOptions(set(LOSS_SCORES))],
         "isolation_ratio": [Interval(Real, 0, 0.5, closed="neither"), StrOptions({"auto"})],
-        "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
         "finetune_epochs": [Interval(Integral, 1, None, closed="left")],
         "unlearning": [StrOptions({"auto", "retrain", "mixed", "ascent", "joint"})],
         "unlearning_epochs": [Interval(Integral, 1, None, closed="left")],
         "unlearning_rate": [Interval(Real, 0, None, closed="neither")],
         "unlearning_bound": [Interval(Real, 0, None, closed="neither"), None],
         "recovery_epochs": [Interval(Integral, 1, None, closed="left")],
-        "memory": [str, HasMethods(["cache"]), None],
     }
 
     def __init__(
@@ -365,8 +382,7 @@ class ABLClassifier(BaseDefense):
             lambda: self._isolate(run, network),
         )
         isolation = finding.isolation
-        self.isolate_classes_ = run.classes[finding.classes]
-        self.isolate_pvalue_ = finding.p_value
+        self._keep_finding(run, finding)
         self.unlearned_ = bool(isolation.mask.any())
         cure = self._cure()
         if cure == "retrain":
@@ -374,7 +390,7 @@ class ABLClassifier(BaseDefense):
             network = run.new_network()
             trusted = finding.trusted & ~isolation.mask
             self._finetune(run, network, trusted, CrossEntropy())
-            isolation = _judge_doubtful(run, network, isolation, trusted)
+            isolation = judge_doubtful(run, network, isolation, trusted)
         elif not isolation.mask.any():
             self._finetune(run, network, ~isolation.mask, CrossEntropy())
         elif cure == "joint":
@@ -395,42 +411,17 @@ class ABLClassifier(BaseDefense):
             epochs=self.isolation_epochs,
             objective=HeldLoss(self.isolation_objective, self.gamma, self.reduction),
             recipe=self._recipe(run, schedule="constant", augmentation=None),
-            batches=ShuffledRows(run.every_row, self._isolation_batch(run)),
+            batches=None
+            if self.isolation_ratio != "auto"
+            else ShuffledRows(run.every_row, self._search_batch(run)),
         )
         losses = np.stack([record.losses.double().cpu().numpy() for record in records])
         scores = LOSS_SCORES[self.isolation_score](losses)
         if self.isolation_ratio != "auto":
             isolation = flag_most_suspect(scores, self.isolation_ratio)
             classes = np.unique(run.labels.cpu().numpy()[isolation.mask])
-            return Finding(isolation, classes, np.nan, ~isolation.mask)
-        return find_poison(
-            network,
-            run.samples,
-            run.labels.cpu().numpy(),
-            scores,
-            examiner=lambda trained_on: self._examiner(run, trained_on),
-            false_alarm_rate=self.false_alarm_rate,
-            seed=run.draw_seed(),
-        )
-
-    def _examiner(self, run: Run, trained_on: np.ndarray) -> Network:
-        network = run.new_network()
-        self._run_phase(
-            run,
-            "examine",
-            network,
-            epochs=(self.isolation_epochs + 1) // 2,
-            objective=CrossEntropy(),
-            recipe=self._recipe(run, schedule="onecycle", augmentation=None),
-            batches=ShuffledRows(run.rows(trained_on), self._isolation_batch(run)),
-        )
-        return network
-
-    def _isolation_batch(self, run: Run) -> int:
-        if self.isolation_ratio != "auto":
-            return self.batch_size
-        # Of few rows an epoch has few steps, in which no trigger is learned.
-        return min(self.batch_size, max(8, len(run.samples) // _STEPS_AN_EPOCH))
+            return Finding(isolation, classes, np.nan, ~isolation.mask, {})
+        return self._search(run, network, scores, self.isolation_epochs)
 
     def _finetune(
         self,
@@ -521,19 +512,6 @@ class ABLClassifier(BaseDefense):
             level=10.0 if self.unlearning_bound is None else self.unlearning_bound,
             tolerance=_TOLERANCE,
         )
-
-
-def _judge_doubtful(
-    run: Run, network: Network, isolation: Isolation, trusted: np.ndarray
-) -> Isolation:
-    """Flag the rows, neither trusted nor flagged, whose label a clean network does not give."""
-    logits = compute_logits(network, run.samples)
-    rejected = (logits.argmax(1) != run.labels).cpu().numpy()
-    flagged = isolation.mask | (~trusted & rejected)
-    # Just above the threshold: less suspect than any row that was flagged before.
-    just_above = np.nextafter(isolation.threshold, np.inf)
-    scores = np.where(flagged, np.maximum(isolation.scores, just_above), isolation.scores)
-    return Isolation(scores, isolation.threshold)
 
 
 def _trusted(run: Run, isolation: Isolation) -> np.ndarray:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from joblib import Memory
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.backbones import Backbone, Network
-from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._cbd_terms import (
     Bottleneck,
     CausalObjective,
@@ -19,17 +19,43 @@ from antibackdoor.defenses._cbd_terms import (
     LossTrajectory,
     relative_loss,
 )
+from antibackdoor.defenses._memory import remembered
 from antibackdoor.defenses._run import Run
-from antibackdoor.defenses.isolation import Isolation, flag_above
+from antibackdoor.defenses._searching import SearchingDefense, judge_doubtful
+from antibackdoor.defenses.isolation import (
+    LOSS_SCORES,
+    Finding,
+    Isolation,
+    find_nothing,
+    flag_above,
+)
 from antibackdoor.training import (
     CrossEntropy,
     HeldLoss,
+    ShuffledRows,
     compute_features,
     compute_losses,
 )
 
+# What f_B and the search of it depend on, beside the data.
+_BEFORE_THE_CLEAN_NETWORK = (
+    "backbone",
+    "backdoor_epochs",
+    "gamma",
+    "compare",
+    "isolation_ratio",
+    "false_alarm_rate",
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "augment",
+    "image_shape",
+    "layout",
+)
 
-class CBDClassifier(BaseDefense):
+
+class CBDClassifier(SearchingDefense):
     """Causality-inspired Backdoor Defense: trains a clean network on poisoned data.
 
     An attack opens a second path from image to label. A network f_B is trained first so
@@ -40,9 +66,10 @@ class CBDClassifier(BaseDefense):
     ``w = loss(f_B) / (loss(f_B) + loss(f_C))``, little where f_B fits it and f_C does
     not.
 
-    A row is suspected by 1 - w under the two trained networks. That is one for poison
-    which f_C has come to contradict and zero for a row that f_C explains, so the
-    flagged rows need not be any share of the data.
+    By default f_B is also searched for poison, as stage one of `ABLClassifier` is, and f_C
+    never sees what is found. Without the search, as in the paper, a row is suspected by 1 - w
+    under the two trained networks: one for poison which f_C has come to contradict and zero
+    for a row that f_C explains.
 
     Parameters
     ----------
@@ -64,6 +91,13 @@ class CBDClassifier(BaseDefense):
         Which losses are compared: the geometric mean of those that training saw, of
         f_B after its first quarter and of f_C so far; or the loss under the trained
         f_B and that of f_C in the step, as in the paper.
+    isolation_ratio : "auto" or None, default="auto"
+        ``"auto"``: f_B is searched for poison, f_C is trained without the rows found
+        and the doubtful ones, and these are what is flagged. None: nothing but the weights
+        keeps f_C from the poison, as in the paper, and `rejection` says who is flagged.
+    false_alarm_rate : float, default=0.05
+        Probability to flag anything in clean data, at ``isolation_ratio="auto"``. It rests on
+        how clean classes behaved in the benchmarks, not on the data at hand.
     clean_epochs : int, default=100
         Epochs of f_C.
     reweight : bool, default=True
@@ -75,10 +109,14 @@ class CBDClassifier(BaseDefense):
         Factor beta of I(Z; X), bounded by a Gaussian variational bottleneck. Zero
         switches the term off.
     rejection : float, default=0.25
-        Rows whose weight is below this share of the median weight are flagged at the
-        end. With ``compare="trajectory"`` and `reweight`, such samples count nothing
-        after the first quarter of the epochs of f_C, and all others the same. Zero
+        Where f_B is not searched, rows whose weight is below this share of the median weight
+        are flagged at the end. With ``compare="trajectory"`` and `reweight`, such samples count
+        nothing after the first quarter of the epochs of f_C, and all others the same. Zero
         rejects and flags nobody, as in the paper.
+    memory : str, joblib.Memory or None, default=None
+        Where f_B and what was found in it are kept, so that a search over what comes after
+        computes them once; a folder or a memory, as in `sklearn.pipeline.Pipeline`. Callbacks are
+        told of their epochs only where they are computed.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1
@@ -118,9 +156,17 @@ class CBDClassifier(BaseDefense):
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
-        Suspicion of every training row, 1 - w: between 0 and 1, higher is worse.
+        Suspicion of every training row between 0 and 1, higher is worse; 1 - w where f_B
+        is not searched.
     isolate_threshold_ : float
         Rows with a score above it are flagged.
+    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
+        Labels that bear the isolated rows: the suspect target classes.
+    isolate_pvalue_ : float
+        Probability that clean data shows as strong a sign of poison in any class; nan where
+        f_B is not searched.
+    isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
+        What speaks against each class; see `ABLClassifier`. Empty where f_B is not searched.
     history_ : list of dict
         A row for every epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
@@ -151,10 +197,11 @@ class CBDClassifier(BaseDefense):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDefense._parameter_constraints,
+        **SearchingDefense._parameter_constraints,
         "backdoor_epochs": [Interval(Integral, 1, None, closed="left")],
         "gamma": [Interval(Real, 0, None, closed="left"), None],
         "compare": [StrOptions({"trajectory", "last"})],
+        "isolation_ratio": [StrOptions({"auto"}), None],
         "clean_epochs": [Interval(Integral, 1, None, closed="left")],
         "reweight": ["boolean"],
         "independence": [Interval(Real, 0, None, closed="left")],
@@ -169,11 +216,14 @@ class CBDClassifier(BaseDefense):
         backdoor_epochs: int = 20,
         gamma: float | None = 0.5,
         compare: Literal["trajectory", "last"] = "trajectory",
+        isolation_ratio: Literal["auto"] | None = "auto",
+        false_alarm_rate: float = 0.05,
         clean_epochs: int = 100,
         reweight: bool = True,
         independence: float = 0.01,
         bottleneck: float = 1e-4,
         rejection: float = 0.25,
+        memory: str | Memory | None = None,
         batch_size: int = 128,
         learning_rate: float = 0.1,
         lr_schedule: str | Sequence[int] = "onecycle",
@@ -201,11 +251,14 @@ class CBDClassifier(BaseDefense):
         self.backdoor_epochs = backdoor_epochs
         self.gamma = gamma
         self.compare = compare
+        self.isolation_ratio = isolation_ratio
+        self.false_alarm_rate = false_alarm_rate
         self.clean_epochs = clean_epochs
         self.reweight = reweight
         self.independence = independence
         self.bottleneck = bottleneck
         self.rejection = rejection
+        self.memory = memory
 
     @classmethod
     def from_paper(cls, **changes: Any) -> Self:
@@ -230,6 +283,7 @@ class CBDClassifier(BaseDefense):
             "backdoor_epochs": 5,
             "gamma": None,
             "compare": "last",
+            "isolation_ratio": None,
             "rejection": 0.0,
             "clean_epochs": 100,
             "reweight": True,
@@ -245,20 +299,33 @@ class CBDClassifier(BaseDefense):
         return cls(**{**settings, **changes})
 
     def _n_phases(self) -> int:
-        return 2
+        return 3 if self.isolation_ratio == "auto" else 2
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
-        # f_B is frozen once it is trained: one pass gives all that it will ever say.
-        backdoored, backdoored_losses = self._train_backdoored(run)
+        backdoored = run.new_network()
+        backdoored_losses, finding = remembered(
+            self.memory,
+            run,
+            backdoored,
+            {name: getattr(self, name) for name in _BEFORE_THE_CLEAN_NETWORK},
+            lambda: self._train_backdoored(run, backdoored),
+        )
+        # f_B is frozen now: one pass gives all that it will ever say.
         features = compute_features(backdoored, run.samples)
+        self._keep_finding(run, finding)
 
         clean = run.new_network()
-        clean_losses = self._train_clean(run, clean, features, backdoored_losses)
+        trusted = finding.trusted & ~finding.isolation.mask
+        clean_losses = self._train_clean(run, clean, features, backdoored_losses, trusted)
+        if self.isolation_ratio == "auto":
+            return clean, judge_doubtful(run, clean, finding.isolation, trusted)
         weights = relative_loss(backdoored_losses.double(), clean_losses.double()).cpu().numpy()
-        return clean, flag_above(1 - weights, 1 - self.rejection * float(np.median(weights)))
+        isolation = flag_above(1 - weights, 1 - self.rejection * float(np.median(weights)))
+        self.isolate_classes_ = run.classes[np.unique(run.labels.cpu().numpy()[isolation.mask])]
+        return clean, isolation
 
-    def _train_backdoored(self, run: Run) -> tuple[Network, torch.Tensor]:
-        network = run.new_network()
+    def _train_backdoored(self, run: Run, network: Network) -> tuple[torch.Tensor, Finding]:
+        searched = self.isolation_ratio == "auto"
         records = self._run_phase(
             run,
             "backdoor",
@@ -273,14 +340,21 @@ class CBDClassifier(BaseDefense):
                 # A held loss cannot overfit, and augmentation would blur a local trigger.
                 augmentation=run.augmentation if self.gamma is None else None,
             ),
+            batches=ShuffledRows(run.every_row, self._search_batch(run)) if searched else None,
         )
         if self.compare == "last":
-            return network, compute_losses(network, run.samples, run.labels)
-        # In the first epochs the network has not met the trigger often enough to tell.
-        trajectory = LossTrajectory(len(run.samples), run.device)
-        for record in records[len(records) // 4 :]:
-            trajectory.add(run.every_row, record.losses)
-        return network, trajectory.mean(run.every_row)
+            losses = compute_losses(network, run.samples, run.labels)
+        else:
+            # In the first epochs the network has not met the trigger often enough to tell.
+            trajectory = LossTrajectory(len(run.samples), run.device)
+            for record in records[len(records) // 4 :]:
+                trajectory.add(run.every_row, record.losses)
+            losses = trajectory.mean(run.every_row)
+        if not searched:
+            return losses, find_nothing(len(run.samples))
+        seen = np.stack([record.losses.double().cpu().numpy() for record in records])
+        scores = LOSS_SCORES["trajectory"](seen)
+        return losses, self._search(run, network, scores, self.backdoor_epochs)
 
     def _train_clean(
         self,
@@ -288,6 +362,7 @@ class CBDClassifier(BaseDefense):
         network: Network,
         backdoored_features: torch.Tensor,
         backdoored_losses: torch.Tensor,
+        trusted: np.ndarray,
     ) -> torch.Tensor:
         n_features = network.head.in_features
         discriminator = bottleneck = trajectory = None
@@ -315,11 +390,13 @@ class CBDClassifier(BaseDefense):
                 beta=self.bottleneck,
                 reweight=self.reweight,
                 trajectory=trajectory,
-                rejection=self.rejection,
+                # The search takes the place of rejection, which costs clean data a class at times.
+                rejection=0.0 if self.isolation_ratio == "auto" else self.rejection,
                 soft_epochs=max(1, self.clean_epochs // 4),
                 generator=run.generator,
             ),
             recipe=self._recipe(run),
+            batches=ShuffledRows(run.rows(trusted), self.batch_size),
             parameters=parameters,
         )
         if trajectory is None:

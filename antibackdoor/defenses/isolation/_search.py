@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from antibackdoor.backbones import Network
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
-from antibackdoor.defenses.isolation._select import Isolation
+from antibackdoor.defenses.isolation._select import Isolation, flag_nothing
 from antibackdoor.defenses.isolation._testimony import assurance, divergence
 from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.training import Samples, compute_features, compute_logits
@@ -59,12 +59,27 @@ class Finding:
         Probability that clean data would give as strong a sign, in whichever class.
     trusted : numpy.ndarray of shape (n_samples,), bool
         Rows that are not even doubtful: to be trained on.
+    signs : dict of str to numpy.ndarray of shape (n_classes,), float64
+        What speaks against each class: ``"transplant"`` and ``"divergence"``; nan where it
+        was not measured.
     """
 
     isolation: Isolation
     classes: np.ndarray
     p_value: float
     trusted: np.ndarray
+    signs: dict[str, np.ndarray]
+
+
+def find_nothing(n_samples: int) -> Finding:
+    """Return the finding where nothing was searched."""
+    return Finding(
+        isolation=flag_nothing(n_samples),
+        classes=np.array([], dtype=np.int64),
+        p_value=np.nan,
+        trusted=np.ones(n_samples, dtype=bool),
+        signs={},
+    )
 
 
 @dataclass
@@ -204,12 +219,19 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) ->
         else:
             # Below the threshold, and the higher the nearer its class came to a verdict.
             scores[rows] = _POISON * probabilities * level / max(level, suspicion.p_value)
+    n_classes = int(labels.max()) + 1
+    signs = {name: np.full(n_classes, np.nan) for name in ("transplant", "divergence")}
+    for suspicion in suspicions:
+        signs["transplant"][suspicion.label] = suspicion.transplant
+        if suspicion.divergences is not None:
+            signs["divergence"][suspicion.label] = min(suspicion.divergences)
     smallest = min((suspicion.p_value for suspicion in suspicions), default=1.0)
     return Finding(
         isolation=Isolation(scores, _POISON),
         classes=np.array(convicted, dtype=np.int64),
-        p_value=min(1.0, (int(labels.max()) + 1) * smallest),
+        p_value=min(1.0, n_classes * smallest),
         trusted=trusted,
+        signs=signs,
     )
 
 

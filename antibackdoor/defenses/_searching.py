@@ -1,0 +1,99 @@
+"""What the defences share that look for poison in what a backdoored network sees."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from joblib import Memory
+from sklearn.utils._param_validation import HasMethods, Interval
+
+from antibackdoor.backbones import Network
+from antibackdoor.defenses._base import BaseDefense
+from antibackdoor.defenses._run import Run
+from antibackdoor.defenses.isolation import Finding, Isolation, find_poison
+from antibackdoor.training import CrossEntropy, ShuffledRows, compute_logits
+
+# Steps that an epoch of the backdoored network has at least.
+_STEPS_AN_EPOCH = 40
+
+
+class SearchingDefense(BaseDefense):
+    """Base of the defences that train a network to be backdoored and search it for poison."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseDefense._parameter_constraints,
+        "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
+        "memory": [str, HasMethods(["cache"]), None],
+    }
+
+    false_alarm_rate: float
+    memory: str | Memory | None
+    isolate_classes_: np.ndarray
+    isolate_pvalue_: float
+    isolate_signs_: dict[str, np.ndarray]
+
+    def _search_batch(self, run: Run) -> int:
+        """Samples of a step: of few rows an epoch has few steps, which learn no trigger."""
+        return min(self.batch_size, max(8, len(run.samples) // _STEPS_AN_EPOCH))
+
+    def _search(self, run: Run, network: Network, scores: np.ndarray, epochs: int) -> Finding:
+        """Search a backdoored network.
+
+        Parameters
+        ----------
+        run : Run
+        network : Network
+            Trained on all rows.
+        scores : numpy.ndarray of shape (n_samples,)
+            Suspicion from its losses.
+        epochs : int
+            That it was trained for. The network that may be asked for its opinion is
+            trained for half as many.
+
+        Returns
+        -------
+        Finding
+        """
+
+        def examiner(trained_on: np.ndarray) -> Network:
+            asked = run.new_network()
+            self._run_phase(
+                run,
+                "examine",
+                asked,
+                epochs=(epochs + 1) // 2,
+                objective=CrossEntropy(),
+                recipe=self._recipe(run, schedule="onecycle", augmentation=None),
+                batches=ShuffledRows(run.rows(trained_on), self._search_batch(run)),
+            )
+            return asked
+
+        return find_poison(
+            network,
+            run.samples,
+            run.labels.cpu().numpy(),
+            scores,
+            examiner=examiner,
+            false_alarm_rate=self.false_alarm_rate,
+            seed=run.draw_seed(),
+        )
+
+    def _keep_finding(self, run: Run, finding: Finding) -> None:
+        self.isolate_classes_ = run.classes[finding.classes]
+        self.isolate_pvalue_ = finding.p_value
+        self.isolate_signs_ = finding.signs
+
+
+def judge_doubtful(
+    run: Run, network: Network, isolation: Isolation, trusted: np.ndarray
+) -> Isolation:
+    """Flag the rows, neither trusted nor flagged, whose label a clean network does not give."""
+    logits = compute_logits(network, run.samples)
+    rejected = (logits.argmax(1) != run.labels).cpu().numpy()
+    flagged = isolation.mask | (~trusted & rejected)
+    # Just above the threshold: less suspect than any row that was flagged before.
+    just_above = np.nextafter(isolation.threshold, np.inf)
+    scores = np.where(flagged, np.maximum(isolation.scores, just_above), isolation.scores)
+    return Isolation(scores, isolation.threshold)
