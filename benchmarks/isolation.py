@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--data-root", default="data", help="holds cifar-10-batches-py/")
     parser.add_argument("--cache", type=Path, default=Path("build/attacks"), help="fitted attacks")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", help="attacks; all by default")
     parser.add_argument("--shard", default="0/1", help="I/N: every N-th cell from the I-th")
     parser.add_argument("--table", action="store_true", help="print the table and stop")
     arguments = parser.parse_args()
@@ -143,7 +144,12 @@ def main() -> None:
         print_table()
         return
     shard, n_shards = map(int, arguments.shard.split("/"))
-    for cell in cells(arguments.seed)[shard::n_shards]:
+    wanted = [
+        cell
+        for cell in cells(arguments.seed)
+        if arguments.only is None or cell["attack"] in arguments.only
+    ]
+    for cell in wanted[shard::n_shards]:
         finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
         if _key(cell) in {_key(json.loads(line)) for line in finished}:
             continue

@@ -39,7 +39,12 @@ TINY = {
         "recovery_epochs": 1,
         "isolation_ratio": 0.1,
     },
-    "CBDClassifier": {"backdoor_epochs": 2, "clean_epochs": 2, "rejection": 0.9},
+    "CBDClassifier": {
+        "backdoor_epochs": 2,
+        "clean_epochs": 2,
+        "isolation_ratio": None,
+        "rejection": 0.9,
+    },
 }
 
 

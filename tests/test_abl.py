@@ -45,7 +45,7 @@ def test_the_attack_works_on_an_undefended_network(split_digits, poisoned, trigg
     assert attack_success_rate(y_test, undefended.predict(triggered), target_label=0) > 0.9
 
 
-# What the ratio is found from takes fewer epochs of the cure than unlearning does.
+# Retraining takes fewer epochs than unlearning.
 @pytest.mark.parametrize(
     "settings",
     [{"finetune_epochs": 20}, {"finetune_epochs": 40, "isolation_ratio": 0.01}],

@@ -262,21 +262,34 @@ def test_last_batch_of_one(make_tiny, grey, n_rows):
 @pytest.mark.parametrize(
     "estimator",
     [
-        ABLClassifier(isolation_epochs=2, finetune_epochs=2, unlearning="ascent"),
-        ABLClassifier(isolation_epochs=2, finetune_epochs=2, unlearning="joint"),
         ABLClassifier(
-            isolation_epochs=2, finetune_epochs=2, unlearning_epochs=2, recovery_epochs=1
+            isolation_epochs=2, finetune_epochs=2, unlearning="ascent", isolation_ratio=0.1
         ),
-        CBDClassifier(backdoor_epochs=2, clean_epochs=2, rejection=0.9),
-        CBDClassifier(backdoor_epochs=2, clean_epochs=2, rejection=0.0),
+        ABLClassifier(
+            isolation_epochs=2, finetune_epochs=2, unlearning="joint", isolation_ratio=0.1
+        ),
+        ABLClassifier(
+            isolation_epochs=2,
+            finetune_epochs=2,
+            unlearning_epochs=2,
+            recovery_epochs=1,
+            isolation_ratio=0.1,
+        ),
+        ABLClassifier(isolation_epochs=2, finetune_epochs=2, isolation_ratio="auto"),
+        CBDClassifier(backdoor_epochs=2, clean_epochs=2, isolation_ratio=None, rejection=0.9),
+        CBDClassifier(backdoor_epochs=2, clean_epochs=2, isolation_ratio=None, rejection=0.0),
+        CBDClassifier(backdoor_epochs=2, clean_epochs=2),
         UndefendedClassifier(epochs=2),
     ],
-    ids=["ascent", "joint", "mixed", "rejection", "no-rejection", "undefended"],
+    ids=[
+        *("ascent", "joint", "mixed", "auto"),
+        *("rejection", "no-rejection", "searched"),
+        "undefended",
+    ],
 )
 def test_isolate_family(estimator, grey):
     X, y = grey
-    ratio = {"isolation_ratio": 0.1} if isinstance(estimator, ABLClassifier) else {}
-    estimator = clone(estimator).set_params(random_state=0, batch_size=32, **ratio).fit(X, y)
+    estimator = clone(estimator).set_params(random_state=0, batch_size=32).fit(X, y)
     scores, mask, indices = (
         estimator.isolate_scores_,
         estimator.isolate_mask_,
@@ -292,9 +305,11 @@ def test_isolate_family(estimator, grey):
     np.testing.assert_array_equal(np.sort(indices), np.flatnonzero(mask))
     if getattr(estimator, "unlearning", None) in ("ascent", "joint"):
         assert len(indices) == 7
-    if getattr(estimator, "rejection", None) == 0.9:
-        assert 0 < len(indices) < len(X)
-    if getattr(estimator, "rejection", 1) == 0 or isinstance(estimator, UndefendedClassifier):
+    if isinstance(estimator, CBDClassifier) and estimator.isolation_ratio is None:
+        assert (0 < len(indices) < len(X)) == (estimator.rejection > 0)
+    if getattr(estimator, "isolation_ratio", None) == "auto" or isinstance(
+        estimator, UndefendedClassifier
+    ):
         assert len(indices) == 0
 
 

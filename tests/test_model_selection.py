@@ -45,6 +45,7 @@ def routing():
 def scaled(**changes):
     settings = {
         "image_shape": (8, 8),
+        "isolation_ratio": 0.01,
         "isolation_epochs": 2,
         "finetune_epochs": 4,
         "unlearning_epochs": 1,

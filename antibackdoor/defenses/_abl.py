@@ -41,6 +41,9 @@ _TOLERANCE = 0.5
 # A row has lost its label when its probability fell by more than this.
 _LOST = 0.5
 
+# What ``isolation_ratio="auto"`` isolates of a table, in which it does not search.
+_RATIO_OF_TABLES = 0.01
+
 # What the network and the rows depend on before the cure begins, beside the data.
 _BEFORE_THE_CURE = (
     "backbone",
@@ -131,7 +134,8 @@ class ABLClassifier(SearchingDefense):
         training saw it, or the loss of its last epoch alone, as in the paper.
     isolation_ratio : float or "auto", default="auto"
         Share of the rows to isolate, as in the paper; or as many as the data speaks
-        against, and nobody where it speaks against none.
+        against, and nobody where it speaks against none. Of a table, whose natural
+        clusters look like poison to the search, ``"auto"`` isolates 0.01.
     false_alarm_rate : float, default=0.05
         Probability to flag anything in clean data, at ``isolation_ratio="auto"``. It rests on
         how clean classes behaved in the benchmarks, not on the data at hand.
@@ -140,7 +144,7 @@ class ABLClassifier(SearchingDefense):
     unlearning : {"auto", "retrain", "mixed", "ascent", "joint"}, default="auto"
         ``"retrain"``: the fine-tuned network begins anew, without the isolated and the
         doubtful rows; the doubtful ones whose label it does not give in the end are flagged
-        too. It takes a nearly complete isolation. ``"mixed"``: after fine-tuning, bounded
+        too. It needs a nearly complete isolation. ``"mixed"``: after fine-tuning, bounded
         ascent on the isolated rows beside descent on the less suspect half of every class;
         then recovery. What is flagged in the end are the rows whose label the network has
         lost on the way, which are far more than were isolated. ``"ascent"``: after
@@ -167,7 +171,8 @@ class ABLClassifier(SearchingDefense):
     memory : str, joblib.Memory or None, default=None
         Where stage one and the isolation are kept, so that a search over what comes after
         computes them once; a folder or a memory, as in `sklearn.pipeline.Pipeline`. Callbacks are
-        told of their epochs only where they are computed.
+        told of their epochs only where they are computed, and what one has cut short is kept
+        so. Only for a `backbone` given by name.
     batch_size : int, default=128
         Samples of a step. Fewer in stage one where the ratio is found from few rows, so that
         an epoch has forty steps.
@@ -215,11 +220,11 @@ class ABLClassifier(SearchingDefense):
         Labels that bear the isolated rows: the suspect target classes.
     isolate_pvalue_ : float
         Probability that clean data shows as strong a sign of poison in any class; nan for a
-        fixed ratio, which tests nothing.
+        fixed ratio or a table, where nothing is tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
         of other classes that are taken for it, and ``"divergence"`` in nats, low where it speaks
-        against the class, nan where it was not asked for. Empty for a fixed ratio.
+        against the class, nan where it was not asked for. Empty where nothing is tested.
     unlearned_ : bool
         False where nothing was isolated or ``"mixed"`` unlearning was taken back: the
         network is then as fine-tuning left it, with whatever backdoor there is. A longer
@@ -363,14 +368,14 @@ class ABLClassifier(SearchingDefense):
         return cls(**{**_RECIPES[recipe], **changes})
 
     def _n_phases(self) -> int:
-        examined = 1 if self.isolation_ratio == "auto" else 0
-        cures = {"retrain": 1, "joint": 1, "ascent": 2, "mixed": 3}
-        return 1 + examined + cures[self._cure()]
+        examined = 2 if self.isolation_ratio == "auto" else 0
+        phases = {"auto": 3, "retrain": 1, "joint": 1, "ascent": 2, "mixed": 3}
+        return 1 + examined + phases[self.unlearning]
 
-    def _cure(self) -> str:
+    def _cure(self, run: Run) -> str:
         if self.unlearning != "auto":
             return self.unlearning
-        return "retrain" if self.isolation_ratio == "auto" else "mixed"
+        return "retrain" if self._searches(run) else "mixed"
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         network = run.new_network()
@@ -384,7 +389,7 @@ class ABLClassifier(SearchingDefense):
         isolation = finding.isolation
         self._keep_finding(run, finding)
         self.unlearned_ = bool(isolation.mask.any())
-        cure = self._cure()
+        cure = self._cure(run)
         if cure == "retrain":
             # From new weights: what has seen the trigger once brings it back.
             network = run.new_network()
@@ -411,14 +416,13 @@ class ABLClassifier(SearchingDefense):
             epochs=self.isolation_epochs,
             objective=HeldLoss(self.isolation_objective, self.gamma, self.reduction),
             recipe=self._recipe(run, schedule="constant", augmentation=None),
-            batches=None
-            if self.isolation_ratio != "auto"
-            else ShuffledRows(run.every_row, self._search_batch(run)),
+            batches=ShuffledRows(run.every_row, self._search_batch(run)),
         )
         losses = np.stack([record.losses.double().cpu().numpy() for record in records])
         scores = LOSS_SCORES[self.isolation_score](losses)
-        if self.isolation_ratio != "auto":
-            isolation = flag_most_suspect(scores, self.isolation_ratio)
+        if not self._searches(run):
+            ratio = _RATIO_OF_TABLES if self.isolation_ratio == "auto" else self.isolation_ratio
+            isolation = flag_most_suspect(scores, ratio)
             classes = np.unique(run.labels.cpu().numpy()[isolation.mask])
             return Finding(isolation, classes, np.nan, ~isolation.mask, {})
         return self._search(run, network, scores, self.isolation_epochs)

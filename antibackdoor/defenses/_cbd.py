@@ -93,8 +93,9 @@ class CBDClassifier(SearchingDefense):
         f_B and that of f_C in the step, as in the paper.
     isolation_ratio : "auto" or None, default="auto"
         ``"auto"``: f_B is searched for poison, f_C is trained without the rows found
-        and the doubtful ones, and these are what is flagged. None: nothing but the weights
-        keeps f_C from the poison, as in the paper, and `rejection` says who is flagged.
+        and the doubtful ones, and these are what is flagged. None, and for tables, whose
+        natural clusters look like poison to the search: nothing but the weights keeps f_C
+        from the poison, as in the paper, and `rejection` says who is flagged.
     false_alarm_rate : float, default=0.05
         Probability to flag anything in clean data, at ``isolation_ratio="auto"``. It rests on
         how clean classes behaved in the benchmarks, not on the data at hand.
@@ -116,7 +117,8 @@ class CBDClassifier(SearchingDefense):
     memory : str, joblib.Memory or None, default=None
         Where f_B and what was found in it are kept, so that a search over what comes after
         computes them once; a folder or a memory, as in `sklearn.pipeline.Pipeline`. Callbacks are
-        told of their epochs only where they are computed.
+        told of their epochs only where they are computed, and what one has cut short is kept
+        so. Only for a `backbone` given by name.
     batch_size : int, default=128
         Samples of a step.
     learning_rate : float, default=0.1
@@ -299,7 +301,7 @@ class CBDClassifier(SearchingDefense):
         return cls(**{**settings, **changes})
 
     def _n_phases(self) -> int:
-        return 3 if self.isolation_ratio == "auto" else 2
+        return 4 if self.isolation_ratio == "auto" else 2
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         backdoored = run.new_network()
@@ -317,7 +319,7 @@ class CBDClassifier(SearchingDefense):
         clean = run.new_network()
         trusted = finding.trusted & ~finding.isolation.mask
         clean_losses = self._train_clean(run, clean, features, backdoored_losses, trusted)
-        if self.isolation_ratio == "auto":
+        if self._searches(run):
             return clean, judge_doubtful(run, clean, finding.isolation, trusted)
         weights = relative_loss(backdoored_losses.double(), clean_losses.double()).cpu().numpy()
         isolation = flag_above(1 - weights, 1 - self.rejection * float(np.median(weights)))
@@ -325,7 +327,6 @@ class CBDClassifier(SearchingDefense):
         return clean, isolation
 
     def _train_backdoored(self, run: Run, network: Network) -> tuple[torch.Tensor, Finding]:
-        searched = self.isolation_ratio == "auto"
         records = self._run_phase(
             run,
             "backdoor",
@@ -340,7 +341,7 @@ class CBDClassifier(SearchingDefense):
                 # A held loss cannot overfit, and augmentation would blur a local trigger.
                 augmentation=run.augmentation if self.gamma is None else None,
             ),
-            batches=ShuffledRows(run.every_row, self._search_batch(run)) if searched else None,
+            batches=ShuffledRows(run.every_row, self._search_batch(run)),
         )
         if self.compare == "last":
             losses = compute_losses(network, run.samples, run.labels)
@@ -350,7 +351,7 @@ class CBDClassifier(SearchingDefense):
             for record in records[len(records) // 4 :]:
                 trajectory.add(run.every_row, record.losses)
             losses = trajectory.mean(run.every_row)
-        if not searched:
+        if not self._searches(run):
             return losses, find_nothing(len(run.samples))
         seen = np.stack([record.losses.double().cpu().numpy() for record in records])
         scores = LOSS_SCORES["trajectory"](seen)
@@ -391,7 +392,7 @@ class CBDClassifier(SearchingDefense):
                 reweight=self.reweight,
                 trajectory=trajectory,
                 # The search takes the place of rejection, which costs clean data a class at times.
-                rejection=0.0 if self.isolation_ratio == "auto" else self.rejection,
+                rejection=0.0 if self._searches(run) else self.rejection,
                 soft_epochs=max(1, self.clean_epochs // 4),
                 generator=run.generator,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,7 +28,8 @@ def remembered(
 
     Either way the network, the generators and the history are afterwards as `compute`
     leaves them. It is computed again for other data, parameters, initial weights or
-    states of the generators; callbacks are told of epochs only where it is.
+    states of the generators; callbacks are told of epochs only where it is. What a callback
+    has cut short is remembered as it was. A backbone that is no name is not remembered.
 
     Parameters
     ----------
@@ -45,20 +47,21 @@ def remembered(
     -------
     object
     """
-    if memory is None:
+    # joblib tells functions by their name and a module not at all.
+    if memory is None or not isinstance(parameters["backbone"], str):
         return compute()
     recall = check_memory(memory).cache(_compute, ignore=["run", "network", "compute"])
     n_before = len(run.history)
     start = _state(run, network)
+    parameters = {"version": version("antibackdoor"), **parameters}
     answer, end, history = recall(
         parameters, run.X, run.y, start, run=run, network=network, compute=compute
     )
-    device = run.device
-    network.load_state_dict({name: torch.as_tensor(a) for name, a in end["weights"].items()})
-    run.generator.set_state(torch.as_tensor(end["generator"]))
-    torch.default_generator.set_state(torch.as_tensor(end["torch"]))
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(torch.as_tensor(end["cuda"]), device)
+    network.load_state_dict({name: _to_tensor(array) for name, array in end["weights"].items()})
+    run.generator.set_state(_to_tensor(end["generator"]))
+    torch.default_generator.set_state(_to_tensor(end["torch"]))
+    if run.device.type == "cuda":
+        torch.cuda.set_rng_state(_to_tensor(end["cuda"]), run.device)
     run.history[n_before:] = history
     return answer
 
@@ -86,3 +89,8 @@ def _state(run: Run, network: Network) -> dict[str, Any]:
         "torch": torch.default_generator.get_state().numpy(),
         "cuda": torch.cuda.get_rng_state(run.device).numpy() if on_gpu else None,
     }
+
+
+def _to_tensor(array: np.ndarray) -> torch.Tensor:
+    # A copy: a memory that maps its files gives arrays that must not be written to.
+    return torch.from_numpy(np.array(array))

@@ -28,14 +28,21 @@ class SearchingDefense(BaseDefense):
         "memory": [str, HasMethods(["cache"]), None],
     }
 
+    isolation_ratio: Any
     false_alarm_rate: float
     memory: str | Memory | None
     isolate_classes_: np.ndarray
     isolate_pvalue_: float
     isolate_signs_: dict[str, np.ndarray]
 
+    def _searches(self, run: Run) -> bool:
+        """Tell whether this fit searches: a table's natural clusters look like poison to it."""
+        return self.isolation_ratio == "auto" and run.samples.layout is not None
+
     def _search_batch(self, run: Run) -> int:
         """Samples of a step: of few rows an epoch has few steps, which learn no trigger."""
+        if not self._searches(run):
+            return self.batch_size
         return min(self.batch_size, max(8, len(run.samples) // _STEPS_AN_EPOCH))
 
     def _search(self, run: Run, network: Network, scores: np.ndarray, epochs: int) -> Finding:
@@ -49,8 +56,8 @@ class SearchingDefense(BaseDefense):
         scores : numpy.ndarray of shape (n_samples,)
             Suspicion from its losses.
         epochs : int
-            That it was trained for. The network that may be asked for its opinion is
-            trained for half as many.
+            That it was trained for. Networks that are asked for their opinion, two at
+            most, are trained for half as many.
 
         Returns
         -------

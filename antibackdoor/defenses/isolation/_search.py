@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import softmax
@@ -34,6 +34,13 @@ _FEWEST_KNOWN = 3
 
 # From this area under the curve on, assurance tells poison from the rest of a class.
 _TELLING = 0.9
+
+# More of the rows that the split took for natural are never poison.
+_MOST_LEFT = 1 / 3
+
+# A class of which neither part looks more like the others than this has two natural parts, as
+# light and dark images of one thing, however many rows their difference turns into it.
+_NATURAL_LOOK = 0.5
 
 # Below this the divergences alone say which part is the suspect one.
 _SPEAKING = 0.05
@@ -110,8 +117,10 @@ class _Suspicion:
 
     @property
     def p_value(self) -> float:
-        """Of the two signs, by Bonferroni's inequality."""
-        return min(1.0, 2 * min(self.transplant_p, self.divergence_p))
+        """Of the two signs, by Bonferroni's inequality; a transplant may be contradicted."""
+        contradicted = self.divergences is not None and min(self.divergences) > _NATURAL_LOOK
+        transplant_p = 1.0 if contradicted else self.transplant_p
+        return min(1.0, 2 * min(transplant_p, self.divergence_p))
 
     @property
     def side(self) -> int:
@@ -159,7 +168,7 @@ def find_poison(
     scores : numpy.ndarray of shape (n_samples,)
         Suspicion from the losses of `network`: higher where they are lower.
     examiner : callable
-        Trains a new network on the rows where a mask is set; called once at most.
+        Trains a new network on the rows where a mask is set; called twice at most.
     false_alarm_rate : float
         Of the whole search, on clean data.
     seed : int
@@ -175,7 +184,8 @@ def find_poison(
     ]
     level = false_alarm_rate / (int(labels.max()) + 1)
     _examine(_to_examine(suspicions, level), samples, labels, examiner)
-    return _conclude(suspicions, labels, level)
+    finding = _conclude(suspicions, labels, level)
+    return _complete(finding, suspicions, samples, labels, examiner, level)
 
 
 def _to_examine(suspicions: list[_Suspicion], level: float) -> list[_Suspicion]:
@@ -233,6 +243,38 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) ->
         trusted=trusted,
         signs=signs,
     )
+
+
+def _complete(
+    finding: Finding,
+    suspicions: list[_Suspicion],
+    samples: Samples,
+    labels: np.ndarray,
+    examiner: Examiner,
+    level: float,
+) -> Finding:
+    """Flag the rest of the poison, by a network to which its label means the trigger alone.
+
+    Where the poison comes from other classes, a network that is trained on it and on all
+    other classes, but on no natural row of its own, can fit its label by the trigger
+    only. It gives that label to triggered rows it has not been trained on, and to few others.
+    """
+    convicted = [suspicion for suspicion in suspicions if suspicion.p_value < level]
+    if not convicted:
+        return finding
+    flagged = finding.isolation.mask
+    unflagged = np.isin(labels, finding.classes) & ~flagged
+    logits = compute_logits(examiner(~unflagged), samples).double().cpu().numpy()
+    triggered = softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    scores, trusted = finding.isolation.scores.copy(), finding.trusted.copy()
+    for suspicion in convicted:
+        rows = suspicion.parts.rows[unflagged[suspicion.parts.rows]]
+        if (triggered[rows] > _POISON).mean() > _MOST_LEFT:
+            # Poison that keeps its true label has shown the network the class itself.
+            continue
+        scores[rows] = np.maximum(scores[rows], triggered[rows])
+        trusted[rows] &= triggered[rows] <= _DOUBTFUL
+    return replace(finding, isolation=Isolation(scores, _POISON), trusted=trusted)
 
 
 def _doubtful(suspicion: _Suspicion) -> np.ndarray:

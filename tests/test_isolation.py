@@ -1,0 +1,739 @@
+"""Isolation that sizes itself: its parts by hand, the search, and what a memory keeps of it."""
+
+from __future__ import annotations
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.callback import ProgressBar
+from sklearn.model_selection import GridSearchCV
+
+from antibackdoor import ABLClassifier, make_poisoned
+from antibackdoor.backbones import build_network
+from antibackdoor.defenses.isolation import _search, find_nothing, find_poison
+from antibackdoor.defenses.isolation._parts import Parts, split_classes
+from antibackdoor.defenses.isolation._testimony import assurance, divergence
+from antibackdoor.defenses.isolation._transplant import transplant
+from antibackdoor.metrics import isolation_precision, isolation_recall
+from antibackdoor.training import Samples
+from antibackdoor.utils import resolve_layout
+
+CPU = torch.device("cpu")
+
+
+def as_samples(X, *, resident=True):
+    layout = None if X.ndim == 2 else resolve_layout(X.shape[1:], None, "auto")
+    dtype = torch.float64 if X.dtype == np.float64 and layout is None else torch.float32
+    return Samples(X, layout, CPU, dtype, resident=resident)
+
+
+def linear_network(weight, bias, input_shape):
+    """A network whose features are the inputs, in the order of channels first."""
+    weight = torch.as_tensor(np.asarray(weight, dtype=np.float32))
+    backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(*weight.T.shape))
+    zeros = torch.zeros(input_shape[0])
+    network = build_network(
+        backbone, input_shape, len(weight), mean=zeros, scale=torch.ones(input_shape[0])
+    )
+    with torch.no_grad():
+        network.head.weight.copy_(weight)
+        network.head.bias.copy_(torch.as_tensor(bias, dtype=torch.float32))
+    return network
+
+
+# --------------------------------------------------------------------- a class in two parts
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    """Features, scores, labels and the cloud of low losses.
+
+    Class 0 is two clouds, the smaller of which has the higher scores; class 1 is one.
+    """
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(350, 12)).astype(np.float32)
+    labels = np.repeat([0, 1], [200, 150])
+    apart = np.arange(350) < 40
+    features[apart, :3] += 6
+    scores = rng.normal(size=350) + 3 * apart
+    return features, scores, labels, apart
+
+
+def test_two_clouds_are_two_parts(clouds):
+    features, scores, labels, apart = clouds
+    parts, _ = split_classes(features, scores, labels, 0)
+    assert parts.label == 0
+    assert parts.rows.tolist() == list(range(200))
+    assert parts.first.tolist() == np.flatnonzero(apart).tolist()
+    assert parts.second.tolist() == list(range(40, 200))
+    assert parts.overlap < 0.01
+    assert parts.contrast > 0.95
+
+
+def test_the_first_part_has_the_higher_scores(clouds):
+    features, scores, labels, apart = clouds
+    parts, _ = split_classes(features, -scores, labels, 0)
+    assert parts.second.tolist() == np.flatnonzero(apart).tolist()
+    assert parts.contrast > 0.95
+
+
+def test_one_cloud_falls_into_parts_that_overlap(clouds):
+    features, scores, labels, _ = clouds
+    _, parts = split_classes(features, scores, labels, 0)
+    assert parts.label == 1
+    assert set(parts.first) | set(parts.second) == set(range(200, 350))
+    assert 0.1 < parts.overlap <= np.log(2)
+    assert 0.5 <= parts.contrast < 0.75
+
+
+def test_split_is_the_same_for_a_seed_and_in_any_order_of_the_classes(clouds):
+    features, scores, labels, _ = clouds
+    once, again = (split_classes(features, scores, labels, 3) for _ in range(2))
+    backwards = split_classes(features, scores, 1 - labels, 3)[::-1]
+    for parts, same, other in zip(once, again, backwards, strict=True):
+        np.testing.assert_array_equal(parts.probabilities, same.probabilities)
+        np.testing.assert_array_equal(parts.probabilities, other.probabilities)
+        assert other.label == 1 - parts.label
+
+
+def test_units_of_the_features_do_not_matter(clouds):
+    features, scores, labels, _ = clouds
+    units = 10.0 ** np.arange(-6, 6)
+    plain, scaled = (
+        split_classes(f, scores, labels, 0)[0] for f in (features, features * units + 5)
+    )
+    assert plain.first.tolist() == scaled.first.tolist()
+
+
+def spoil_tiny(features, labels):
+    return features, np.where(np.arange(350) < 331, 0, 1)  # 19 rows
+
+
+def spoil_constant(features, labels):
+    return np.where(labels[:, None] == 1, features[:1], features), labels
+
+
+@pytest.mark.parametrize("spoil", [spoil_tiny, spoil_constant])
+def test_classes_that_cannot_be_split_are_left_out(clouds, spoil):
+    features, scores, labels, _ = clouds
+    features, labels = spoil(features, labels)
+    assert [parts.label for parts in split_classes(features, scores, labels, 0)] == [0]
+
+
+def test_constant_columns_say_nothing(clouds):
+    features, scores, labels, _ = clouds
+    padded = np.hstack([features, np.ones((350, 3), dtype=np.float32)])
+    for plain, wide in zip(
+        *(split_classes(f, scores, labels, 0) for f in (features, padded)), strict=True
+    ):
+        np.testing.assert_array_equal(plain.probabilities, wide.probabilities)
+
+
+@pytest.mark.parametrize("n_rows", [20, 25, 40])
+@pytest.mark.parametrize("n_columns", [1, 2, 200])
+def test_small_classes_and_wide_features(n_rows, n_columns):
+    rng = np.random.default_rng(n_rows)
+    features, labels = rng.normal(size=(2 * n_rows, n_columns)), np.repeat([0, 1], n_rows)
+    for parts in split_classes(features, rng.normal(size=2 * n_rows), labels, 0):
+        assert min(len(parts.first), len(parts.second)) >= 5
+        assert np.isfinite(parts.probabilities).all()
+
+
+# ---------------------------------------------------------------------- rows with a shift
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_shifted_pixels_are_rounded_and_stay_pixels(resident):
+    X = np.arange(0, 240, 15, dtype=np.uint8).reshape(4, 2, 2)
+    samples = as_samples(X, resident=resident)
+    difference = torch.tensor([[30.6, -20.0], [0.4, 100.0]], dtype=torch.float64)[..., None]
+    shifted = samples.shifted(torch.tensor([3, 0]), difference)
+    # Rows 180, 195, 210, 225 and 0, 15, 30, 45.
+    wanted = [[[211, 175], [210, 255]], [[31, 0], [30, 145]]]
+    assert len(shifted) == 2
+    assert shifted.stored(torch.arange(2))[..., 0].tolist() == wanted
+    assert shifted.stored(torch.arange(2)).dtype == torch.uint8
+    inputs = torch.cat(list(shifted.chunks()))
+    assert inputs.shape == (2, 1, 2, 2)
+    torch.testing.assert_close(inputs[:, 0], torch.tensor(wanted) / 255)
+    # The rows themselves stay as they are.
+    assert samples.stored(torch.arange(4))[..., 0].tolist() == X.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_shifted_floats_are_not_clipped(dtype):
+    X = np.array([[0.25, 0.5], [1.0, -1.0]], dtype=dtype)
+    shifted = as_samples(X).shifted(torch.tensor([1, 0]), torch.tensor([9.125, -4.0]))
+    stored = shifted.stored(torch.arange(2))
+    assert stored.tolist() == [[10.125, -5.0], [9.375, -3.5]]
+    assert stored.dtype == torch.from_numpy(X).dtype
+
+
+# ----------------------------------------------------------------------------- transplant
+
+
+def trigger_table(kind):
+    """Ten rows of class 0, the first five with a trigger, and thirty of classes 1 and 2.
+
+    The network gives class 0 where the last pixel is above a half, else the label.
+    """
+    labels = np.repeat([0, 1, 2], [10, 15, 15])
+    X = np.zeros((40, 4))
+    X[np.arange(40), labels] = 0.4
+    X[:5, 3] = 1.0
+    weight, bias = np.eye(3, 4), np.zeros(3)
+    weight[0, 3] = 2.0
+    if kind == "table":
+        return as_samples(X.astype(np.float32)), linear_network(weight, bias, (4,)), labels
+    images = X.reshape(40, 2, 2)
+    if kind == "uint8":
+        images = np.round(images * 255).astype(np.uint8)
+    return as_samples(images), linear_network(weight, bias, (1, 2, 2)), labels
+
+
+@pytest.mark.parametrize("kind", ["table", "float", "uint8"])
+def test_the_difference_of_the_parts_is_the_trigger(kind):
+    samples, network, labels = trigger_table(kind)
+    first, second = np.arange(5), np.arange(5, 10)
+    assert transplant(network, samples, labels, first, second, 0) == 1.0
+    # Either part may be the one that bears it.
+    assert transplant(network, samples, labels, second, first, 0) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["table", "float", "uint8"])
+def test_equal_parts_convert_nothing(kind):
+    samples, network, labels = trigger_table(kind)
+    marked, unmarked = np.arange(5), np.arange(5, 10)
+    assert transplant(network, samples, labels, marked[:2], marked[2:], 0) == 0.0
+    assert transplant(network, samples, labels, unmarked[:2], unmarked[2:], 0) == 0.0
+
+
+def test_rows_that_are_taken_for_the_class_anyway_do_not_count():
+    samples, network, labels = trigger_table("table")
+    with torch.no_grad():
+        network.head.bias[0] = 9.0  # the network knows no other class
+    assert transplant(network, samples, labels, np.arange(5), np.arange(5, 10), 0) == 0.0
+
+
+def test_half_of_the_other_rows_are_converted():
+    samples, network, labels = trigger_table("table")
+    with torch.no_grad():
+        network.head.weight[1, 1] = 9.0  # class 1: 3.6 against 2
+    first, second = np.arange(5), np.arange(5, 10)
+    assert transplant(network, samples, labels, first, second, 0) == 0.5
+
+
+# ------------------------------------------------------------------------------ testimony
+
+FIVE = np.array([False, True, True, True, True])
+
+
+def test_divergence_of_a_sample_of_all_others_is_zero():
+    sizes = np.array([50, 10, 20, 30, 40])
+    said = np.tile([0.0, 0.1, 0.2, 0.3, 0.4], (7, 1))
+    assert divergence(said, FIVE, sizes) == pytest.approx(0, abs=1e-9)
+    # It is the mean that counts: each row may be sure of one class.
+    sure = np.eye(5)[[1, 2, 2, 3, 3, 3, 4, 4, 4, 4]]
+    assert divergence(sure, FIVE, sizes) == pytest.approx(0, abs=1e-9)
+
+
+def test_divergence_of_one_class_alone():
+    said = np.tile([0.0, 0.0, 1.0, 0.0, 0.0], (7, 1))
+    assert divergence(said, FIVE, np.full(5, 30)) == pytest.approx(np.log(4))
+    assert divergence(said, FIVE, np.array([9, 10, 80, 5, 5])) == pytest.approx(np.log(100 / 80))
+
+
+def test_divergence_leaves_the_unknown_classes_out():
+    known = np.array([False, True, True, False])
+    sizes = np.array([1000, 30, 10, 5])
+    said = np.array([[0.5, 0.2, 0.2, 0.1], [0.9, 0.05, 0.05, 0.0]])
+    wanted = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
+    assert divergence(said, known, sizes) == pytest.approx(wanted)
+    said[:, [0, 3]] = said[:, [3, 0]]
+    sizes[0] = 1
+    assert divergence(said, known, sizes) == pytest.approx(wanted)
+
+
+def test_assurance_by_hand():
+    logits = np.array([[99.0, 3.0, 0.0, 0.0, 0.0], [99.0, 1.0, 1.0, 1.0, 1.0]])
+    np.testing.assert_allclose(assurance(logits, FIVE), [3 - np.log(3), -np.log(3)])
+    # The odds stay the same when all logits rise.
+    np.testing.assert_allclose(assurance(logits + 50, FIVE), assurance(logits, FIVE))
+
+
+# ----------------------------------------------------------------------------- the search
+
+N_CLASSES, N_ROWS = 6, 60
+TRIGGER = N_CLASSES  # the column after those of the classes
+
+
+class Examiner:
+    """Hands out a network that lacks classes and one that lacks rows, and notes the rows."""
+
+    def __init__(self, labels, without_classes, without_rows=None):
+        self.labels = labels
+        self.networks = {"classes": without_classes, "rows": without_rows}
+        self.asked = {"classes": [], "rows": []}
+
+    def __call__(self, trained_on):
+        lacks = "rows" if set(self.labels[trained_on]) == set(self.labels) else "classes"
+        self.asked[lacks].append(trained_on)
+        return self.networks[lacks]
+
+
+def class_weights(trigger=0.0):
+    """Logits that read the columns of the classes and, for class 2, that of the trigger."""
+    weight = np.zeros((N_CLASSES, N_CLASSES + 3))
+    weight[:, :N_CLASSES] = 2 * np.eye(N_CLASSES)
+    weight[2, TRIGGER] = trigger
+    return weight
+
+
+def confused(weight):
+    """A network that takes a class it does not know for one of two, of which it knows one."""
+    weight = weight.copy()
+    for n_further, strength in ((1, 2.0), (3, 1.5)):
+        weight[:, :N_CLASSES] += strength * np.roll(np.eye(N_CLASSES), n_further, axis=0)
+    return weight
+
+
+def plant(per_class):
+    """Six classes in the columns of a table; some rows of the others bear class 2's trigger."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(N_CLASSES), N_ROWS)
+    X = rng.normal(scale=0.3, size=(len(labels), N_CLASSES + 3)).astype(np.float32)
+    X[np.arange(len(labels)), labels] += 3
+    poison = np.zeros(len(labels), dtype=bool)
+    for source, n_rows in per_class.items():
+        poison[np.flatnonzero(labels == source)[:n_rows]] = True
+    X[poison, TRIGGER] += 5
+    labels[poison] = 2
+    return X, labels, poison
+
+
+@pytest.fixture
+def planted():
+    """Poison in class 2, a network that has learned its trigger, and an examiner.
+
+    Its new network has not learned the trigger; to the other the class is nothing else.
+    """
+    X, labels, poison = plant(dict.fromkeys((0, 1, 3, 4, 5), 3))
+    bias = np.zeros(N_CLASSES)
+    network = linear_network(class_weights(6.0), bias, X.shape[1:])
+    new = linear_network(confused(class_weights()), bias, X.shape[1:])
+    only_trigger = class_weights(6.0)
+    only_trigger[2, 2] = -2
+    further = linear_network(only_trigger, bias, X.shape[1:])
+    return X, labels, poison, network, Examiner(labels, new, further)
+
+
+def search(X, labels, network, examiner, **changes):
+    scores = np.random.default_rng(1).normal(size=len(X))
+    settings = {"examiner": examiner, "false_alarm_rate": 0.05, "seed": 0}
+    return find_poison(network, as_samples(X), labels, scores, **{**settings, **changes})
+
+
+def test_a_planted_class_is_convicted(planted):
+    X, labels, poison, network, examiner = planted
+    finding = search(X, labels, network, examiner)
+    assert finding.classes.tolist() == [2]
+    assert finding.p_value < 1e-3
+    np.testing.assert_array_equal(finding.isolation.mask, poison)
+    assert not finding.trusted[poison].any()
+    assert finding.trusted[labels != 2].all()
+    assert finding.trusted[labels == 2].sum() >= N_ROWS * 0.5
+    assert finding.signs["transplant"][2] > 0.9
+    assert np.nanmax(np.delete(finding.signs["transplant"], 2)) < 0.1
+    # The one class that was asked about; a network without it has been asked.
+    assert np.flatnonzero(np.isfinite(finding.signs["divergence"])).tolist() == [2]
+    assert finding.signs["divergence"][2] < 0.1
+    (trained_on,) = examiner.asked["classes"]
+    np.testing.assert_array_equal(trained_on, labels != 2)
+    # Then one that knows the class by its poison alone.
+    (trained_on,) = examiner.asked["rows"]
+    np.testing.assert_array_equal(trained_on, (labels != 2) | poison)
+
+
+def test_scores_are_shares_and_the_flagged_are_the_highest(planted):
+    X, labels, _, network, examiner = planted
+    isolation = search(X, labels, network, examiner).isolation
+    assert isolation.scores.dtype == np.float64
+    assert isolation.scores.min() >= 0 and isolation.scores.max() <= 1
+    assert isolation.scores[isolation.mask].min() > isolation.scores[~isolation.mask].max()
+
+
+def test_nothing_is_found_in_clean_data(planted):
+    X, labels, poison, _, examiner = planted
+    X, labels = X[~poison], labels[~poison]
+    network = linear_network(class_weights(), np.zeros(N_CLASSES), X.shape[1:])
+    finding = search(X, labels, network, examiner)
+    assert len(finding.classes) == 0
+    assert not finding.isolation.mask.any()
+    assert finding.trusted.all()
+    assert finding.p_value > 0.5
+    # No transplant spoke against any, so the two that split most clearly were examined.
+    assert np.isfinite(finding.signs["divergence"]).sum() == 2
+    (trained_on,) = examiner.asked["classes"]
+    unknown = np.isfinite(finding.signs["divergence"])
+    np.testing.assert_array_equal(trained_on, ~unknown[labels])
+    assert examiner.asked["rows"] == []
+
+
+def test_the_search_is_the_same_for_a_seed(planted):
+    X, labels, _, network, examiner = planted
+    one, other = (search(X, labels, network, examiner) for _ in range(2))
+    np.testing.assert_array_equal(one.isolation.scores, other.isolation.scores)
+    np.testing.assert_array_equal(one.trusted, other.trusted)
+    assert one.p_value == other.p_value
+
+
+def test_a_trigger_that_no_mean_shows_is_found_by_the_examiner(planted, monkeypatch):
+    monkeypatch.setattr(_search, "transplant", lambda *args: 0.0)
+    X, labels, poison, network, examiner = planted
+    finding = search(X, labels, network, examiner)
+    assert finding.classes.tolist() == [2]
+    assert finding.p_value < 0.05
+    np.testing.assert_array_equal(finding.isolation.mask, poison)
+    assert len(examiner.asked["classes"]) == 1
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.1, 0.05, 1e-3])
+def test_the_rate_of_false_alarms_is_the_level_of_the_test(planted, monkeypatch, rate):
+    # Of a mean of 0.06, twice the probability of a rise of 0.3, in six classes: 0.08.
+    wanted = 6 * 2 * np.exp(-0.3 / 0.06)
+
+    def speaks_against_two(network, samples, labels, first, second, seed):
+        return 0.3 if labels[first[0]] == 2 else 0.0
+
+    monkeypatch.setattr(_search, "transplant", speaks_against_two)
+    monkeypatch.setattr(_search, "divergence", lambda *args: 0.45)  # says nothing
+    X, labels, poison, network, examiner = planted
+    finding = search(X, labels, network, examiner, false_alarm_rate=rate)
+    assert finding.p_value == pytest.approx(wanted)
+    assert finding.classes.tolist() == ([2] if wanted < rate else [])
+    np.testing.assert_array_equal(finding.isolation.mask, poison & (wanted < rate))
+    assert finding.trusted[poison].any() == (wanted >= rate)
+    # A class that came near a verdict stands out even so.
+    assert finding.isolation.scores[poison].min() > finding.isolation.scores[labels != 2].max()
+    assert len(examiner.asked["classes"]) == 1
+
+
+def test_two_parts_that_look_like_no_other_class_are_natural(planted, monkeypatch):
+    """Light and dark images of one thing: a transplant alone would convict the class."""
+    X, labels, _, network, examiner = planted
+    monkeypatch.setattr(_search, "divergence", lambda *args: 0.9)
+    finding = search(X, labels, network, examiner)
+    assert finding.signs["transplant"][2] > 0.9
+    assert len(finding.classes) == 0
+    assert finding.trusted.all()
+    assert finding.p_value > 0.5
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_with_few_classes_nobody_is_left_to_examine(planted, n_classes):
+    X, labels, poison, _, examiner = planted
+    rows = (labels < n_classes) & ~poison
+    network = linear_network(class_weights()[:n_classes], np.zeros(n_classes), X.shape[1:])
+    finding = search(X[rows], labels[rows], network, examiner)
+    assert examiner.asked == {"classes": [], "rows": []}
+    assert np.isnan(finding.signs["divergence"]).all()
+    assert len(finding.classes) == 0
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["lower-losses", "higher-losses"])
+def test_with_two_classes_the_smaller_part_is_the_poison(sign):
+    X, labels, poison = plant({1: 12})
+    rows = (labels == 1) | (labels == 2)
+    X, labels, poison = X[rows], labels[rows] - 1, poison[rows]
+    network = linear_network(class_weights(6.0)[1:3], np.zeros(2), X.shape[1:])
+    only_trigger = class_weights(6.0)[1:3]
+    only_trigger[1, 2] = -2
+    further = linear_network(only_trigger, np.zeros(2), X.shape[1:])
+    finding = find_poison(
+        network,
+        as_samples(X),
+        labels,
+        sign * poison.astype(float),
+        examiner=Examiner(labels, None, further),
+        false_alarm_rate=0.05,
+        seed=0,
+    )
+    assert finding.classes.tolist() == [1]
+    np.testing.assert_array_equal(finding.isolation.mask, poison)
+
+
+def test_classes_too_small_to_split_are_trusted(planted):
+    X, labels, _, network, examiner = planted
+    few = np.concatenate([np.flatnonzero(labels == c)[:10] for c in range(N_CLASSES)])
+    finding = search(X[few], labels[few], network, examiner)
+    assert finding.p_value == 1.0
+    assert finding.trusted.all()
+    assert not finding.isolation.scores.any()
+    assert np.isnan(finding.signs["transplant"]).all()
+    assert examiner.asked == {"classes": [], "rows": []}
+
+
+def missing_some(labels, poison):
+    """Parts of class 2 by hand: the features do not tell three of the poisoned rows.
+
+    Beside the parts, these three rows, and a natural one that is left open.
+    """
+    rows = np.flatnonzero(labels == 2)
+    unlearned, undecided = np.flatnonzero(poison)[:3], np.flatnonzero((labels == 2) & ~poison)[0]
+    probabilities = np.where(poison[rows] & ~np.isin(rows, unlearned), 1.0, 0.0)
+    probabilities[rows == undecided] = 0.3
+    return Parts(2, rows, probabilities, overlap=0.01, contrast=0.9), unlearned, undecided
+
+
+def test_poison_that_the_features_do_not_tell_is_completed(planted, monkeypatch):
+    X, labels, poison, network, examiner = planted
+    parts, unlearned, undecided = missing_some(labels, poison)
+    monkeypatch.setattr(_search, "split_classes", lambda *args: [parts])
+    finding = search(X, labels, network, examiner)
+    np.testing.assert_array_equal(finding.isolation.mask, poison)
+    assert not finding.trusted[poison].any()
+    assert not finding.trusted[undecided]
+    assert finding.trusted[(labels == 2) & ~poison].mean() > 0.5
+    # The network that completes it has seen neither the three nor natural rows.
+    (trained_on,) = examiner.asked["rows"]
+    assert not trained_on[unlearned].any()
+    assert not trained_on[(labels == 2) & ~poison].any()
+
+
+def test_doubtful_rows_are_neither_flagged_nor_trusted(planted, monkeypatch):
+    X, labels, poison, network, _ = planted
+    # It takes class 2 for class 3, and is less sure of it than of the classes it knows.
+    weight = class_weights()
+    weight[3, 2] = 1.0
+    new = linear_network(weight, np.zeros(N_CLASSES), X.shape[1:])
+    # Its other network has learned the class itself, and can complete nothing.
+    examiner = Examiner(new, network)
+    parts, unlearned, undecided = missing_some(labels, poison)
+    monkeypatch.setattr(_search, "split_classes", lambda *args: [parts])
+    monkeypatch.setattr(_search, "divergence", lambda *args: 0.45)  # says nothing
+    finding = search(X, labels, network, examiner)
+    assert finding.classes.tolist() == [2]
+    flagged = set(np.flatnonzero(finding.isolation.mask))
+    assert flagged == set(np.flatnonzero(poison)) - set(unlearned)
+    # The examiner is as sure of the three as of the poison.
+    assert not finding.trusted[unlearned].any()
+    assert not finding.trusted[undecided]
+    assert finding.trusted[(labels == 2) & ~poison].mean() > 0.5
+
+
+def test_find_nothing():
+    finding = find_nothing(5)
+    assert not finding.isolation.mask.any()
+    assert finding.trusted.all()
+    assert np.isnan(finding.p_value)
+    assert (len(finding.classes), finding.signs) == (0, {})
+
+
+# ----------------------------------------------------------------------- the ABLClassifier
+
+NAMES = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+
+
+@pytest.fixture(scope="module")
+def poisoned(split_digits):
+    X, _, y, _ = split_digits
+    return make_poisoned(X, y, attack="badnets", poison_rate=0.1, random_state=0)
+
+
+def test_most_poison_in_digits_is_flagged(poisoned):
+    X_bad, y_bad, poison_mask = poisoned
+    clf = ABLClassifier(isolation_epochs=6, finetune_epochs=3, random_state=0)
+    clf.fit(X_bad, NAMES[y_bad])
+    assert clf.unlearned_
+    assert clf.isolate_classes_.tolist() == ["zero"]
+    assert clf.isolate_classes_.dtype == clf.classes_.dtype
+    assert clf.isolate_pvalue_ < clf.false_alarm_rate
+    assert isolation_recall(poison_mask, clf.isolate_mask_) > 0.9
+    assert isolation_precision(poison_mask, clf.isolate_mask_) > 0.9
+    # The signs are in the order of classes_.
+    target = clf.classes_.tolist().index("zero")
+    assert set(clf.isolate_signs_) == {"transplant", "divergence"}
+    assert clf.isolate_signs_["transplant"].shape == clf.classes_.shape
+    assert np.nanargmax(clf.isolate_signs_["transplant"]) == target
+    assert phases(clf) == ["isolate", "examine", "complete", "finetune"]
+
+
+def test_nothing_is_flagged_in_clean_digits(split_digits):
+    X, _, y, _ = split_digits
+    clf = ABLClassifier(isolation_epochs=6, finetune_epochs=3, random_state=0).fit(X, y)
+    assert len(clf.isolate_) == 0
+    assert len(clf.isolate_classes_) == 0
+    assert not clf.isolate_mask_.any()
+    assert clf.isolate_pvalue_ > clf.false_alarm_rate
+    assert not clf.unlearned_
+
+
+def test_a_fixed_ratio_tests_nothing(poisoned):
+    X_bad, y_bad = poisoned[0][:300], NAMES[poisoned[1][:300]]
+    clf = quick(isolation_ratio=0.02, unlearning="ascent").fit(X_bad, y_bad)
+    assert np.isnan(clf.isolate_pvalue_)
+    assert clf.isolate_signs_ == {}
+    assert len(clf.isolate_) == 6
+    np.testing.assert_array_equal(clf.isolate_classes_, np.unique(y_bad[clf.isolate_]))
+
+
+def phases(clf):
+    return list(dict.fromkeys(row["phase"] for row in clf.history_))
+
+
+def quick(**changes):
+    settings = {
+        "backbone": "mlp",
+        "isolation_epochs": 2,
+        "finetune_epochs": 1,
+        "unlearning_epochs": 1,
+        "recovery_epochs": 1,
+        "random_state": 0,
+    }
+    return ABLClassifier(**{**settings, **changes})
+
+
+def test_phases_that_are_not_needed_are_left_out(poisoned, capsys):
+    X_bad, y_bad = poisoned[0][:150], poisoned[1][:150] % 2  # two classes: nobody to examine
+    clf = quick().set_callbacks(ProgressBar()).fit(X_bad, y_bad)
+    assert phases(clf) == ["isolate", "finetune"]
+    bars = capsys.readouterr().out.splitlines()
+    assert len(bars) == 3
+    assert all("100%" in bar for bar in bars)
+
+
+# ------------------------------------------------------------------------------ the memory
+
+
+@pytest.fixture(scope="module")
+def few(poisoned):
+    """Of ten classes thirty rows each, so that they are split and examined."""
+    X_bad, y_bad, _ = poisoned
+    return X_bad[:320], y_bad[:320]
+
+
+@pytest.fixture
+def isolations(monkeypatch):
+    """Settings of the classifiers that trained stage one."""
+    called = []
+    isolate = ABLClassifier._isolate
+
+    def spy(clf, run, network):
+        called.append(clf.get_params())
+        return isolate(clf, run, network)
+
+    monkeypatch.setattr(ABLClassifier, "_isolate", spy)
+    return called
+
+
+def told(clf):
+    """The history, but for the time that it took."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in clf.history_]
+
+
+def assert_same_fit(one, other, X):
+    np.testing.assert_array_equal(one.decision_function(X), other.decision_function(X))
+    np.testing.assert_array_equal(one.isolate_scores_, other.isolate_scores_)
+    np.testing.assert_array_equal(one.isolate_, other.isolate_)
+    np.testing.assert_array_equal(one.isolate_pvalue_, other.isolate_pvalue_)
+    np.testing.assert_array_equal(one.isolate_classes_, other.isolate_classes_)
+    for sign, values in one.isolate_signs_.items():
+        np.testing.assert_array_equal(values, other.isolate_signs_[sign])
+    assert told(one) == told(other)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"isolation_ratio": 0.05}, {"isolation_ratio": 0.05, "unlearning": "joint"}],
+    ids=["auto", "fixed", "joint"],
+)
+def test_what_is_remembered_is_what_would_be_computed(few, tmp_path, isolations, settings):
+    forgetful = quick(**settings).fit(*few)
+    assert len(isolations) == 1
+    for n_computed in (2, 2):
+        clf = quick(memory=str(tmp_path), **settings).fit(*few)
+        assert len(isolations) == n_computed
+        assert_same_fit(clf, forgetful, few[0])
+
+
+def test_global_randomness_is_left_as_it_was(few, tmp_path):
+    for _ in range(2):
+        torch.manual_seed(5)
+        quick(memory=str(tmp_path)).fit(*few)
+        assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize(
+    ("change", "n_computed"),
+    [
+        ({"finetune_epochs": 2}, 1),
+        ({"unlearning": "joint"}, 1),
+        ({"lr_schedule": "cosine"}, 1),
+        ({"gamma": 0.3}, 2),
+        ({"isolation_epochs": 1}, 2),
+        ({"false_alarm_rate": 0.2}, 2),
+        ({"isolation_ratio": 0.05}, 2),
+        ({"backbone": "small-cnn"}, 2),
+        ({"learning_rate": 0.05}, 2),
+        ({"random_state": 1}, 2),
+    ],
+    ids=str,
+)
+def test_what_comes_after_stage_one_does_not_compute_it_again(
+    few, tmp_path, isolations, change, n_computed
+):
+    quick(memory=str(tmp_path)).fit(*few)
+    changed = quick(memory=str(tmp_path), **change).fit(*few)
+    assert len(isolations) == n_computed
+    assert_same_fit(changed, quick(**change).fit(*few), few[0])
+
+
+@pytest.mark.parametrize("other", ["X", "y", "order"])
+def test_other_data_is_computed_again(few, tmp_path, isolations, other):
+    X, y = few
+    quick(memory=str(tmp_path)).fit(X, y)
+    if other == "X":
+        X = X.copy()
+        X[0, 0, 0] ^= 1
+    elif other == "y":
+        y = y.copy()
+        y[0] = (y[0] + 1) % 10
+    else:
+        X, y = X[::-1], y[::-1]
+    quick(memory=str(tmp_path)).fit(X, y)
+    assert len(isolations) == 2
+
+
+def test_a_memory_of_joblib(few, tmp_path, isolations):
+    memory = joblib.Memory(tmp_path, verbose=0)
+    one, other = (quick(memory=memory).fit(*few) for _ in range(2))
+    assert len(isolations) == 1
+    assert_same_fit(one, other, few[0])
+    memory.clear(warn=False)
+    quick(memory=memory).fit(*few)
+    assert len(isolations) == 2
+
+
+def test_a_search_over_the_cure_isolates_once_a_fold(few, tmp_path, isolations):
+    grid = {"finetune_epochs": [1, 2, 3]}
+    search = GridSearchCV(quick(memory=str(tmp_path)), grid, cv=2, refit=False).fit(*few)
+    assert len(isolations) == 2
+    plain = GridSearchCV(quick(), grid, cv=2, refit=False).fit(*few)
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
+    )
+
+
+def test_a_backbone_that_is_a_function_is_remembered(few, tmp_path, isolations):
+    clf = quick(memory=str(tmp_path), backbone=small_network)
+    one, other = (clone(clf).fit(*few) for _ in range(2))
+    assert len(isolations) == 1
+    assert_same_fit(one, other, few[0])
+
+
+def small_network(input_shape, n_classes):
+    return torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, n_classes)
+    )
