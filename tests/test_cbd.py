@@ -22,11 +22,12 @@ def poisoned(split_digits):
     return make_poisoned(X, y, attack="badnets", poison_rate=0.1, random_state=0)
 
 
-def test_quality_on_poisoned_digits(split_digits, poisoned):
+@pytest.mark.parametrize("isolation_ratio", ["auto", None])
+def test_quality_on_poisoned_digits(split_digits, poisoned, isolation_ratio):
     X_train, X_test, _, y_test = split_digits
     X_bad, y_bad, poison_mask = poisoned
     triggered = BadNets().fit(X_train).transform(X_test)
-    cbd = CBDClassifier(random_state=0).fit(X_bad, y_bad)
+    cbd = CBDClassifier(isolation_ratio=isolation_ratio, random_state=0).fit(X_bad, y_bad)
 
     # Plain training gives 1.0 here, see test_abl.py.
     assert attack_success_rate(y_test, cbd.predict(triggered), target_label=0) < 0.1
@@ -37,14 +38,21 @@ def test_quality_on_poisoned_digits(split_digits, poisoned):
 
 
 def quick(**changes):
-    return CBDClassifier(
-        **{"backdoor_epochs": 4, "gamma": 2.0, "clean_epochs": 4, "random_state": 0, **changes}
-    )
+    settings = {
+        "backdoor_epochs": 4,
+        "gamma": 2.0,
+        "isolation_ratio": None,
+        "clean_epochs": 4,
+        "random_state": 0,
+    }
+    return CBDClassifier(**{**settings, **changes})
 
 
 def test_phases(poisoned):
     clf = quick().fit(poisoned[0][:200], poisoned[1][:200])
     assert [row["phase"] for row in clf.history_] == ["backdoor"] * 4 + ["clean"] * 4
+    assert np.isnan(clf.isolate_pvalue_)
+    assert clf.isolate_signs_ == {}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +63,7 @@ def test_phases(poisoned):
         {"gamma": None},
         {"compare": "last"},
         {"clean_epochs": 5},
+        {"isolation_ratio": "auto"},
         {"reweight": False},
         {"independence": 0.0},
         {"independence": 1.0},

@@ -272,8 +272,8 @@ TRIGGER = N_CLASSES  # the column after those of the classes
 class Examiner:
     """Hands out a network that lacks classes and one that lacks rows, and notes the rows."""
 
-    def __init__(self, labels, without_classes, without_rows=None):
-        self.labels = labels
+    def __init__(self, without_classes, without_rows=None):
+        self.labels = None  # those of the search
         self.networks = {"classes": without_classes, "rows": without_rows}
         self.asked = {"classes": [], "rows": []}
 
@@ -326,11 +326,12 @@ def planted():
     only_trigger = class_weights(6.0)
     only_trigger[2, 2] = -2
     further = linear_network(only_trigger, bias, X.shape[1:])
-    return X, labels, poison, network, Examiner(labels, new, further)
+    return X, labels, poison, network, Examiner(new, further)
 
 
 def search(X, labels, network, examiner, **changes):
     scores = np.random.default_rng(1).normal(size=len(X))
+    examiner.labels = labels
     settings = {"examiner": examiner, "false_alarm_rate": 0.05, "seed": 0}
     return find_poison(network, as_samples(X), labels, scores, **{**settings, **changes})
 
@@ -450,13 +451,14 @@ def test_with_two_classes_the_smaller_part_is_the_poison(sign):
     network = linear_network(class_weights(6.0)[1:3], np.zeros(2), X.shape[1:])
     only_trigger = class_weights(6.0)[1:3]
     only_trigger[1, 2] = -2
-    further = linear_network(only_trigger, np.zeros(2), X.shape[1:])
+    examiner = Examiner(None, linear_network(only_trigger, np.zeros(2), X.shape[1:]))
+    examiner.labels = labels
     finding = find_poison(
         network,
         as_samples(X),
         labels,
         sign * poison.astype(float),
-        examiner=Examiner(labels, None, further),
+        examiner=examiner,
         false_alarm_rate=0.05,
         seed=0,
     )
@@ -557,7 +559,7 @@ def test_most_poison_in_digits_is_flagged(poisoned):
     assert set(clf.isolate_signs_) == {"transplant", "divergence"}
     assert clf.isolate_signs_["transplant"].shape == clf.classes_.shape
     assert np.nanargmax(clf.isolate_signs_["transplant"]) == target
-    assert phases(clf) == ["isolate", "examine", "complete", "finetune"]
+    assert phases(clf) == ["isolate", "examine", "finetune"]
 
 
 def test_nothing_is_flagged_in_clean_digits(split_digits):
@@ -726,10 +728,11 @@ def test_a_search_over_the_cure_isolates_once_a_fold(few, tmp_path, isolations):
     )
 
 
-def test_a_backbone_that_is_a_function_is_remembered(few, tmp_path, isolations):
+def test_a_backbone_without_a_name_is_not_remembered(few, tmp_path, isolations):
+    # joblib knows a function by its name alone, and would not see that it was rewritten.
     clf = quick(memory=str(tmp_path), backbone=small_network)
     one, other = (clone(clf).fit(*few) for _ in range(2))
-    assert len(isolations) == 1
+    assert len(isolations) == 2
     assert_same_fit(one, other, few[0])
 
 
