@@ -8,6 +8,7 @@ from antibackdoor.metrics import (
     lowest_asr_within,
     make_asr_scorer,
     make_clean_accuracy_scorer,
+    make_retention_scorer,
     make_robust_accuracy_scorer,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "make_asr_scorer",
     "make_clean_accuracy_scorer",
     "make_poisoned",
+    "make_retention_scorer",
     "make_robust_accuracy_scorer",
 ]
