@@ -18,8 +18,9 @@ from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.training import Samples, compute_features, compute_logits
 
 # What natural parts of classes give on clean data: the transplants an exponential
-# distribution of this mean, the logarithm of the divergence a normal one. Bounds on what
-# benchmarks/calibration.py found on clean digits, CIFAR-10 and synthetic images.
+# distribution of this mean, the logarithm of the divergence a normal one. About what clean
+# digits and CIFAR-10 gave in benchmarks/calibration.py. Classes of two opposite looks give
+# larger transplants; there the divergence must speak for them.
 _NATURAL_TRANSPLANT = 0.06
 _NATURAL_DIVERGENCE = (np.log(0.55), 0.45)
 
