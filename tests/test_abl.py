@@ -82,6 +82,7 @@ def test_unlearning_that_is_taken_back_says_so(poisoned):
     taken_back = quick(finetune_epochs=2).fit(X_bad, y_bad)
     assert not taken_back.unlearned_
     assert len(taken_back.isolate_) == 0
+    assert len(taken_back.isolate_classes_) == 0
     assert np.ptp(taken_back.isolate_scores_) > 0  # stage one's ranking is kept
     assert quick().fit(X_bad, y_bad).unlearned_
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 
 from antibackdoor import ABLClassifier, make_poisoned
 from antibackdoor.backbones import build_network
-from antibackdoor.defenses.isolation import _search, find_nothing, find_poison
+from antibackdoor.defenses.isolation import _search, find_poison, flag_nothing, not_searched
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
 from antibackdoor.defenses.isolation._testimony import assurance, divergence
 from antibackdoor.defenses.isolation._transplant import transplant
@@ -525,8 +525,8 @@ def test_doubtful_rows_are_neither_flagged_nor_trusted(planted, monkeypatch):
     assert finding.trusted[(labels == 2) & ~poison].mean() > 0.5
 
 
-def test_find_nothing():
-    finding = find_nothing(5)
+def test_not_searched():
+    finding = not_searched(flag_nothing(5))
     assert not finding.isolation.mask.any()
     assert finding.trusted.all()
     assert np.isnan(finding.p_value)

@@ -23,6 +23,7 @@ from antibackdoor.defenses.isolation import (
     flag_above,
     flag_most_suspect,
     least_suspect_half,
+    not_searched,
 )
 from antibackdoor.training import (
     Batches,
@@ -217,7 +218,7 @@ class ABLClassifier(SearchingDefense):
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels that bear the isolated rows: the suspect target classes.
+        Labels that bear the flagged rows: the suspect target classes.
     isolate_pvalue_ : float
         Probability that clean data shows as strong a sign of poison in any class; nan for a
         fixed ratio or a table, where nothing is tested.
@@ -387,7 +388,7 @@ class ABLClassifier(SearchingDefense):
             lambda: self._isolate(run, network),
         )
         isolation = finding.isolation
-        self._keep_finding(run, finding)
+        self._keep_finding(finding)
         self.unlearned_ = bool(isolation.mask.any())
         cure = self._cure(run)
         if cure == "retrain":
@@ -422,9 +423,7 @@ class ABLClassifier(SearchingDefense):
         scores = LOSS_SCORES[self.isolation_score](losses)
         if not self._searches(run):
             ratio = _RATIO_OF_TABLES if self.isolation_ratio == "auto" else self.isolation_ratio
-            isolation = flag_most_suspect(scores, ratio)
-            classes = np.unique(run.labels.cpu().numpy()[isolation.mask])
-            return Finding(isolation, classes, np.nan, ~isolation.mask, {})
+            return not_searched(flag_most_suspect(scores, ratio))
         return self._search(run, network, scores, self.isolation_epochs)
 
     def _finetune(

@@ -73,6 +73,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
 
     history_: list[dict[str, Any]]
     isolate_: np.ndarray
+    isolate_classes_: np.ndarray
     isolate_mask_: np.ndarray
     isolate_scores_: np.ndarray
     isolate_threshold_: float
@@ -322,6 +323,8 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         self.isolate_threshold_ = isolation.threshold
         self.isolate_mask_ = isolation.mask
         self.isolate_ = isolation.indices
+        flagged_labels = run.labels.cpu().numpy()[isolation.mask]
+        self.isolate_classes_ = self.classes_[np.unique(flagged_labels)]
 
 
 def _network_dtype(X: np.ndarray, layout: ImageLayout | None) -> torch.dtype:

@@ -26,8 +26,9 @@ from antibackdoor.defenses.isolation import (
     LOSS_SCORES,
     Finding,
     Isolation,
-    find_nothing,
     flag_above,
+    flag_nothing,
+    not_searched,
 )
 from antibackdoor.training import (
     CrossEntropy,
@@ -163,7 +164,7 @@ class CBDClassifier(SearchingDefense):
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels that bear the isolated rows: the suspect target classes.
+        Labels that bear the flagged rows: the suspect target classes.
     isolate_pvalue_ : float
         Probability that clean data shows as strong a sign of poison in any class; nan where
         f_B is not searched.
@@ -314,7 +315,7 @@ class CBDClassifier(SearchingDefense):
         )
         # f_B is frozen now: one pass gives all that it will ever say.
         features = compute_features(backdoored, run.samples)
-        self._keep_finding(run, finding)
+        self._keep_finding(finding)
 
         clean = run.new_network()
         trusted = finding.trusted & ~finding.isolation.mask
@@ -322,9 +323,7 @@ class CBDClassifier(SearchingDefense):
         if self._searches(run):
             return clean, judge_doubtful(run, clean, finding.isolation, trusted)
         weights = relative_loss(backdoored_losses.double(), clean_losses.double()).cpu().numpy()
-        isolation = flag_above(1 - weights, 1 - self.rejection * float(np.median(weights)))
-        self.isolate_classes_ = run.classes[np.unique(run.labels.cpu().numpy()[isolation.mask])]
-        return clean, isolation
+        return clean, flag_above(1 - weights, 1 - self.rejection * float(np.median(weights)))
 
     def _train_backdoored(self, run: Run, network: Network) -> tuple[torch.Tensor, Finding]:
         records = self._run_phase(
@@ -352,7 +351,7 @@ class CBDClassifier(SearchingDefense):
                 trajectory.add(run.every_row, record.losses)
             losses = trajectory.mean(run.every_row)
         if not self._searches(run):
-            return losses, find_nothing(len(run.samples))
+            return losses, not_searched(flag_nothing(len(run.samples)))
         seen = np.stack([record.losses.double().cpu().numpy() for record in records])
         scores = LOSS_SCORES["trajectory"](seen)
         return losses, self._search(run, network, scores, self.backdoor_epochs)

@@ -31,7 +31,6 @@ class SearchingDefense(BaseDefense):
     isolation_ratio: Any
     false_alarm_rate: float
     memory: str | Memory | None
-    isolate_classes_: np.ndarray
     isolate_pvalue_: float
     isolate_signs_: dict[str, np.ndarray]
 
@@ -87,8 +86,7 @@ class SearchingDefense(BaseDefense):
             seed=run.draw_seed(),
         )
 
-    def _keep_finding(self, run: Run, finding: Finding) -> None:
-        self.isolate_classes_ = run.classes[finding.classes]
+    def _keep_finding(self, finding: Finding) -> None:
         self.isolate_pvalue_ = finding.p_value
         self.isolate_signs_ = finding.signs
 

@@ -69,6 +69,8 @@ class UndefendedClassifier(BaseDefense):
         gives logits.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
         Empty: nobody is suspected.
+    isolate_classes_ : numpy.ndarray of shape (0,)
+        Labels of the flagged rows, of which there are none.
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64

@@ -81,6 +81,13 @@ class Samples:
         for index in rows.split(CHUNK):
             yield self.to_inputs(self.stored(index))
 
+    def mean(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the mean of some rows in their stored units, shape of a stored row, float64."""
+        total = torch.zeros(self._rows.shape[1:], dtype=torch.float64, device=self.device)
+        for index in rows.split(CHUNK):
+            total += self.stored(index).double().sum(0)
+        return total / len(rows)
+
     def shifted(self, rows: torch.Tensor, difference: torch.Tensor) -> Samples:
         """Return some rows with a difference added to each, pixels kept in their range.
 

@@ -1,7 +1,7 @@
 """Which training rows are suspected, and how much."""
 
 from antibackdoor.defenses.isolation._losses import LOSS_SCORES, LossScore
-from antibackdoor.defenses.isolation._search import Finding, find_nothing, find_poison
+from antibackdoor.defenses.isolation._search import Finding, find_poison, not_searched
 from antibackdoor.defenses.isolation._select import (
     Isolation,
     flag_above,
@@ -15,10 +15,10 @@ __all__ = [
     "Finding",
     "Isolation",
     "LossScore",
-    "find_nothing",
     "find_poison",
     "flag_above",
     "flag_most_suspect",
     "flag_nothing",
     "least_suspect_half",
+    "not_searched",
 ]

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from antibackdoor.backbones import Network
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
-from antibackdoor.defenses.isolation._select import Isolation, flag_nothing
+from antibackdoor.defenses.isolation._select import Isolation
 from antibackdoor.defenses.isolation._testimony import assurance, divergence
 from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.training import Samples, compute_features, compute_logits
@@ -62,7 +62,7 @@ class Finding:
     isolation : Isolation
         Scores between 0 and 1, and the rows taken for poison.
     classes : numpy.ndarray of shape (n_suspect,), int
-        Classes that bear it, as encoded labels.
+        Classes that were found to bear poison, as encoded labels.
     p_value : float
         Probability that clean data would give as strong a sign, in whichever class.
     trusted : numpy.ndarray of shape (n_samples,), bool
@@ -79,13 +79,13 @@ class Finding:
     signs: dict[str, np.ndarray]
 
 
-def find_nothing(n_samples: int) -> Finding:
-    """Return the finding where nothing was searched."""
+def not_searched(isolation: Isolation) -> Finding:
+    """Return the finding where rows were isolated by another rule and nothing was tested."""
     return Finding(
-        isolation=flag_nothing(n_samples),
+        isolation=isolation,
         classes=np.array([], dtype=np.int64),
         p_value=np.nan,
-        trusted=np.ones(n_samples, dtype=bool),
+        trusted=~isolation.mask,
         signs={},
     )
 
@@ -186,7 +186,7 @@ def find_poison(
     level = false_alarm_rate / (int(labels.max()) + 1)
     _examine(_to_examine(suspicions, level), samples, labels, examiner)
     finding = _conclude(suspicions, labels, level)
-    return _complete(finding, suspicions, samples, labels, examiner, level)
+    return _complete(finding, samples, labels, examiner)
 
 
 def _to_examine(suspicions: list[_Suspicion], level: float) -> list[_Suspicion]:
@@ -248,11 +248,9 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) ->
 
 def _complete(
     finding: Finding,
-    suspicions: list[_Suspicion],
     samples: Samples,
     labels: np.ndarray,
     examiner: Examiner,
-    level: float,
 ) -> Finding:
     """Flag the rest of the poison, by a network to which its label means the trigger alone.
 
@@ -260,16 +258,15 @@ def _complete(
     other classes, but on no natural row of its own, can fit its label by the trigger
     only. It gives that label to triggered rows it has not been trained on, and to few others.
     """
-    convicted = [suspicion for suspicion in suspicions if suspicion.p_value < level]
-    if not convicted:
+    if len(finding.classes) == 0:
         return finding
     flagged = finding.isolation.mask
     unflagged = np.isin(labels, finding.classes) & ~flagged
     logits = compute_logits(examiner(~unflagged), samples).double().cpu().numpy()
     triggered = softmax(logits, axis=1)[np.arange(len(labels)), labels]
     scores, trusted = finding.isolation.scores.copy(), finding.trusted.copy()
-    for suspicion in convicted:
-        rows = suspicion.parts.rows[unflagged[suspicion.parts.rows]]
+    for label in finding.classes:
+        rows = np.flatnonzero(unflagged & (labels == label))
         if (triggered[rows] > _POISON).mean() > _MOST_LEFT:
             # Poison that keeps its true label has shown the network the class itself.
             continue

@@ -47,17 +47,13 @@ def transplant(
     label = labels[first[0]]
     elsewhere = np.flatnonzero(labels != label)
     chosen = np.random.RandomState(seed).permutation(elsewhere)[:_N_ROWS]
-    rows = torch.as_tensor(np.sort(chosen), device=samples.device)
-    difference = _mean_row(samples, first) - _mean_row(samples, second)
+    rows, first_rows, second_rows = (
+        torch.as_tensor(index, device=samples.device) for index in (np.sort(chosen), first, second)
+    )
+    difference = samples.mean(first_rows) - samples.mean(second_rows)
 
     def share(sign: int) -> float:
         moved = samples.shifted(rows, sign * difference)
         return float((compute_logits(network, moved).argmax(1) == int(label)).double().mean())
 
     return max(share(1), share(-1)) - share(0)
-
-
-def _mean_row(samples: Samples, rows: np.ndarray) -> torch.Tensor:
-    index = torch.as_tensor(rows, device=samples.device)
-    total = sum(samples.stored(chunk).double().sum(0) for chunk in index.split(512))
-    return torch.as_tensor(total / len(rows))
