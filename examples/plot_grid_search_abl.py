@@ -24,6 +24,7 @@ from antibackdoor.attacks import BadNets
 from antibackdoor.datasets import load_digits_images
 
 X, y = load_digits_images()
+X, y = X[:1000], y[:1000]
 attack = BadNets(target_label=0)
 X_bad, y_bad, poison_mask = make_poisoned(X, y, attack=attack, random_state=0)
 

@@ -46,6 +46,7 @@ def test_the_attack_works_on_an_undefended_network(split_digits, poisoned, trigg
 
 
 # Retraining takes fewer epochs than unlearning.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"finetune_epochs": 20}, {"finetune_epochs": 40, "isolation_ratio": 0.01}],
@@ -57,7 +58,10 @@ def test_quality_on_poisoned_digits(split_digits, poisoned, triggered, settings)
     abl = ABLClassifier(random_state=0, **settings).fit(X_bad, y_bad)
 
     assert abl.unlearned_
-    assert abl.isolate_classes_.tolist() == [0]
+    if abl.isolation_ratio == "auto":
+        assert abl.isolate_classes_.tolist() == [0]
+    else:  # no class is tested, and a stray row brings its label in
+        assert np.bincount(y_bad[abl.isolate_]).argmax() == 0
     assert attack_success_rate(y_test, abl.predict(triggered), target_label=0) < 0.1
     assert clean_accuracy(y_test, abl.predict(X_test)) > 0.97
     assert target_recall(y_test, abl.predict(X_test), target_label=0) > 0.9

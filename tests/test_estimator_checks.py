@@ -23,11 +23,17 @@ def test_discovery_finds_the_classifiers():
     assert names >= {"ABLClassifier", "CBDClassifier", "UndefendedClassifier"}
 
 
+#: Defaults but for a schedule of a hundred epochs.
+SHORTER = {"CBDClassifier": {"clean_epochs": 30}}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("classifier", CLASSIFIERS, ids=lambda classifier: classifier.__name__)
 def test_check_estimator(classifier):
+    estimator = classifier(**SHORTER.get(classifier.__name__, {}))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks provoke warnings on purpose
-        results = check_estimator(classifier(), on_fail=None, on_skip=None)
+        results = check_estimator(estimator, on_fail=None, on_skip=None)
     not_passed = {
         result["check_name"]: result["exception"]
         for result in results
