@@ -3,7 +3,15 @@
 from importlib.metadata import version
 
 from antibackdoor.datasets import make_poisoned
-from antibackdoor.defenses import ABLClassifier, CBDClassifier, UndefendedClassifier
+from antibackdoor.defenses import (
+    ABLClassifier,
+    ActivationClusteringClassifier,
+    CBDClassifier,
+    FinePruningClassifier,
+    NADClassifier,
+    SpectralSignaturesClassifier,
+    UndefendedClassifier,
+)
 from antibackdoor.metrics import (
     lowest_asr_within,
     make_asr_scorer,
@@ -16,7 +24,11 @@ __version__ = version("antibackdoor")
 
 __all__ = [
     "ABLClassifier",
+    "ActivationClusteringClassifier",
     "CBDClassifier",
+    "FinePruningClassifier",
+    "NADClassifier",
+    "SpectralSignaturesClassifier",
     "UndefendedClassifier",
     "lowest_asr_within",
     "make_asr_scorer",

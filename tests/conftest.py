@@ -4,6 +4,8 @@ import os
 
 # Two of scikit-learn's estimator checks skip themselves without it.
 os.environ["SCIPY_ARRAY_API"] = "1"
+# As wide as progress bars need it that name a task by its whole name.
+os.environ["COLUMNS"] = "200"
 
 import pytest
 import torch
@@ -50,12 +52,15 @@ TINY = {
         "isolation_ratio": None,
         "rejection": 0.9,
     },
+    # One for each of the bases; their sisters have tests of their own.
+    "ActivationClusteringClassifier": {"epochs": 2, "finetune_epochs": 2, "size_threshold": 0.5},
+    "FinePruningClassifier": {"epochs": 2, "finetune_epochs": 2},
 }
 
 
 @pytest.fixture(params=TINY)
 def make_tiny(request):
-    """Function that makes a quick classifier: in turn undefended, ABL and CBD."""
+    """Function that makes a quick classifier: in turn each of `TINY`."""
     import antibackdoor
 
     classifier = getattr(antibackdoor, request.param)

@@ -23,8 +23,14 @@ def test_discovery_finds_the_classifiers():
     assert names >= {"ABLClassifier", "CBDClassifier", "UndefendedClassifier"}
 
 
-#: Defaults but for a schedule of a hundred epochs.
-SHORTER = {"CBDClassifier": {"clean_epochs": 30}}
+#: Defaults but for schedules of a hundred epochs and more.
+SHORTER = {
+    "CBDClassifier": {"clean_epochs": 20},
+    "ActivationClusteringClassifier": {"epochs": 10, "finetune_epochs": 30},
+    "SpectralSignaturesClassifier": {"epochs": 10, "finetune_epochs": 30},
+    "FinePruningClassifier": {"epochs": 20, "finetune_epochs": 10},
+    "NADClassifier": {"epochs": 30, "finetune_epochs": 10},
+}
 
 
 @pytest.mark.slow

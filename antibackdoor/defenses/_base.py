@@ -20,6 +20,7 @@ from torch import nn
 
 from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.defenses._classifier import INPUT_DTYPES, NetworkClassifier
+from antibackdoor.defenses._clean_rows import check_clean_mask
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation
 from antibackdoor.training import (
@@ -133,9 +134,19 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         FloatingPointError
             If the training diverges. The estimator is as it was.
         """
+        return self._fit(X, y)
+
+    def _fit(self, X: Any, y: Any, clean_mask: Any = None) -> Self:
+        """Fit, with the rows known to be clean for the defences that ask for them.
+
+        The public `fit` is what scikit-learn reads the metadata requests from, so each has
+        the arguments of its own and no others.
+        """
         random_state = check_random_state(self.random_state)
         check_schedule(self.lr_schedule)
         X, y, samples, classes, labels = self._validate_training_data(X, y)
+        if clean_mask is not None:
+            clean_mask = check_clean_mask(clean_mask, y)
         augmentation = self._resolve_augmentation(samples.layout)
         seed = draw_seed(random_state)
         generator = torch.Generator(samples.device).manual_seed(draw_seed(random_state))
@@ -167,7 +178,9 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
                 new_network=new_network,
                 augmentation=augmentation,
                 fitted=fitted,
+                clean_mask=clean_mask,
             )
+            # The mask is no metadata of theirs: callbacks hand metadata on to scorers.
             run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
             network, isolation = self._train(run)
         self._keep(run, network, isolation)

@@ -28,6 +28,8 @@ class Run:
     new_network: Callable[[], Network]
     augmentation: Augmentation | None
     fitted: dict[str, Any]
+    #: Which rows the caller knows to be clean, checked; None where fit was not told.
+    clean_mask: np.ndarray | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property

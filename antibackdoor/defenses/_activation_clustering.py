@@ -1,0 +1,298 @@
+"""Activation Clustering: poison is a cluster of its own among the features of its class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_score
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from antibackdoor.backbones import Backbone
+from antibackdoor.defenses._filtering import FilteringDefense
+from antibackdoor.defenses._run import Run
+from antibackdoor.defenses.isolation import Isolation, flag_above
+
+# Of fewer rows than this no class is split: in ten components so few have no clusters.
+_SMALLEST_CLASS = 20
+
+# A row with this nearness is as far from the centre of one cluster as from that of the other.
+_HALFWAY = 0.5
+
+
+class ActivationClusteringClassifier(FilteringDefense):
+    """Activation Clustering: flags the small cluster of each class and retrains without it.
+
+    A network trained on all rows knows the rows of the target class by two different signs,
+    the class and the trigger. The features of each class are reduced to a few components and
+    divided by k-means into two clusters; natural classes fall into two of about one
+    size, poison stands aside as the smaller one. A new network is trained on what is left.
+
+    This is a classic to compare with, and its limits are the method's: it cannot see poison that
+    is half of its class or more, as ten per cent of ten balanced classes are, and many a
+    clean class has a small cluster too.
+
+    Parameters
+    ----------
+    exclusion : {"size", "silhouette"}, default="size"
+        What makes the smaller cluster of a class poison. ``"size"``: its share of the class
+        is below `size_threshold`. ``"silhouette"``: the two clusters fit the class
+        well, with a mean silhouette above `silhouette_threshold`.
+    size_threshold : float, default=0.35
+        Share of a class, up to 0.5, below which its smaller cluster is flagged. The paper
+        expects nearly halves of a clean class, and names no value for all data.
+    silhouette_threshold : float, default=0.15
+        Mean silhouette, -1 to 1, above which the smaller cluster is flagged; the paper thinks
+        of 0.10 to 0.15. Meant for ``reduction="ica"``: clean classes have higher ones
+        with ``"pca"``.
+    reduction : {"ica", "pca"}, default="ica"
+        The components that are clustered. ``"ica"``, the paper's: independent components,
+        all of the same variance. ``"pca"``: principal components as they are, of which
+        the strongest weigh most.
+    n_components : int, default=10
+        How many, if the features have as many directions.
+    epochs : int, default=60
+        Passes over all rows, of the network whose features are clustered.
+    finetune_epochs : int, default=60
+        Passes over the rows that are left, of the network that predicts.
+    backbone : str, torch.nn.Module or callable, default="auto"
+        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
+        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
+        which chooses by the shape of `X`. A module is copied and trained further.
+        A callable is given the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer is a `torch.nn.Linear`
+        that gives the logits.
+    batch_size : int, default=128
+        Samples of a step.
+    learning_rate : float, default=0.1
+        Highest rate of the schedule of stochastic gradient descent.
+    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
+            default="onecycle"
+        How the rate changes over the epochs of either training. Integers are the epochs
+        from which it is divided by ten once more.
+    momentum : float, default=0.9
+        Nesterov momentum.
+    weight_decay : float, default=5e-4
+        Factor of the squared norm of the weights.
+    augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
+        Random changes of the images during either training. ``"auto"``: crops of images of
+        16 pixels and more, and mirror images where they have colours.
+    image_shape : tuple of int, default=None
+        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        None: a 2-D `X` is a table.
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
+        where the shape does not tell.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights, the order of the samples, the augmentation and the clusters.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (n_classes,)
+        Labels, sorted.
+    module_ : torch.nn.Module
+        The network trained without the flagged rows. It takes float inputs, images as
+        (n, C, H, W), and gives logits.
+    isolate_ : numpy.ndarray of shape (n_isolated,), int64
+        Flagged training rows, most suspect first.
+    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
+        The same, as a mask.
+    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
+        How near a row is to the centre of the smaller cluster of its class, against that
+        of the larger one: 0 to 1, and 0.5 halfway. Half of that in a class that is not
+        suspect, and 0 in one of fewer than 20 rows, which is not split.
+    isolate_threshold_ : float
+        0.5: rows with a score above it are flagged.
+    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
+        Labels that bear the flagged rows.
+    isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
+        What speaks against each class of `classes_`: ``"size"``, share of its smaller
+        cluster, low where it speaks against the class, and ``"silhouette"`` of the two,
+        high where it does. nan for a class that was not split.
+    history_ : list of dict
+        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    input_shape_ : tuple of int
+        Shape of a row of `X`.
+
+    See Also
+    --------
+    SpectralSignaturesClassifier : Flags by one direction of the features.
+    ABLClassifier : Asks further networks what the two parts of a class are.
+    UndefendedClassifier : The same training without a defence.
+
+    Notes
+    -----
+    Independent components are the whitened principal components, turned. Nothing that
+    k-means or a silhouette sees changes in a turn, so ``reduction="ica"`` whitens and leaves the
+    turn out, and with it the question whether the search for it has converged.
+
+    References
+    ----------
+    Chen, Carvalho, Baracaldo, Ludwig, Edwards, Lee, Molloy & Srivastava, Detecting
+    Backdoor Attacks on Deep Neural Networks by Activation Clustering, SafeAI at AAAI 2019.
+
+    Examples
+    --------
+    >>> from antibackdoor import ActivationClusteringClassifier, make_poisoned
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> X_bad, y_bad, _ = make_poisoned(X, y, attack="badnets", poison_rate=0.03, random_state=0)
+    >>> clf = ActivationClusteringClassifier(
+    ...     exclusion="silhouette", epochs=10, finetune_epochs=5, random_state=0
+    ... )
+    >>> clf = clf.fit(X_bad, y_bad)
+    >>> clf.isolate_classes_
+    array([0])
+    """
+
+    isolate_signs_: dict[str, np.ndarray]
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **FilteringDefense._parameter_constraints,
+        "exclusion": [StrOptions({"size", "silhouette"})],
+        "size_threshold": [Interval(Real, 0, 0.5, closed="right")],
+        "silhouette_threshold": [Interval(Real, -1, 1, closed="both")],
+        "reduction": [StrOptions({"ica", "pca"})],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        exclusion: Literal["size", "silhouette"] = "size",
+        size_threshold: float = 0.35,
+        silhouette_threshold: float = 0.15,
+        reduction: Literal["ica", "pca"] = "ica",
+        n_components: int = 10,
+        epochs: int = 60,
+        finetune_epochs: int = 60,
+        backbone: Backbone = "auto",
+        batch_size: int = 128,
+        learning_rate: float = 0.1,
+        lr_schedule: str | Sequence[int] = "onecycle",
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        augment: str | Sequence[str] | None = "auto",
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+        device: str | torch.device = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            epochs=epochs,
+            finetune_epochs=finetune_epochs,
+            backbone=backbone,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            lr_schedule=lr_schedule,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            augment=augment,
+            image_shape=image_shape,
+            layout=layout,
+            device=device,
+            random_state=random_state,
+        )
+        self.exclusion = exclusion
+        self.size_threshold = size_threshold
+        self.silhouette_threshold = silhouette_threshold
+        self.reduction = reduction
+        self.n_components = n_components
+
+    def _flag(self, run: Run, features: np.ndarray, labels: np.ndarray) -> Isolation:
+        seed = run.draw_seed()
+        scores = np.zeros(len(labels))
+        signs = {name: np.full(len(run.classes), np.nan) for name in ("size", "silhouette")}
+        for label in range(len(run.classes)):
+            rows = np.flatnonzero(labels == label)
+            points = reduce(features[rows], self.n_components, whiten=self.reduction == "ica")
+            if len(rows) < _SMALLEST_CLASS or points.shape[1] == 0:
+                continue
+            clusters = split_in_two(points, seed)
+            signs["size"][label] = clusters.share
+            signs["silhouette"][label] = clusters.silhouette
+            # Halved, no score is above halfway: the class stays whole.
+            scores[rows] = clusters.nearness * (1.0 if self._is_poison(clusters) else 0.5)
+        self.isolate_signs_ = signs
+        return flag_above(scores, _HALFWAY)
+
+    def _is_poison(self, clusters: Clusters) -> bool:
+        if self.exclusion == "size":
+            return clusters.share < self.size_threshold
+        return clusters.silhouette > self.silhouette_threshold
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The rows of one class in two clusters.
+
+    Attributes
+    ----------
+    nearness : numpy.ndarray of shape (n_rows,), float64
+        d / (d + d'), with d the distance to the centre of the larger cluster and d' to
+        that of the smaller: above 0.5 for the rows of the smaller.
+    share : float
+        Share of the rows in the smaller cluster, 0.5 at most: half of the rows are in none.
+    silhouette : float
+        Mean silhouette of all rows.
+    """
+
+    nearness: np.ndarray
+    share: float
+    silhouette: float
+
+
+def reduce(features: np.ndarray, n_components: int, *, whiten: bool) -> np.ndarray:
+    """Return the strongest principal components of the rows of a class.
+
+    Parameters
+    ----------
+    features : numpy.ndarray of shape (n_rows, n_features)
+    n_components : int
+    whiten : bool
+        Scale each component to variance 1.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_rows, n_kept), float64
+        Fewer than `n_components` where the rows have no more directions, and none where all
+        rows are alike.
+    """
+    centred = features - features.mean(axis=0, dtype=np.float64)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    # What the network's float32 has rounded is no direction, and whitening would make it one.
+    largest = np.abs(features).max(initial=0.0)
+    noise = largest * np.sqrt(features.size) * np.finfo(np.float32).eps
+    kept = np.flatnonzero(sizes > noise)[:n_components]
+    return left[:, kept] * (np.sqrt(len(left)) if whiten else sizes[kept])
+
+
+def split_in_two(points: np.ndarray, seed: int) -> Clusters:
+    """Divide rows by k-means.
+
+    Parameters
+    ----------
+    points : numpy.ndarray of shape (n_rows, n_components)
+        Not all alike.
+    seed : int
+        Of the first centres.
+
+    Returns
+    -------
+    Clusters
+    """
+    distances = KMeans(2, n_init=10, random_state=seed).fit(points).transform(points)
+    smaller = int((distances[:, 1] < distances[:, 0]).mean() < 0.5)
+    nearness = distances[:, 1 - smaller] / distances.sum(axis=1)
+    members = nearness > _HALFWAY
+    return Clusters(nearness, float(members.mean()), float(silhouette_score(points, members)))

@@ -1,0 +1,70 @@
+"""Which training rows are taken for clean: those the caller knows, or a random few."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def check_clean_mask(clean_mask: Any, y: np.ndarray) -> np.ndarray:
+    """Return a mask of rows known to be clean as an array.
+
+    Parameters
+    ----------
+    clean_mask : array-like of shape (n_samples,), bool
+    y : numpy.ndarray of shape (n_samples,)
+        Class labels, validated.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_samples,), bool
+
+    Raises
+    ------
+    TypeError
+        If it does not hold booleans.
+    ValueError
+        If it is not as long as `y`, or leaves a class without a row.
+    """
+    mask = np.asarray(clean_mask)
+    if mask.dtype != bool:
+        raise TypeError(
+            f"clean_mask holds {mask.dtype}; wanted booleans, True for a row known to be clean."
+        )
+    if mask.shape != y.shape:
+        raise ValueError(
+            f"clean_mask has shape {mask.shape}; wanted {y.shape}, one boolean for each row of X."
+        )
+    missing = np.setdiff1d(y, y[mask])
+    if len(missing) > 0:
+        raise ValueError(
+            f"clean_mask marks no row of the classes {missing.tolist()}; wanted at least one row "
+            f"of every class in y."
+        )
+    return mask
+
+
+def draw_by_class(labels: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Draw a share of the rows of every class at random, one row at least.
+
+    Parameters
+    ----------
+    labels : torch.Tensor of shape (n_samples,), int64
+    share : float
+        Between 0 and 1.
+    generator : torch.Generator
+        On the device of the labels.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_rows,), int64
+        Row numbers, rising.
+    """
+    drawn = []
+    for label in labels.unique():
+        rows = (labels == label).nonzero().squeeze(1)
+        order = torch.randperm(len(rows), generator=generator, device=generator.device)
+        drawn.append(rows[order[: max(1, round(share * len(rows)))]])
+    return torch.cat(drawn).sort().values

@@ -1,0 +1,157 @@
+"""What the defences share that cleanse a backdoored network with a few clean rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.callback import with_callbacks
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.backbones import Backbone, Network
+from antibackdoor.defenses._base import BaseDefense
+from antibackdoor.defenses._clean_rows import draw_by_class
+from antibackdoor.defenses._run import Run
+from antibackdoor.training import CrossEntropy, Objective, ShuffledRows
+from antibackdoor.utils import all_or_nothing
+
+# Steps that an epoch on the clean rows has at least, and the smallest batch that gives them:
+# fifty clean rows in one batch would be one step an epoch, which unlearns nothing.
+_STEPS_AN_EPOCH = 20
+_SMALLEST_BATCH = 8
+
+
+class CleansingDefense(BaseDefense):
+    """Base of the defences that train on all rows and cleanse the network with clean ones.
+
+    A defence writes `_train` out of `_train_backdoored`, `_clean_rows` and `_finetune`.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseDefense._parameter_constraints,
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "finetune_epochs": [Interval(Integral, 1, None, closed="left")],
+        "finetune_rate": [Interval(Real, 0, None, closed="neither")],
+        "clean_share": [Interval(Real, 0, 1, closed="right")],
+    }
+
+    clean_mask_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        finetune_epochs: int,
+        finetune_rate: float,
+        clean_share: float,
+        backbone: Backbone,
+        batch_size: int,
+        learning_rate: float,
+        lr_schedule: str | Sequence[int],
+        momentum: float,
+        weight_decay: float,
+        augment: str | Sequence[str] | None,
+        image_shape: Sequence[int] | None,
+        layout: Literal["auto", "channels_first", "channels_last"],
+        device: str | torch.device,
+        random_state: int | np.random.RandomState | None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            lr_schedule=lr_schedule,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            augment=augment,
+            image_shape=image_shape,
+            layout=layout,
+            device=device,
+            random_state=random_state,
+        )
+        self.epochs = epochs
+        self.finetune_epochs = finetune_epochs
+        self.finetune_rate = finetune_rate
+        self.clean_share = clean_share
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
+    @with_callbacks
+    def fit(self, X: Any, y: Any, clean_mask: Any = None) -> Self:
+        """Train on data that may hold poison, and cleanse with the rows known to be clean.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            uint8 is taken for pixels and scaled to [0, 1]; floats are used as given.
+            An array mapped from a file is read in batches.
+        y : array-like of shape (n_samples,)
+            Class labels of any type, of two classes or more.
+        clean_mask : array-like of shape (n_samples,), bool, default=None
+            Rows known to be clean, label and all: at least one of every class. None: a random
+            `clean_share` of every class is taken as it comes, and if the data holds poison,
+            SOME OF IT COMES ALONG AND KEEPS THE BACKDOOR ALIVE. Through a pipeline or a
+            search the mask travels by metadata routing: ``set_fit_request(clean_mask=True)``.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data cannot be used. Nothing has been trained
+            then, and the estimator is as it was.
+        FloatingPointError
+            If the training diverges. The estimator is as it was.
+        """
+        return self._fit(X, y, clean_mask)
+
+    def _clean_rows(self, run: Run) -> torch.Tensor:
+        """Return the numbers of the rows taken for clean, and keep them as a mask."""
+        if run.clean_mask is None:
+            rows = draw_by_class(run.labels, self.clean_share, run.generator)
+        else:
+            rows = run.rows(run.clean_mask)
+        self.clean_mask_ = np.zeros(len(run.samples), dtype=bool)
+        self.clean_mask_[rows.cpu().numpy()] = True
+        return rows
+
+    def _train_backdoored(self, run: Run) -> Network:
+        """Train a network on all rows, with whatever backdoor they hold."""
+        network = run.new_network()
+        self._run_phase(
+            run,
+            "train",
+            network,
+            epochs=self.epochs,
+            objective=CrossEntropy(),
+            recipe=self._recipe(run),
+        )
+        return network
+
+    def _finetune(
+        self,
+        run: Run,
+        name: str,
+        network: Network,
+        clean_rows: torch.Tensor,
+        objective: Objective,
+    ) -> None:
+        """Train a network further, on the clean rows alone."""
+        few_steps = max(_SMALLEST_BATCH, len(clean_rows) // _STEPS_AN_EPOCH)
+        self._run_phase(
+            run,
+            name,
+            network,
+            epochs=self.finetune_epochs,
+            objective=objective,
+            recipe=self._recipe(run, learning_rate=self.finetune_rate),
+            batches=ShuffledRows(clean_rows, min(self.batch_size, few_steps)),
+        )
