@@ -26,7 +26,7 @@ X_bad, y_bad, poison_mask = make_poisoned(X_train, y_train, attack=attack, rando
 # %%
 pipeline = make_pipeline(
     StandardScaler(),
-    CBDClassifier(image_shape=(8, 8), clean_epochs=30, random_state=0),
+    CBDClassifier(image_shape=(8, 8), backdoor_epochs=10, clean_epochs=30, random_state=0),
 )
 pipeline.fit(X_bad, y_bad)
 

@@ -29,15 +29,13 @@ attack = BadNets(target_label=0)
 X_bad, y_bad, poison_mask = make_poisoned(X, y, attack=attack, random_state=0)
 
 # %%
-# Short schedules, so that the example is quick, and a fixed share of rows to unlearn, since
-# what is compared is how they are unlearned. ``refit`` takes the candidate with the
+# Short schedules, so that the example is quick, and a fixed share of rows to isolate, as in
+# the paper: how many are enough? ``refit`` takes the candidate with the
 # lowest ASR among those within two points of the best CA.
 with sklearn.config_context(enable_metadata_routing=True):
     search = GridSearchCV(
-        ABLClassifier(
-            isolation_ratio=0.01, isolation_epochs=10, finetune_epochs=10, random_state=0
-        ),
-        {"unlearning": ["mixed", "ascent"], "gamma": [0.3, 0.5]},
+        ABLClassifier(isolation_epochs=10, finetune_epochs=10, batch_size=32, random_state=0),
+        {"isolation_ratio": [0.01, 0.03, 0.05]},
         scoring={"ca": make_clean_accuracy_scorer(), "neg_asr": make_asr_scorer(attack)},
         refit=lowest_asr_within(tolerance=0.02),
         cv=2,
@@ -50,5 +48,5 @@ results = search.cv_results_
 for parameters, ca, neg_asr in zip(
     results["params"], results["mean_test_ca"], results["mean_test_neg_asr"], strict=True
 ):
-    print(f"{parameters}: CA {ca:.3f}, ASR {-neg_asr:.3f}")
+    print(f"{parameters}: CA {ca:.3f}, ASR {0 - neg_asr:.3f}")
 print(f"chosen: {search.best_params_}")

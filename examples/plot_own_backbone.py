@@ -32,7 +32,7 @@ def two_convolutions(input_shape, n_classes):
 X, y = load_digits_images()
 X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
 
-clf = CBDClassifier(backbone=two_convolutions, clean_epochs=30, random_state=0)
+clf = CBDClassifier(backbone=two_convolutions, backdoor_epochs=10, clean_epochs=15, random_state=0)
 clf.fit(X_bad, y_bad)
 print(clf.module_)
 print(f"flagged: {len(clf.isolate_)}, of which poison: {poison_mask[clf.isolate_].sum()}")

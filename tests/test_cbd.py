@@ -28,7 +28,7 @@ def test_quality_of_rejection_on_poisoned_digits(split_digits, poisoned):
     X_train, X_test, _, y_test = split_digits
     X_bad, y_bad, poison_mask = poisoned
     triggered = BadNets().fit(X_train).transform(X_test)
-    cbd = CBDClassifier(isolation_ratio=None, random_state=0).fit(X_bad, y_bad)
+    cbd = CBDClassifier(isolation_ratio=None, clean_epochs=70, random_state=0).fit(X_bad, y_bad)
 
     # Plain training gives 1.0 here, see test_abl.py.
     assert attack_success_rate(y_test, cbd.predict(triggered), target_label=0) < 0.1

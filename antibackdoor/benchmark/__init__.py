@@ -1,0 +1,37 @@
+"""Attacks against defences: the papers' tables and anyone's, by one call."""
+
+from antibackdoor.benchmark._bench import run_benchmark
+from antibackdoor.benchmark._cells import Cell, Grid, all_cells
+from antibackdoor.benchmark._defenses import DEFENSES
+from antibackdoor.benchmark._estimate import estimate_seconds
+from antibackdoor.benchmark._figures import plot_tradeoff, save_tradeoff
+from antibackdoor.benchmark._packages import check_packages
+from antibackdoor.benchmark._presets import PRESETS, Preset
+from antibackdoor.benchmark._run import run_cell
+from antibackdoor.benchmark._tables import (
+    make_table,
+    summarise,
+    to_latex,
+    to_markdown,
+    write_tables,
+)
+
+__all__ = [
+    "DEFENSES",
+    "PRESETS",
+    "Cell",
+    "Grid",
+    "Preset",
+    "all_cells",
+    "check_packages",
+    "estimate_seconds",
+    "make_table",
+    "plot_tradeoff",
+    "run_benchmark",
+    "run_cell",
+    "save_tradeoff",
+    "summarise",
+    "to_latex",
+    "to_markdown",
+    "write_tables",
+]

@@ -1,0 +1,168 @@
+"""What one cell of a table is, and the grid that spans a table."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from antibackdoor.attacks import ATTACKS
+from antibackdoor.benchmark._defenses import DEFENSES
+from antibackdoor.benchmark._variants import Variant, find_maker
+
+#: As an attack: data without poison.
+NO_ATTACK = "none"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a defence on a data set that an attack has poisoned.
+
+    Attributes
+    ----------
+    dataset : str
+        A name, a key of `antibackdoor.datasets.DATASETS`, or the path of a ``.npz`` file.
+    attack : str
+        A key of `antibackdoor.attacks.ATTACKS`, the path of a class, or ``"none"``;
+        parameters as in a call: ``"badnets(label_map='all_to_all')"``.
+    poison_rate : float
+        Share of all rows; 0 where there is no attack.
+    defense : str
+        A key of `DEFENSES` or the path of a class; parameters as in a call.
+    backbone : str
+        Of the defence.
+    seed : int
+        Chooses the poisoned rows, and seeds the training.
+    n_train : int or None
+        Rows of the training part that are used, drawn class by class; None: all.
+    schedule : float
+        What the epochs of the defence are multiplied by.
+    """
+
+    dataset: str
+    attack: str
+    poison_rate: float
+    defense: str
+    backbone: str = "auto"
+    seed: int = 0
+    n_train: int | None = None
+    schedule: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("attack", "defense"):
+            # One spelling for one thing: a cell is known again by it.
+            object.__setattr__(self, name, str(Variant.parse(getattr(self, name))))
+        self._check()
+
+    def _check(self) -> None:
+        find_maker("defense", Variant.parse(self.defense).name, DEFENSES)
+        clean = self.attack == NO_ATTACK
+        if not clean:
+            find_maker("attack", Variant.parse(self.attack).name, ATTACKS)
+        if not isinstance(self.poison_rate, int | float) or isinstance(self.poison_rate, bool):
+            raise TypeError(f"poison_rate={self.poison_rate!r}; wanted a number.")
+        if not (self.poison_rate == 0 if clean else 0 < self.poison_rate < 1):
+            raise ValueError(
+                f"poison_rate={self.poison_rate!r} with attack={self.attack!r}; wanted a share "
+                f"above 0 and below 1, and 0 for {NO_ATTACK!r}."
+            )
+        if not self.schedule > 0:
+            raise ValueError(f"schedule={self.schedule!r}; wanted a number above 0.")
+        if self.n_train is not None and self.n_train < 2:
+            raise ValueError(f"n_train={self.n_train!r}; wanted two rows or more, or None for all.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed!r}; wanted a whole number from 0 to 2**32 - 1.")
+
+    @property
+    def key(self) -> str:
+        """Name of the file that the result of this cell goes to."""
+        settings = {**asdict(self), "dataset": self.fingerprint}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:20]
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the data set, and of a file its contents: another one is another cell."""
+        if not self.dataset.endswith(".npz"):
+            return self.dataset
+        with open(self.dataset, "rb") as file:
+            return f"{self.dataset} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as the first entries of a row."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rate = f" {self.poison_rate:.3g}" if self.poison_rate else ""
+        return f"{self.dataset} {self.attack}{rate} {self.defense} {self.backbone} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of data sets, attacks, rates, defences, backbones and seeds.
+
+    Attributes
+    ----------
+    datasets, attacks, defenses, backbones : tuple of str
+        As in `Cell`.
+    poison_rates : tuple of float
+        Shares of all rows. Ignored for the attack ``"none"``, which stands once.
+    clean_label_rate : float
+        The highest share for attacks that keep their labels: they can only poison rows of
+        the target class.
+    seeds : tuple of int
+    n_train : int or None
+    schedule : float
+    """
+
+    datasets: tuple[str, ...]
+    attacks: tuple[str, ...]
+    defenses: tuple[str, ...]
+    poison_rates: tuple[float, ...] = (0.1,)
+    clean_label_rate: float = 0.05
+    backbones: tuple[str, ...] = ("auto",)
+    seeds: tuple[int, ...] = (0,)
+    n_train: int | None = None
+    schedule: float = 1.0
+
+    def cells(self) -> list[Cell]:
+        """Return the cells, those that share poisoned data side by side."""
+        return list(
+            dict.fromkeys(
+                Cell(
+                    dataset=dataset,
+                    attack=attack,
+                    poison_rate=self._rate(attack, rate),
+                    defense=defense,
+                    backbone=backbone,
+                    seed=seed,
+                    n_train=self.n_train,
+                    schedule=self.schedule,
+                )
+                for dataset, attack, rate, seed, backbone, defense in itertools.product(
+                    self.datasets,
+                    self.attacks,
+                    self.poison_rates,
+                    self.seeds,
+                    self.backbones,
+                    self.defenses,
+                )
+            )
+        )
+
+    def _rate(self, attack: str, rate: float) -> float:
+        if attack == NO_ATTACK:
+            return 0.0
+        maker = find_maker("attack", Variant.parse(attack).name, ATTACKS)
+        return min(rate, self.clean_label_rate) if getattr(maker, "clean_label", False) else rate
+
+    def changed(self, **changes: Any) -> Grid:
+        """Return a grid with some of its settings replaced; those that are None stay."""
+        return replace(self, **{name: new for name, new in changes.items() if new is not None})
+
+
+def all_cells(grids: Iterable[Grid]) -> list[Cell]:
+    """Return the cells of some grids, each once."""
+    return list(dict.fromkeys(cell for grid in grids for cell in grid.cells()))

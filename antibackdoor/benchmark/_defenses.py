@@ -1,0 +1,89 @@
+"""Defences by name: the columns of a table. A new one is a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from antibackdoor.benchmark._variants import Variant, find_maker
+from antibackdoor.defenses import (
+    ABLClassifier,
+    ActivationClusteringClassifier,
+    CBDClassifier,
+    FinePruningClassifier,
+    NADClassifier,
+    SpectralSignaturesClassifier,
+    UndefendedClassifier,
+)
+
+#: Every defence that has a name, and what makes it of parameters.
+DEFENSES: dict[str, Callable[..., BaseEstimator]] = {
+    "abl": ABLClassifier,
+    "abl-paper": ABLClassifier.from_paper,
+    "abl-released": partial(ABLClassifier.from_paper, "released"),
+    "activation-clustering": ActivationClusteringClassifier,
+    "cbd": CBDClassifier,
+    "cbd-paper": CBDClassifier.from_paper,
+    "fine-pruning": FinePruningClassifier,
+    "nad": NADClassifier,
+    "spectral-signatures": SpectralSignaturesClassifier,
+    "undefended": UndefendedClassifier,
+}
+
+
+def make_defense(
+    defense: str, *, backbone: str, seed: int, schedule: float, device: str
+) -> BaseEstimator:
+    """Return the classifier of a column.
+
+    Parameters
+    ----------
+    defense : str
+        A key of `DEFENSES` or the path of a class; parameters as in a call. These
+        are taken as they stand: a schedule shortens the other ones only.
+    backbone : str
+    seed : int
+    schedule : float
+        What all other numbers of epochs are multiplied by; none falls below one.
+    device : str
+
+    Returns
+    -------
+    BaseEstimator
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no such defence, or it takes no such parameter.
+    """
+    variant = Variant.parse(defense)
+    maker = find_maker("defense", variant.name, DEFENSES)
+    classifier = maker(**{"backbone": backbone, "random_state": seed, "device": device})
+    shortened = {
+        name: _shorten(value, schedule)
+        for name, value in classifier.get_params(deep=False).items()
+        if _counts_epochs(name, value)
+    }
+    return classifier.set_params(**{**shortened, **variant.params})
+
+
+def count_epochs(classifier: BaseEstimator) -> int:
+    """Return about how many epochs a classifier trains for, over all of its phases."""
+    params = classifier.get_params(deep=False).items()
+    return sum(value for name, value in params if name.endswith("epochs"))
+
+
+def _counts_epochs(name: str, value: Any) -> bool:
+    if name == "lr_schedule":  # epochs at which the rate falls, or a name
+        return isinstance(value, Sequence) and not isinstance(value, str)
+    return name.endswith("epochs") and isinstance(value, Integral)
+
+
+def _shorten(value: Any, schedule: float) -> Any:
+    if isinstance(value, Integral):
+        return max(1, round(int(value) * schedule))
+    return tuple(sorted({_shorten(epoch, schedule) for epoch in value}))

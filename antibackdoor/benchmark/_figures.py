@@ -1,0 +1,80 @@
+"""ASR against CA, one mark a defence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from antibackdoor.benchmark._packages import check_packages
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MARKS = "osD^vP*Xhp<>d"
+
+
+def plot_tradeoff(summary: pandas.DataFrame, ax: Axes | None = None) -> Axes:
+    """Plot the attack success rate of each attack against clean accuracy, a mark a defence.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        As `summarise` returns it. Lines without an attack are left out.
+    ax : matplotlib.axes.Axes, default=None
+        None: those of a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not there.
+    """
+    ax = _new_figure().add_subplot() if ax is None else ax
+    attacked = summary[summary["asr"].notna()]
+    for number, (defense, lines) in enumerate(attacked.groupby("defense", sort=False)):
+        ax.errorbar(
+            100 * lines["ca"],
+            100 * lines["asr"],
+            xerr=100 * lines["ca_std"].fillna(0),
+            yerr=100 * lines["asr_std"].fillna(0),
+            fmt=_MARKS[number % len(_MARKS)],
+            alpha=0.8,
+            elinewidth=0.8,
+            label=str(defense),
+        )
+    ax.set(
+        xlabel="clean accuracy, % (right is better)",
+        ylabel="attack success rate, % (down is better)",
+        ylim=(-4, 104),
+    )
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    return ax
+
+
+def save_tradeoff(summary: pandas.DataFrame, path: Path) -> None:
+    """Save the plot of `plot_tradeoff` as a picture.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not there.
+    OSError
+        If the file cannot be written.
+    """
+    figure = _new_figure()
+    plot_tradeoff(summary, figure.add_subplot())
+    figure.savefig(path, dpi=150)
+
+
+def _new_figure() -> Figure:
+    check_packages()
+    from matplotlib.figure import Figure
+
+    # Not through pyplot: no window, and nothing that another figure of the user would meet.
+    return Figure(figsize=(8, 4.5), layout="constrained")

@@ -1,0 +1,25 @@
+"""What tables and plots need besides the package itself."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+# pandas imports jinja2 and tabulate for LaTeX and Markdown, and would miss them late.
+_PACKAGES = ("jinja2", "matplotlib", "pandas", "tabulate")
+
+
+def check_packages() -> None:
+    """See that tables and plots can be made, before hours are spent on their rows.
+
+    Raises
+    ------
+    ImportError
+        If a package is missing; the message says how to get it.
+    """
+    for name in _PACKAGES:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise ImportError(
+                f"Tables and plots need {name}: pip install 'antibackdoor[bench]'."
+            ) from error

@@ -1,0 +1,155 @@
+"""The papers' tables as grids. A new preset is an entry of `PRESETS`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from antibackdoor.benchmark._cells import Grid
+
+_PAPER_ATTACKS = ("badnets", "trojan", "blend", "dynamic")
+_ABL_ATTACKS = (*_PAPER_ATTACKS, "sig", "cl", "fc", "dfst", "lba", "cba")
+_CBD_ATTACKS = (*_PAPER_ATTACKS, "sig", "wanet")
+_GIVEN_CLEAN_ROWS = ("fine-pruning", "nad")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A table by name.
+
+    Attributes
+    ----------
+    title : str
+        What it shows.
+    grids : tuple of Grid
+    """
+
+    title: str
+    grids: tuple[Grid, ...]
+
+
+def _isolations(parameter: str, values: tuple[float, ...]) -> tuple[str, ...]:
+    """Vary a parameter of ABL's first stage; the second is cut to what fit cannot go without."""
+    return tuple(f"abl-paper({parameter}={value}, finetune_epochs=1)" for value in values)
+
+
+#: Every table that has a name. Epochs and sizes are the papers'; n_train and schedule shorten them.
+PRESETS: dict[str, Preset] = {
+    "quick": Preset(
+        "Digits in minutes: three attacks, all defences at their defaults.",
+        (
+            Grid(
+                datasets=("digits",),
+                attacks=("none", "badnets", "blend", "lf"),
+                defenses=(
+                    "undefended",
+                    "abl",
+                    "cbd",
+                    *_GIVEN_CLEAN_ROWS,
+                    "activation-clustering",
+                    "spectral-signatures",
+                ),
+            ),
+        ),
+    ),
+    "abl-table1": Preset(
+        "ABL, table 1: ten attacks on CIFAR-10, two on GTSRB; ABL beside what it compares with.",
+        (
+            Grid(
+                datasets=("cifar10",),
+                attacks=("none", *_ABL_ATTACKS),
+                defenses=("undefended", *_GIVEN_CLEAN_ROWS, "abl-paper", "abl"),
+                backbones=("wrn-16-1",),
+            ),
+            Grid(
+                datasets=("gtsrb",),
+                attacks=("none", *_PAPER_ATTACKS, "sig"),
+                defenses=("undefended", *_GIVEN_CLEAN_ROWS, "abl-paper", "abl"),
+                backbones=("wrn-16-1",),
+            ),
+        ),
+    ),
+    "abl-rates": Preset(
+        "ABL at poisoning rates of 50 and 70 %.",
+        (
+            Grid(
+                datasets=("cifar10",),
+                attacks=_PAPER_ATTACKS,
+                defenses=("undefended", "abl-paper", "abl"),
+                poison_rates=(0.5, 0.7),
+                backbones=("wrn-16-1",),
+            ),
+        ),
+    ),
+    "abl-isolation": Preset(
+        "ABL's isolation alone: precision by share isolated, turning epoch and gamma.",
+        (
+            Grid(
+                datasets=("cifar10",),
+                attacks=_ABL_ATTACKS,
+                defenses=(
+                    *_isolations("isolation_ratio", (0.01, 0.05, 0.1, 0.2)),
+                    *_isolations("isolation_epochs", (10, 20, 30, 40)),
+                    *_isolations("gamma", (0.0, 0.5, 1.0, 1.5)),
+                ),
+                backbones=("wrn-16-1",),
+            ),
+        ),
+    ),
+    "cbd-table1": Preset(
+        "CBD, table 1: six attacks on CIFAR-10 and GTSRB; CBD beside what it compares with.",
+        (
+            Grid(
+                datasets=("cifar10", "gtsrb"),
+                attacks=("none", *_CBD_ATTACKS),
+                defenses=(
+                    "undefended",
+                    *_GIVEN_CLEAN_ROWS,
+                    "abl-paper",
+                    "cbd-paper",
+                    "cbd",
+                ),
+                backbones=("wrn-16-1",),
+            ),
+        ),
+    ),
+    "cbd-ablation": Preset(
+        "CBD without each of its terms.",
+        (
+            Grid(
+                datasets=("cifar10",),
+                attacks=_CBD_ATTACKS,
+                defenses=(
+                    "cbd-paper",
+                    "cbd-paper(reweight=False)",
+                    "cbd-paper(independence=0.0)",
+                    "cbd-paper(bottleneck=0.0)",
+                    "cbd-paper(bottleneck=0.0, independence=0.0)",
+                ),
+                backbones=("wrn-16-1",),
+            ),
+        ),
+    ),
+    "cbd-rates": Preset(
+        "CBD at poisoning rates from 1 to 50 %.",
+        (
+            Grid(
+                datasets=("cifar10",),
+                attacks=_PAPER_ATTACKS,
+                defenses=("undefended", "cbd-paper", "cbd"),
+                poison_rates=(0.01, 0.05, 0.1, 0.2, 0.5),
+                backbones=("wrn-16-1",),
+            ),
+        ),
+    ),
+    "cbd-adaptive": Preset(
+        "CBD against an attacker who slows the learning of the trigger down.",
+        (
+            Grid(
+                datasets=("cifar10",),
+                attacks=("badnets", "adaptive-cbd"),
+                defenses=("undefended", "cbd-paper", "cbd"),
+                backbones=("wrn-16-1",),
+            ),
+        ),
+    ),
+}

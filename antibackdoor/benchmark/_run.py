@@ -1,0 +1,280 @@
+"""One cell, from the data to its row."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Memory
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_limits
+
+from antibackdoor.attacks import ATTACKS, BaseAttack
+from antibackdoor.benchmark._cells import NO_ATTACK, Cell
+from antibackdoor.benchmark._defenses import make_defense
+from antibackdoor.benchmark._provenance import provenance
+from antibackdoor.benchmark._variants import Variant, find_maker
+from antibackdoor.datasets import Dataset, load_dataset, make_poisoned
+from antibackdoor.metrics import (
+    clean_accuracy,
+    isolation_precision,
+    isolation_recall,
+)
+
+#: Share of the training rows, none of them poisoned, that defences are told of which ask for some.
+CLEAN_SHARE = 0.05
+
+#: What a row measures, in the order of its columns. Shares, not per cent.
+MEASURES = (
+    "ca",
+    "asr",
+    "asr_without_trigger",
+    "r_acc",
+    "target_recall",
+    "tpr",
+    "fpr",
+    "precision",
+)
+
+
+def load_data(
+    dataset: str, n_train: int | None, *, data_root: str = "data", download: bool = False
+) -> Dataset:
+    """Return a data set, or some of its training rows, drawn class by class.
+
+    Parameters
+    ----------
+    dataset : str
+    n_train : int or None
+    data_root : str, default="data"
+    download : bool, default=False
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        If it has fewer rows than asked for, or `load_dataset` cannot use it.
+    """
+    return _load_data(dataset, n_train, data_root, download)
+
+
+# The cells of a table follow one another on the same data; a process keeps the last.
+@lru_cache(maxsize=1)
+def _load_data(dataset: str, n_train: int | None, data_root: str, download: bool) -> Dataset:
+    data = load_dataset(dataset, data_root=data_root, download=download)
+    if n_train is None or n_train == len(data.y_train):
+        return data
+    n_classes = len(np.unique(data.y_train))
+    if not n_classes <= n_train < len(data.y_train):
+        raise ValueError(
+            f"n_train={n_train}; {dataset!r} has {len(data.y_train)} training rows of "
+            f"{n_classes} classes; wanted a number in between."
+        )
+    X, _, y, _ = train_test_split(
+        data.X_train, data.y_train, train_size=n_train, stratify=data.y_train, random_state=0
+    )
+    return Dataset(X, y, data.X_test, data.y_test, data.class_names)
+
+
+def learned_attack(cell: Cell) -> str | None:
+    """Return what names the attack of a cell if it is one that trains, which takes time."""
+    if cell.attack == NO_ATTACK:
+        return None
+    attack = _make_attack(cell.attack)
+    return cell.attack if attack.trigger_is_learned else None
+
+
+def learn_attack(
+    cell: Cell, *, data_root: str = "data", memory: str | None = None, threads: int | None = 1
+) -> BaseAttack:
+    """Fit the attack of a cell on its clean rows, or take it from a memory.
+
+    Parameters
+    ----------
+    cell : Cell
+    data_root : str, default="data"
+    memory : str, default=None
+        Directory of a `joblib.Memory`. What lies in it is unpickled: trust it as
+        you would code.
+    threads : int, default=1
+
+    Returns
+    -------
+    BaseAttack
+        Fitted, by the same seed for all seeds of a table.
+    """
+    data = load_data(cell.dataset, cell.n_train, data_root=data_root)
+    with limited_threads(threads):
+        return Memory(memory, verbose=0).cache(_fit_attack, ignore=["X", "y"])(
+            cell.attack, cell.fingerprint, cell.n_train, threads, data.X_train, data.y_train
+        )
+
+
+def _fit_attack(
+    attack: str,
+    dataset: str,
+    n_train: int | None,
+    threads: int | None,
+    X: np.ndarray,
+    y: np.ndarray,
+) -> BaseAttack:
+    return _make_attack(attack).fit(X, y)
+
+
+def _make_attack(attack: str) -> BaseAttack:
+    variant = Variant.parse(attack)
+    return find_maker("attack", variant.name, ATTACKS)(**variant.params)
+
+
+def run_cell(
+    cell: Cell,
+    *,
+    data_root: str = "data",
+    memory: str | None = None,
+    device: str = "auto",
+    threads: int | None = 1,
+) -> dict[str, Any]:
+    """Poison, train and measure one cell.
+
+    Parameters
+    ----------
+    cell : Cell
+    data_root : str, default="data"
+        Where data sets lie.
+    memory : str, default=None
+        Directory where attacks are kept that train; as in `learn_attack`.
+    device : str, default="auto"
+    threads : int, default=1
+        Of this training. The same number gives the same figures.
+
+    Returns
+    -------
+    dict
+        A row: the settings, `MEASURES` (None where there is nothing to measure), numbers of
+        rows, seconds, where it comes from, and under ``"error"`` what went wrong
+        or None. Nothing is raised: one failing cell does not stop a table.
+    """
+    origin = provenance(threads)  # of the code that has been imported, not of what lands meanwhile
+    row: dict[str, Any] = {**cell.settings(), **dict.fromkeys(MEASURES), "error": None}
+    try:
+        with limited_threads(threads):
+            row |= _measure(cell, data_root, memory, device, threads)
+    except Exception as error:
+        row["error"] = f"{type(error).__name__}: {error}"
+        row["traceback"] = traceback.format_exc()
+    return row | origin
+
+
+def _measure(
+    cell: Cell, data_root: str, memory: str | None, device: str, threads: int | None
+) -> dict[str, Any]:
+    data = load_data(cell.dataset, cell.n_train, data_root=data_root)
+    X, y, poison_mask, cover_mask = data.X_train, data.y_train, None, None
+    if cell.attack != NO_ATTACK:
+        attack = learn_attack(cell, data_root=data_root, memory=memory, threads=threads)
+        X, y, poison_mask, cover_mask = make_poisoned(
+            X,
+            y,
+            attack=attack,
+            poison_rate=cell.poison_rate,
+            random_state=cell.seed,
+            return_cover=True,
+        )
+    clf = make_defense(
+        cell.defense,
+        backbone=cell.backbone,
+        seed=cell.seed,
+        schedule=cell.schedule,
+        device=device,
+    )
+    told = {}
+    if has_fit_parameter(clf, "clean_mask"):
+        tampered = np.zeros(len(y), bool) if poison_mask is None else poison_mask | cover_mask
+        told["clean_mask"] = _draw_clean(y, tampered, cell.seed)
+    started = time.perf_counter()
+    clf.fit(X, y, **told)
+    row: dict[str, Any] = {"seconds": time.perf_counter() - started}
+
+    predicted = clf.predict(data.X_test)
+    row["ca"] = clean_accuracy(data.y_test, predicted)
+    row |= _measure_flags(clf, poison_mask)
+    if cell.attack != NO_ATTACK:
+        row |= _measure_attack(clf, attack, data, predicted)
+    return row
+
+
+def _draw_clean(y: np.ndarray, tampered: np.ndarray, seed: int) -> np.ndarray:
+    """Choose the rows that a defence is told are clean, class by class, one of each at least."""
+    rng = np.random.RandomState(seed)
+    clean_mask = np.zeros(len(y), dtype=bool)
+    for label in np.unique(y):
+        untouched = np.flatnonzero((y == label) & ~tampered)
+        if len(untouched) == 0:
+            raise ValueError(f"no row of class {label!r} is clean, and this defence needs one.")
+        wanted = min(len(untouched), max(1, round(CLEAN_SHARE * (y == label).sum())))
+        clean_mask[rng.choice(untouched, wanted, replace=False)] = True
+    return clean_mask
+
+
+def _measure_flags(clf: Any, poison_mask: np.ndarray | None) -> dict[str, Any]:
+    """Compare the flagged rows, where a defence of whatever make flags any, with the poison."""
+    flagged = getattr(clf, "isolate_mask_", None)
+    if flagged is None:
+        return {}
+    natural = np.ones(len(flagged), bool) if poison_mask is None else ~poison_mask
+    measured: dict[str, Any] = {
+        "n_isolated": int(flagged.sum()),
+        "fpr": float(flagged[natural].mean()),
+    }
+    p_value = getattr(clf, "isolate_pvalue_", np.nan)
+    measured["p_value"] = None if np.isnan(p_value) else float(p_value)
+    if poison_mask is not None:
+        measured["n_poisoned"] = int(poison_mask.sum())
+        measured["tpr"] = isolation_recall(poison_mask, flagged)
+        # Of nothing flagged no share is poison: there is nothing to be precise about.
+        measured["precision"] = isolation_precision(poison_mask, flagged) if flagged.any() else None
+    return measured
+
+
+def _measure_attack(
+    clf: Any, attack: BaseAttack, data: Dataset, predicted: np.ndarray
+) -> dict[str, Any]:
+    wanted = attack.transform_target(data.y_test)
+    victims = wanted != data.y_test
+    truth = data.y_test[victims]
+    given = clf.predict(attack.transform(data.X_test[victims]))
+    measured = {
+        "asr": float(attack.succeeded(truth, given).mean()),
+        "asr_without_trigger": float(attack.succeeded(truth, predicted[victims]).mean()),
+        "r_acc": float((given == truth).mean()),
+    }
+    targets = np.unique(wanted[victims])
+    if len(targets) == 1:
+        of_target = data.y_test == targets[0]
+        measured["target_recall"] = float((predicted == data.y_test)[of_target].mean())
+    return measured
+
+
+@contextmanager
+def limited_threads(threads: int | None) -> Iterator[None]:
+    """Keep torch and numerical libraries to some threads, and give them back; None: as they are."""
+    if threads is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,106 @@
+"""Finished cells, one file each: written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from antibackdoor.benchmark._cells import Cell
+
+
+class Store:
+    """A directory of rows.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Made if it is not there.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self._rows = self.directory / "cells"
+
+    def prepare(self) -> None:
+        """Make the directory, and see that it can be written to.
+
+        Raises
+        ------
+        OSError
+            If it cannot.
+        """
+        self._rows.mkdir(parents=True, exist_ok=True)
+        # What a killed process had begun to write.
+        for left in self._rows.glob("*.part"):
+            left.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=self._rows):
+            pass
+
+    def read(self, cell: Cell) -> dict[str, Any] | None:
+        """Return the row of a cell, or None where it is not finished or cannot be read."""
+        path = self._path(cell)
+        try:
+            row = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{path} cannot be read ({error}); the cell runs again.", stacklevel=2)
+            return None
+        if not isinstance(row, dict) or any(
+            row.get(name) != value for name, value in cell.settings().items()
+        ):
+            warnings.warn(f"{path} is not the row of {cell}; the cell runs again.", stacklevel=2)
+            return None
+        return row
+
+    def finished(self, cell: Cell) -> bool:
+        """Tell whether a cell has been measured: one that failed has not."""
+        row = self.read(cell)
+        return row is not None and row["error"] is None
+
+    def write(self, cell: Cell, row: dict[str, Any]) -> None:
+        """Keep the row of a cell, which takes the place of an older one.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. An older row is as it was then.
+        """
+        write_whole(self._path(cell), json.dumps(row) + "\n")
+
+    def rows(self, cells: Iterable[Cell]) -> list[dict[str, Any]]:
+        """Return the rows of these cells that are there, failed ones among them, in order."""
+        found = (self.read(cell) for cell in cells)
+        return [row for row in found if row is not None]
+
+    def _path(self, cell: Cell) -> Path:
+        return self._rows / f"{cell.key}.json"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, also where the machine stops half-way.
+
+    Parameters
+    ----------
+    path : Path
+    text : str
+
+    Raises
+    ------
+    OSError
+        If it cannot be written. What was at the path stays then.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

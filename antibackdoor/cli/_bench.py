@@ -1,0 +1,181 @@
+"""`antibackdoor bench`: tables of attacks and defences."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from joblib import effective_n_jobs, parallel_config
+
+from antibackdoor.benchmark import (
+    PRESETS,
+    Cell,
+    all_cells,
+    check_packages,
+    estimate_seconds,
+    run_benchmark,
+    save_tradeoff,
+    summarise,
+    write_tables,
+)
+
+_EXAMPLES = """\
+examples:
+  antibackdoor bench quick
+  antibackdoor bench abl-table1 --dry-run
+  antibackdoor bench abl-table1 --datasets cifar10 --n-train 5000 --schedule 0.2 --out tables
+  antibackdoor bench quick --attacks badnets "badnets(label_map='all_to_all')" \\
+      --defenses undefended "abl(gamma=0.3)" my_package.my_module.MyClassifier --seeds 0 1 2
+  antibackdoor bench cbd-table1 --dask-scheduler tcp://head:8786 --n-jobs 64
+
+presets:
+""" + "\n".join(f"  {name:<14} {preset.title}" for name, preset in PRESETS.items())
+
+
+def add_command(commands: Any) -> None:
+    """Add the words of this command to a parser."""
+    parser = commands.add_parser(
+        "bench",
+        help="run a table of attacks and defences",
+        description="Run the cells of a table that are not finished, and write the table. Stop it "
+        "in whatever way and run it again: only what is missing runs.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("preset", choices=PRESETS, metavar="PRESET", help="one of those below")
+    parser.add_argument(
+        "--out", type=Path, help="directory for rows and tables (bench-PRESET by default)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the cells and stop")
+
+    what = parser.add_argument_group("in place of what the preset says")
+    what.add_argument("--datasets", nargs="+", metavar="NAME", help="names, or paths of .npz files")
+    what.add_argument("--attacks", nargs="+", metavar="NAME")
+    what.add_argument("--rates", nargs="+", type=float, metavar="R", help="shares of all rows")
+    what.add_argument("--defenses", nargs="+", metavar="NAME")
+    what.add_argument("--backbones", nargs="+", metavar="NAME")
+    what.add_argument("--seeds", nargs="+", type=int, metavar="N")
+    what.add_argument("--n-train", type=int, metavar="N", help="training rows to use of each set")
+    what.add_argument("--schedule", type=float, metavar="F", help="multiplies all epochs")
+
+    how = parser.add_argument_group("how it runs")
+    how.add_argument("--data-root", default="data", metavar="DIR", help="where data sets lie")
+    how.add_argument("--download", action="store_true", help="fetch data sets that are not there")
+    how.add_argument(
+        "--n-jobs", type=int, default=-1, metavar="N", help="cells at a time; -1: cores"
+    )
+    how.add_argument("--threads", type=int, default=1, metavar="N", help="of one cell")
+    how.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    how.add_argument(
+        "--dask-scheduler", metavar="ADDRESS", help="of a Dask cluster to run the cells on"
+    )
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Run the command, and tell whether every cell was measured."""
+    cells = all_cells(
+        grid.changed(
+            datasets=_texts(arguments.datasets),
+            attacks=_texts(arguments.attacks),
+            poison_rates=_texts(arguments.rates),
+            defenses=_texts(arguments.defenses),
+            backbones=_texts(arguments.backbones),
+            seeds=_texts(arguments.seeds),
+            n_train=arguments.n_train,
+            schedule=arguments.schedule,
+        )
+        for grid in PRESETS[arguments.preset].grids
+    )
+    if arguments.threads < 1:
+        raise ValueError(f"--threads {arguments.threads}: wanted one or more.")
+    if arguments.dry_run:
+        _print_plan(cells, arguments)
+        return True
+    check_packages()
+    out = arguments.out or Path(f"bench-{arguments.preset}")
+    with _backend(arguments):
+        rows = run_benchmark(
+            cells,
+            out,
+            n_jobs=arguments.n_jobs,
+            threads=arguments.threads,
+            device=arguments.device,
+            data_root=arguments.data_root,
+            download=arguments.download,
+            on_row=_print_row,
+        )
+    failed = [row for row in rows if row["error"] is not None]
+    if len(failed) < len(rows):
+        _report(rows, out)
+    for row in failed:
+        print(f"failed: {_name(row)}: {row['error']}", file=sys.stderr)
+    return not failed
+
+
+def _texts(values: list[Any] | None) -> tuple[Any, ...] | None:
+    return None if values is None else tuple(values)
+
+
+@contextmanager
+def _backend(arguments: argparse.Namespace) -> Iterator[None]:
+    """Let joblib run on the cluster that was named, or as it does by itself."""
+    if arguments.dask_scheduler is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            "--dask-scheduler needs Dask: pip install 'antibackdoor[distributed]'."
+        ) from error
+    with Client(arguments.dask_scheduler), parallel_config(backend="dask"):
+        yield
+
+
+def _print_plan(cells: list[Cell], arguments: argparse.Namespace) -> None:
+    seconds = estimate_seconds(
+        cells,
+        data_root=arguments.data_root,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
+    for cell, needed in zip(cells, seconds, strict=True):
+        print(f"{cell}: about {_duration(needed)}")
+    n_jobs = min(effective_n_jobs(arguments.n_jobs), len(cells))
+    print(
+        f"{len(cells)} cells: about {_duration(sum(seconds) / n_jobs)} with {n_jobs} at a time on "
+        f"this machine, attacks that have to learn their trigger not counted"
+    )
+
+
+def _print_row(n_done: int, n_cells: int, row: dict[str, Any]) -> None:
+    if row["error"] is not None:
+        told = row["error"]
+    else:
+        shares = {"CA": row["ca"], "ASR": row["asr"], "TPR": row["tpr"], "FPR": row["fpr"]}
+        told = " ".join(f"{head} {100 * x:.1f}" for head, x in shares.items() if x is not None)
+        told += f" ({_duration(row['seconds'])})"
+    print(f"[{n_done}/{n_cells}] {_name(row)}: {told}", flush=True)
+
+
+def _report(rows: list[dict[str, Any]], out: Path) -> None:
+    for path in write_tables(rows, out):
+        print(f"wrote {path}")
+    save_tradeoff(summarise(rows), out / "tradeoff.png")
+    print(f"wrote {out / 'tradeoff.png'}\n\n{(out / 'table.md').read_text(encoding='utf-8')}")
+
+
+def _name(row: dict[str, Any]) -> str:
+    return str(Cell(**{name: row[name] for name in Cell.__dataclass_fields__}))
+
+
+def _duration(seconds: float) -> str:
+    for length, unit in ((3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

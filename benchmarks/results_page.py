@@ -1,0 +1,78 @@
+"""Write docs/results.md and its plots from the stored rows of tables.
+
+    antibackdoor bench quick --out /tmp/quick
+    cp /tmp/quick/rows.jsonl benchmarks/results/tables/quick.jsonl
+    python benchmarks/results_page.py
+
+Each file in benchmarks/results/tables/ is a table that `antibackdoor bench` has made, named for its
+preset (and what sets it apart: abl-table1-5000.jsonl). Nothing else goes into the page.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from antibackdoor.benchmark import PRESETS, make_table, save_tradeoff, summarise, to_markdown
+
+ROOT = Path(__file__).parents[1]
+TABLES = ROOT / "benchmarks" / "results" / "tables"
+PAGE = ROOT / "docs" / "results.md"
+
+INTRODUCTION = """\
+# Results
+
+Made by `python benchmarks/results_page.py` from the rows in `benchmarks/results/tables/`, which
+`antibackdoor bench` wrote (docs/benchmarks.md says how). In per cent. CA: accuracy on clean test
+images. ASR: triggered test images that get the attacker's label. R-Acc: those that get their own.
+TPR and FPR: poisoned and other training rows that are flagged. Longer studies, with what was tried
+and missed: `benchmarks/RESULTS.md`.
+"""
+
+
+def section(path: Path) -> str:
+    """Return the part of the page on one table, and save its plot."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    summary = summarise(rows)
+    picture = PAGE.with_name(f"results-{path.stem}.png")
+    save_tradeoff(summary, picture)
+    preset = next((name for name in PRESETS if path.stem.startswith(name)), None)
+    parts = [
+        f"## {path.stem}",
+        PRESETS[preset].title if preset else "",
+        _origin(rows),
+        to_markdown(make_table(summary)),
+        to_markdown(make_table(summary, ("r_acc", "target_recall", "tpr", "fpr"))),
+        f"![ASR against CA, a mark a defence]({picture.name})",
+    ]
+    failed = [row for row in rows if row["error"] is not None]
+    parts += [f"Failed: {row['attack']}, {row['defense']}: {row['error']}" for row in failed]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _origin(rows: list[dict[str, Any]]) -> str:
+    """Say how large, how long, and of which code and machine the rows are."""
+
+    def every(name: str) -> str:
+        return ", ".join(dict.fromkeys(str(row[name]) for row in rows))
+
+    measured = [row["seconds"] for row in rows if row["error"] is None]
+    versions, machine = rows[0]["versions"], rows[0]["machine"]
+    return (
+        f"{len(rows)} cells; training rows used: {every('n_train')}; schedule: "
+        f"{every('schedule')}; seeds: {every('seed')}; backbone: {every('backbone')}. "
+        f"{sum(measured) / 60:.0f} minutes of training in all, {machine['threads']} thread(s) a "
+        f"cell on {machine['cores']} cores ({machine['gpu'] or 'no GPU'}); commit "
+        f"{every('commit')}; torch {versions['torch']}, scikit-learn {versions['scikit-learn']}."
+    )
+
+
+def main() -> None:
+    sections = [section(path) for path in sorted(TABLES.glob("*.jsonl"))]
+    PAGE.write_text("\n\n".join([INTRODUCTION.rstrip(), *sections]) + "\n")
+    print(f"wrote {PAGE}, {len(sections)} tables")
+
+
+if __name__ == "__main__":
+    main()
