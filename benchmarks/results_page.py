@@ -14,7 +14,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from antibackdoor.benchmark import PRESETS, make_table, save_tradeoff, summarise, to_markdown
+from antibackdoor.benchmark import (
+    PRESETS,
+    make_details,
+    make_table,
+    save_tradeoff,
+    summarise,
+    to_markdown,
+)
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "benchmarks" / "results" / "tables"
@@ -43,7 +50,7 @@ def section(path: Path) -> str:
         PRESETS[preset].title if preset else "",
         _origin(rows),
         to_markdown(make_table(summary)),
-        to_markdown(make_table(summary, ("r_acc", "target_recall", "tpr", "fpr"))),
+        to_markdown(make_details(summary)),
         f"![ASR against CA, a mark a defence]({picture.name})",
     ]
     failed = [row for row in rows if row["error"] is not None]
@@ -60,8 +67,9 @@ def _origin(rows: list[dict[str, Any]]) -> str:
     measured = [row["seconds"] for row in rows if row["error"] is None]
     versions, machine = rows[0]["versions"], rows[0]["machine"]
     return (
-        f"{len(rows)} cells; training rows used: {every('n_train')}; schedule: "
-        f"{every('schedule')}; seeds: {every('seed')}; backbone: {every('backbone')}. "
+        f"{len(rows)} cells; training rows used: {every('n_train').replace('None', 'all')}; "
+        f"epochs: {every('schedule')} times the defaults; seeds: {every('seed')}; "
+        f"backbone: {every('backbone')}. "
         f"{sum(measured) / 60:.0f} minutes of training in all, {machine['threads']} thread(s) a "
         f"cell on {machine['cores']} cores ({machine['gpu'] or 'no GPU'}); commit "
         f"{every('commit')}; torch {versions['torch']}, scikit-learn {versions['scikit-learn']}."

@@ -113,6 +113,16 @@ def test_a_directory_that_is_a_file(tmp_path, capsys):
     assert "out" in capsys.readouterr().err
 
 
+def test_a_full_disk(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("antibackdoor.benchmark._store.os.fsync", full)
+    assert main([*SMALL, "--out", str(tmp_path / "out")]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
 def test_interrupted(tmp_path):
     words = [*SMALL, "--seeds", *range(50), "--out", tmp_path / "out"]
     with subprocess.Popen(

@@ -9,6 +9,7 @@ from antibackdoor.benchmark._packages import check_packages
 from antibackdoor.benchmark._presets import PRESETS, Preset
 from antibackdoor.benchmark._run import run_cell
 from antibackdoor.benchmark._tables import (
+    make_details,
     make_table,
     summarise,
     to_latex,
@@ -25,6 +26,7 @@ __all__ = [
     "all_cells",
     "check_packages",
     "estimate_seconds",
+    "make_details",
     "make_table",
     "plot_tradeoff",
     "run_benchmark",

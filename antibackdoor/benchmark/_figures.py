@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antibackdoor.benchmark._packages import check_packages
+from antibackdoor.benchmark._store import write_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -58,7 +60,7 @@ def plot_tradeoff(summary: pandas.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def save_tradeoff(summary: pandas.DataFrame, path: Path) -> None:
-    """Save the plot of `plot_tradeoff` as a picture.
+    """Save the plot of `plot_tradeoff` as a PNG file, whole or not at all.
 
     Raises
     ------
@@ -69,7 +71,9 @@ def save_tradeoff(summary: pandas.DataFrame, path: Path) -> None:
     """
     figure = _new_figure()
     plot_tradeoff(summary, figure.add_subplot())
-    figure.savefig(path, dpi=150)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    write_whole(path, picture.getvalue())
 
 
 def _new_figure() -> Figure:

@@ -82,13 +82,13 @@ class Store:
         return self._rows / f"{cell.key}.json"
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file that is there whole or not at all, also where the machine stops half-way.
 
     Parameters
     ----------
     path : Path
-    text : str
+    content : str or bytes
 
     Raises
     ------
@@ -97,8 +97,8 @@ def write_whole(path: Path, text: str) -> None:
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

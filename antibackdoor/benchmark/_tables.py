@@ -66,44 +66,71 @@ def summarise(rows: Iterable[dict[str, Any]]) -> pandas.DataFrame:
     return summary.reset_index()
 
 
-def make_table(
-    summary: pandas.DataFrame, measures: Sequence[str] = ("ca", "asr")
-) -> pandas.DataFrame:
-    """Return a table with a line for each attack and a column for each defence and measure.
+def make_table(summary: pandas.DataFrame) -> pandas.DataFrame:
+    """Return CA and ASR, with a line for each attack and two columns for each defence.
 
     Parameters
     ----------
     summary : pandas.DataFrame
         As `summarise` returns it.
-    measures : sequence of str, default=("ca", "asr")
-        Keys of `HEADS`.
 
     Returns
     -------
     pandas.DataFrame
         Texts in per cent: the mean, with the standard deviation where there are seeds;
-        empty where nothing was measured. Settings that are the same in all
-        lines are left out.
+        empty where nothing was measured. Settings that are the same in all lines are left
+        out of the index.
+
+    Raises
+    ------
+    ValueError
+        If lines differ in ``n_train`` or ``schedule`` alone.
     """
-    cells = summary[[*_ROW, _COLUMN]].copy()
-    for measure in measures:
-        cells[HEADS[measure]] = [
+    details = make_details(summary)
+    measures = [HEADS[name] for name in ("ca", "asr")]
+    settings = [name for name in details.index.names if name != _COLUMN]
+    defenses = list(dict.fromkeys(summary[_COLUMN]))
+    # Unstacking sorts; a table keeps the order in which its cells were asked for.
+    lines = details.index.droplevel(_COLUMN).unique()
+    table = details[measures].unstack(_COLUMN).swaplevel(axis=1)
+    heads = [(defense, measure) for defense in defenses for measure in measures]
+    return table.reindex(index=lines, columns=heads).fillna("").rename_axis(settings)
+
+
+def make_details(summary: pandas.DataFrame) -> pandas.DataFrame:
+    """Return all of `HEADS`, with a line for each attack and defence.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        As `summarise` returns it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Texts in per cent, as those of `make_table`.
+
+    Raises
+    ------
+    ValueError
+        If lines differ in ``n_train`` or ``schedule`` alone.
+    """
+    details = summary[[*_ROW, _COLUMN]].copy()
+    for measure, head in HEADS.items():
+        details[head] = [
             _per_cent(mean, deviation)
             for mean, deviation in zip(summary[measure], summary[f"{measure}_std"], strict=True)
         ]
-    cells["poison_rate"] = [f"{100 * rate:.3g}%" if rate else "" for rate in cells["poison_rate"]]
-    defenses = list(dict.fromkeys(cells[_COLUMN]))
-    lines = list(dict.fromkeys(cells[list(_ROW)].itertuples(index=False, name=None)))
-    table = cells.set_index([*_ROW, _COLUMN])[[HEADS[measure] for measure in measures]]
-    if table.index.has_duplicates:
+    details["poison_rate"] = [f"{100 * rate:.3g}%" if rate else "" for rate in summary.poison_rate]
+    details = details.set_index([*_ROW, _COLUMN])
+    if details.index.has_duplicates:
         raise ValueError(
             "summary holds lines that differ in n_train or schedule alone; make one table of each."
         )
-    table = table.unstack(_COLUMN).swaplevel(axis=1)
-    heads = [(defense, HEADS[measure]) for defense in defenses for measure in measures]
-    table = table.reindex(index=lines, columns=heads).fillna("")
-    same = [name for name in _ROW if name != "attack" and len(set(cells[name])) == 1]
-    return table.droplevel(same)
+    same = [
+        name for name in _ROW if name != "attack" and len(details.index.unique(level=name)) == 1
+    ]
+    return details.droplevel(same)
 
 
 def write_tables(rows: Sequence[dict[str, Any]], directory: str | Path) -> list[Path]:
@@ -120,7 +147,7 @@ def write_tables(rows: Sequence[dict[str, Any]], directory: str | Path) -> list[
     -------
     list of Path
         ``rows.jsonl`` (every row, failed ones too), ``table.md`` and ``table.tex``
-        (CA and ASR, then what was found), ``table.csv`` (the summary of all measures).
+        (`make_table`, then `make_details`), ``table.csv`` (`summarise`).
 
     Raises
     ------
@@ -132,13 +159,12 @@ def write_tables(rows: Sequence[dict[str, Any]], directory: str | Path) -> list[
         If a file cannot be written; none is there in part.
     """
     summary = summarise(rows)
-    quality = make_table(summary)
-    findings = make_table(summary, ("r_acc", "target_recall", "tpr", "fpr"))
+    tables = make_table(summary), make_details(summary)
     files = {
         "rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
         "table.csv": summary.to_csv(index=False),
-        "table.md": f"{to_markdown(quality)}\n\n{to_markdown(findings)}\n",
-        "table.tex": to_latex(quality) + "\n" + to_latex(findings),
+        "table.md": "\n\n".join(map(to_markdown, tables)) + "\n",
+        "table.tex": "\n".join(map(to_latex, tables)),
     }
     written = []
     for name, text in files.items():
@@ -149,17 +175,17 @@ def write_tables(rows: Sequence[dict[str, Any]], directory: str | Path) -> list[
 
 
 def to_markdown(table: pandas.DataFrame) -> str:
-    """Return a table of `make_table` as a Markdown table with one line of heads."""
+    """Return a table of `make_table` or `make_details` in Markdown, with one line of heads."""
     flat = table.copy()
-    flat.columns = [f"{defense}: {measure}" for defense, measure in table.columns]
+    flat.columns = [" ".join(head) if isinstance(head, tuple) else head for head in table.columns]
     return flat.reset_index().to_markdown(index=False, disable_numparse=True)
 
 
 def to_latex(table: pandas.DataFrame) -> str:
-    """Return a table of `make_table` as a LaTeX tabular, for the package booktabs."""
+    """Return a table of `make_table` or `make_details` in LaTeX, for the package booktabs."""
     escaped = table.map(_escape).rename(_escape, axis=0).rename(_escape, axis=1)
     escaped.index.names = [_escape(name) for name in table.index.names]
-    escaped.columns.names = [None, None]
+    escaped.columns.names = [None] * table.columns.nlevels
     return escaped.style.to_latex(hrules=True, multicol_align="c")
 
 
