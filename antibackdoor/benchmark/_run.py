@@ -97,7 +97,7 @@ def learned_attack(cell: Cell) -> str | None:
 def learn_attack(
     cell: Cell, *, data_root: str = "data", memory: str | None = None, threads: int | None = 1
 ) -> BaseAttack:
-    """Fit the attack of a cell on its clean rows, or take it from a memory.
+    """Fit the attack of a cell on its clean rows; take one that trains from a memory.
 
     Parameters
     ----------
@@ -114,8 +114,9 @@ def learn_attack(
         Fitted, by the same seed for all seeds of a table.
     """
     data = load_data(cell.dataset, cell.n_train, data_root=data_root)
+    kept_in = None if learned_attack(cell) is None else memory
     with limited_threads(threads):
-        return Memory(memory, verbose=0).cache(_fit_attack, ignore=["X", "y"])(
+        return Memory(kept_in, verbose=0).cache(_fit_attack, ignore=["X", "y"])(
             cell.attack, cell.fingerprint, cell.n_train, threads, data.X_train, data.y_train
         )
 
