@@ -40,37 +40,41 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as directory:
-        unbroken, killed = Path(directory) / "unbroken", Path(directory) / "killed"
+        unbroken = Path(directory) / "unbroken"
         started = time.perf_counter()
         subprocess.run(command(unbroken), check=True, capture_output=True)
         whole = time.perf_counter() - started
         wanted = figures(unbroken)
         print(f"unbroken: {len(wanted)} rows in {whole:.0f} s", flush=True)
-        for number in range(1, arguments.kills + 1):
-            process = subprocess.Popen(
-                command(killed),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            seconds = rng.uniform(0, whole)
-            try:
-                process.wait(timeout=seconds)
-                how = "ended by itself before that"
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                how = "killed"
-            kept = len(list(killed.glob("cells/*.json")))
-            print(f"{number}: {how}, {seconds:.1f} s; {kept} cells kept", flush=True)
-            if kept == len(wanted) and number < arguments.kills:
-                # All there is: throw a random half away, or later kills would meet no work.
-                for path in rng.sample(sorted(killed.glob("cells/*.json")), kept // 2):
-                    path.unlink()
-        subprocess.run(command(killed), check=True, capture_output=True)
-        equal = figures(killed) == wanted
-        print("rows are equal" if equal else "ROWS DIFFER")
-        sys.exit(not equal)
+        n_kills, n_tables, all_equal = 0, 0, True
+        while n_kills < arguments.kills:
+            out = Path(directory) / f"table-{n_tables}"
+            while run_until(out, rng.uniform(0, whole)):
+                n_kills += 1
+                kept = len(list(out.glob("cells/*.json")))
+                print(f"kill {n_kills}: {kept} cells kept", flush=True)
+            equal = figures(out) == wanted
+            all_equal &= equal
+            n_tables += 1
+            print(f"table {n_tables}: {'the same rows' if equal else 'OTHER ROWS'}", flush=True)
+    print(f"{n_kills} kills, {n_tables} tables, all equal: {all_equal}")
+    sys.exit(not all_equal)
+
+
+def run_until(out: Path, seconds: float) -> bool:
+    """Run the table, and tell whether it had to be killed when the time was over."""
+    process = subprocess.Popen(
+        command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    if process.returncode != 0:
+        raise RuntimeError(f"a run that nobody killed ended with {process.returncode}")
+    return False
 
 
 if __name__ == "__main__":
