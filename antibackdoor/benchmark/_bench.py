@@ -78,11 +78,11 @@ def run_benchmark(
     (True, 0.1)
     """
     cells = list(dict.fromkeys(cells))
-    for dataset, n_train in dict.fromkeys((cell.dataset, cell.n_train) for cell in cells):
-        load_data(dataset, n_train, data_root=str(data_root), download=download)
     store = Store(out)
-    store.prepare()
     missing = [cell for cell in cells if not store.finished(cell)]
+    for dataset, n_train in dict.fromkeys((cell.dataset, cell.n_train) for cell in missing):
+        load_data(dataset, n_train, data_root=str(data_root), download=download)
+    store.prepare()
     settings = {
         "data_root": str(data_root),
         "memory": str(store.directory.resolve() / "attacks"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from antibackdoor.attacks import ATTACKS
@@ -87,8 +89,8 @@ class Cell:
         """Name of the data set, and of a file its contents: another one is another cell."""
         if not self.dataset.endswith(".npz"):
             return self.dataset
-        with open(self.dataset, "rb") as file:
-            return f"{self.dataset} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        status = os.stat(self.dataset)
+        return f"{self.dataset} {_digest(self.dataset, status.st_mtime_ns, status.st_size)}"
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as the first entries of a row."""
@@ -97,6 +99,14 @@ class Cell:
     def __str__(self) -> str:
         rate = f" {self.poison_rate:.3g}" if self.poison_rate else ""
         return f"{self.dataset} {self.attack}{rate} {self.defense} {self.backbone} seed {self.seed}"
+
+
+# A table asks once for each of its cells.
+@lru_cache(maxsize=16)
+def _digest(path: str, modified: int, size: int) -> str:
+    """Return the SHA-256 of a file, read again where its time or size is another."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Store:
         path = self._path(cell)
         try:
             row = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             warnings.warn(f"{path} cannot be read ({error}); the cell runs again.", stacklevel=2)

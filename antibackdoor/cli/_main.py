@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 
 from antibackdoor import __version__
 from antibackdoor.cli import _bench
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
         print(f"antibackdoor: {error}", file=sys.stderr)
         return MISUSED
+    except BrokenExecutor as error:
+        # A worker of joblib was killed, most often for memory.
+        print(f"antibackdoor: a worker process died: {error}", file=sys.stderr)
+        return FAILED
     except OSError as error:
         print(f"antibackdoor: {error}", file=sys.stderr)
         return FAILED
