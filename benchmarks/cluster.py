@@ -72,6 +72,10 @@ def main() -> None:
                 rows = figures(run_benchmark(cells, out / name, n_jobs=-1))
                 told = "the same rows" if rows == wanted else "OTHER ROWS"
                 print(f"{name}: {told} in {time.perf_counter() - started:.0f} s", flush=True)
+                for row, other in zip(wanted, rows, strict=True):
+                    for key in sorted({*row, *other}):
+                        if row.get(key) != other.get(key):
+                            print(f"  {key}: {row.get(key)} and {other.get(key)}")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from antibackdoor.attacks import BadNets
@@ -65,7 +66,21 @@ class Constant(ClassifierMixin, BaseEstimator):
         return np.full(len(X), self.label)
 
 
+class Fanning(Constant):
+    """A defence that asks joblib for more, and between draws from torch's generator."""
+
+    def fit(self, X, y):
+        torch.manual_seed(self.random_state)
+        drawn = [float(torch.rand(()))]
+        for _ in range(5):
+            Parallel(n_jobs=2)(delayed(time.sleep)(0.02) for _ in range(4))
+            drawn.append(float(torch.rand(())))
+        self.isolate_mask_ = np.arange(len(y)) < 100 * np.mean(drawn)
+        return super().fit(X, y)
+
+
 CONSTANT = f"{__name__}.Constant"
+FANNING = f"{__name__}.Fanning"
 
 
 # Variants
@@ -346,7 +361,8 @@ def test_processes_give_the_same_rows(tmp_path):
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:Port:UserWarning")
 def test_a_dask_cluster_gives_the_same_rows(tmp_path):
     distributed = pytest.importorskip("distributed")
-    cells = [quick(seed=seed) for seed in range(2)]
+    # More cells than workers, and cells that ask joblib for something themselves.
+    cells = [quick(seed=seed, defense=f"{FANNING}(label=1)") for seed in range(4)]
     serial = run_benchmark(cells, tmp_path / "serial")
     with (
         distributed.LocalCluster(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Memory
+from joblib import Memory, parallel_config
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
@@ -268,14 +268,16 @@ def _measure_attack(
 
 @contextmanager
 def limited_threads(threads: int | None) -> Iterator[None]:
-    """Keep torch and numerical libraries to some threads, and give them back; None: as they are."""
-    if threads is None:
-        yield
-        return
+    """Keep torch and numerical libraries to some threads, and give them back; None: as they are.
+
+    What asks joblib for more inside is not sent out either: a Dask worker that waits for
+    it begins another cell meanwhile, and both would draw from the same generators.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     try:
-        with threadpool_limits(threads):
+        with threadpool_limits(threads), parallel_config(backend="sequential"):
             yield
     finally:
         torch.set_num_threads(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from joblib import parallel_config
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
@@ -129,9 +130,12 @@ def _sharpen(values: np.ndarray, first: np.ndarray) -> np.ndarray | None:
     for _ in range(_ROUNDS):
         if min(first.sum(), (~first).sum()) < smallest:
             return None
-        probabilities = cross_val_predict(
-            discriminant, values, first, cv=_FOLDS, method="predict_proba"
-        )[:, 1]
+        # On a Dask cluster these folds would be sent out, and meanwhile another fit would begin
+        # in this process, where the two would draw from the same generators of torch.
+        with parallel_config(backend="sequential"):
+            probabilities = cross_val_predict(
+                discriminant, values, first, cv=_FOLDS, method="predict_proba"
+            )[:, 1]
         first, before = probabilities > 0.5, first
         if (first == before).all():
             break
