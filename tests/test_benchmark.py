@@ -356,6 +356,14 @@ def test_processes_give_the_same_rows(tmp_path):
     assert [figures(row) for row in parallel] == [figures(row) for row in serial]
 
 
+def test_threads_of_one_process_give_the_same_rows(tmp_path):
+    cells = [quick(seed=seed) for seed in range(4)]
+    serial = run_benchmark(cells, tmp_path / "serial")
+    with parallel_config(backend="threading"):
+        rows = run_benchmark(cells, tmp_path / "threads", n_jobs=4)
+    assert [figures(row) for row in rows] == [figures(row) for row in serial]
+
+
 @pytest.mark.slow
 # Dask's own: its event loops end noisily now and then, and its ports may be taken.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:Port:UserWarning")

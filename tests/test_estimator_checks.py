@@ -29,6 +29,7 @@ SHORTER = {
     "ActivationClusteringClassifier": {"epochs": 10, "finetune_epochs": 30},
     "SpectralSignaturesClassifier": {"epochs": 10, "finetune_epochs": 30},
     "FinePruningClassifier": {"epochs": 20, "finetune_epochs": 10},
+    "ModeConnectivityClassifier": {"epochs": 20, "finetune_epochs": 5},
     "NADClassifier": {"epochs": 30, "finetune_epochs": 10},
 }
 

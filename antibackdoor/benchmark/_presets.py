@@ -9,7 +9,7 @@ from antibackdoor.benchmark._cells import Grid
 _PAPER_ATTACKS = ("badnets", "trojan", "blend", "dynamic")
 _ABL_ATTACKS = (*_PAPER_ATTACKS, "sig", "cl", "fc", "dfst", "lba", "cba")
 _CBD_ATTACKS = (*_PAPER_ATTACKS, "sig", "wanet")
-_GIVEN_CLEAN_ROWS = ("fine-pruning", "nad")
+_GIVEN_CLEAN_ROWS = ("fine-pruning", "mode-connectivity", "nad")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def _isolations(parameter: str, values: tuple[float, ...]) -> tuple[str, ...]:
 #: Every table that has a name. Epochs and sizes are the papers'; n_train and schedule shorten them.
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
-        "Digits in minutes: three attacks, all defences at their defaults.",
+        "Digits in minutes: three attacks, seven defences at their defaults.",
         (
             Grid(
                 datasets=("digits",),
@@ -44,7 +44,8 @@ PRESETS: dict[str, Preset] = {
                     "undefended",
                     "abl",
                     "cbd",
-                    *_GIVEN_CLEAN_ROWS,
+                    "fine-pruning",
+                    "nad",
                     "activation-clustering",
                     "spectral-signatures",
                 ),

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ from antibackdoor.metrics import (
 
 #: Share of the training rows, none of them poisoned, that defences are told of which ask for some.
 CLEAN_SHARE = 0.05
+
+# Of this process. Learning an attack is a part of a cell, so the same thread may take it twice.
+_ONE_AT_A_TIME = RLock()
 
 #: What a row measures, in the order of its columns. Shares, not per cent.
 MEASURES = (
@@ -270,14 +274,16 @@ def _measure_attack(
 def limited_threads(threads: int | None) -> Iterator[None]:
     """Keep torch and numerical libraries to some threads, and give them back; None: as they are.
 
-    What asks joblib for more inside is not sent out either: a Dask worker that waits for
-    it begins another cell meanwhile, and both would draw from the same generators.
+    A process does one thing of this kind at a time, whatever threads its backend has: two
+    would draw from the same generators of torch. What asks joblib for more inside is not
+    sent out either, since a Dask worker that waits for it begins something else meanwhile.
     """
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with threadpool_limits(threads), parallel_config(backend="sequential"):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with _ONE_AT_A_TIME:
+        before = torch.get_num_threads()
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            with threadpool_limits(threads), parallel_config(backend="sequential"):
+                yield
+        finally:
+            torch.set_num_threads(before)

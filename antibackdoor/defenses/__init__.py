@@ -5,6 +5,7 @@ from antibackdoor.defenses._activation_clustering import ActivationClusteringCla
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._cbd import CBDClassifier
 from antibackdoor.defenses._fine_pruning import FinePruningClassifier
+from antibackdoor.defenses._mode_connectivity import ModeConnectivityClassifier
 from antibackdoor.defenses._nad import NADClassifier
 from antibackdoor.defenses._spectral_signatures import SpectralSignaturesClassifier
 from antibackdoor.defenses._undefended import UndefendedClassifier
@@ -15,6 +16,7 @@ __all__ = [
     "BaseDefense",
     "CBDClassifier",
     "FinePruningClassifier",
+    "ModeConnectivityClassifier",
     "NADClassifier",
     "SpectralSignaturesClassifier",
     "UndefendedClassifier",
