@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -53,6 +54,7 @@ def kill_a_worker(client: Client) -> None:
 
 def main() -> None:
     cells = GRID.cells()
+    all_equal = True
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory)
         started = time.perf_counter()
@@ -70,12 +72,15 @@ def main() -> None:
                     Thread(target=kill_a_worker, args=(client,), daemon=True).start()
                 started = time.perf_counter()
                 rows = figures(run_benchmark(cells, out / name, n_jobs=-1))
-                told = "the same rows" if rows == wanted else "OTHER ROWS"
+                equal = rows == wanted
+                all_equal &= equal
+                told = "the same rows" if equal else "OTHER ROWS"
                 print(f"{name}: {told} in {time.perf_counter() - started:.0f} s", flush=True)
                 for row, other in zip(wanted, rows, strict=True):
                     for key in sorted({*row, *other}):
                         if row.get(key) != other.get(key):
                             print(f"  {key}: {row.get(key)} and {other.get(key)}")
+    sys.exit(not all_equal)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,16 @@ def test_dry_run(tmp_path, capsys, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_without_the_data(tmp_path, capsys):
+    words = ["bench", "cbd-adaptive", "--data-root", str(tmp_path), "--dry-run"]
+    assert main(words) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 7
+    assert told[0] == "cifar10 badnets 0.1 undefended wrn-16-1 seed 0"
+    assert "no estimate" in told[-1]
+    assert "--download" in told[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

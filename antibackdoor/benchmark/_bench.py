@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
 
 from antibackdoor.benchmark._cells import Cell
-from antibackdoor.benchmark._run import learn_attack, learned_attack, load_data, run_cell
+from antibackdoor.benchmark._run import (
+    data_source,
+    failed_row,
+    learn_attack,
+    learned_attack,
+    load_data,
+    run_cell,
+)
 from antibackdoor.benchmark._store import Store
 
 #: Told of each row as it comes: how many are there, of how many, and the row.
@@ -40,9 +48,10 @@ def run_benchmark(
         Directory for rows and learned attacks. Use one that only you write to: learned
         attacks are kept in it as pickles.
     n_jobs : int, default=None
-        Cells at a time, as in scikit-learn: -1 is one for each core. The backend is
-        joblib's: inside ``joblib.parallel_config("dask")`` it is the Dask
-        cluster of the client.
+        Cells at a time, as in scikit-learn: -1 is one for each core. Where a process dies, the
+        cells that are left run one by one, and the one that dies again is a failed row. The
+        backend is joblib's: inside ``joblib.parallel_config("dask")`` it is the Dask cluster
+        of the client.
     threads : int, default=1
         Threads of one cell, wherever it runs: the same number gives the same rows. None:
         as many as torch takes by itself.
@@ -79,20 +88,23 @@ def run_benchmark(
     """
     cells = list(dict.fromkeys(cells))
     store = Store(out)
-    missing = [cell for cell in cells if not store.finished(cell)]
-    for dataset, n_train in dict.fromkeys((cell.dataset, cell.n_train) for cell in missing):
-        load_data(dataset, n_train, data_root=str(data_root), download=download)
+    missing = [
+        cell for cell in cells if not store.finished(cell, data_source(cell, str(data_root)))
+    ]
+    for cell in {(cell.dataset, cell.n_train): cell for cell in missing}.values():
+        load_data(cell, data_root=str(data_root), download=download)
     store.prepare()
     settings = {
         "data_root": str(data_root),
         "memory": str(store.directory.resolve() / "attacks"),
+        "device": device,
         "threads": threads,
     }
     # Threads of a worker are limited by the cell itself: the same on each backend.
     parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
     _learn_attacks(parallel, missing, settings)
     n_done = len(cells) - len(missing)
-    for cell, row in _each(parallel, missing, {**settings, "device": device}):
+    for cell, row in _each(parallel, missing, settings):
         store.write(cell, row)
         n_done += 1
         if on_row is not None:
@@ -104,7 +116,33 @@ def _each(
     parallel: Parallel, cells: list[Cell], settings: dict[str, Any]
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Yield cells with their rows, in the order in which they are finished."""
-    yield from parallel(delayed(_run_one)(cell, settings) for cell in cells)
+    left = dict.fromkeys(cells)
+    try:
+        for cell, row in parallel(delayed(_run_one)(cell, settings) for cell in cells):
+            del left[cell]
+            yield cell, row
+    except Exception as error:
+        if not _is_death(error):
+            raise
+        # A process died, of one cell or of another. One by one, it shows of which.
+        yield from ((cell, _run_apart(cell, settings)) for cell in left)
+
+
+def _run_apart(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
+    """Run a cell in a process that it has to itself, and make a row of that process's death."""
+    try:
+        # Two jobs: with one, joblib would run it in this process.
+        ((_, row),) = Parallel(n_jobs=2)([delayed(_run_one)(cell, settings)])
+    except Exception as error:
+        if not _is_death(error):
+            raise
+        return failed_row(cell, settings, error)
+    return row
+
+
+def _is_death(error: Exception) -> bool:
+    """Tell whether joblib's backend has lost a worker: Dask's error has no base to know it by."""
+    return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
 
 
 def _run_one(cell: Cell, settings: dict[str, Any]) -> tuple[Cell, dict[str, Any]]:

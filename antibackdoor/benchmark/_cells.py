@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from antibackdoor.attacks import ATTACKS
@@ -87,10 +87,14 @@ class Cell:
     @property
     def fingerprint(self) -> str:
         """Name of the data set, and of a file its contents: another one is another cell."""
-        if not self.dataset.endswith(".npz"):
+        if not self.dataset.lower().endswith(".npz"):
             return self.dataset
-        status = os.stat(self.dataset)
-        return f"{self.dataset} {_digest(self.dataset, status.st_mtime_ns, status.st_size)}"
+        path = Path(self.dataset).expanduser()
+        try:
+            status = path.stat()
+            return f"{self.dataset} {_digest(path, status.st_mtime_ns, status.st_size)}"
+        except OSError:
+            return self.dataset  # whoever loads it says what is wrong with it
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as the first entries of a row."""
@@ -103,9 +107,9 @@ class Cell:
 
 # A table asks once for each of its cells.
 @lru_cache(maxsize=16)
-def _digest(path: str, modified: int, size: int) -> str:
+def _digest(path: Path, modified: int, size: int) -> str:
     """Return the SHA-256 of a file, read again where its time or size is another."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -120,8 +124,8 @@ class Grid:
     poison_rates : tuple of float
         Shares of all rows. Ignored for the attack ``"none"``, which stands once.
     clean_label_rate : float
-        The highest share for attacks that keep their labels: they can only poison rows of
-        the target class.
+        The highest share, of all rows, for attacks that keep their labels: they can only
+        poison rows of the target class. 0.05 is half of it where ten classes are of one size.
     seeds : tuple of int
     n_train : int or None
     schedule : float

@@ -46,7 +46,7 @@ def estimate_seconds(
     seconds = []
     with limited_threads(threads):
         for cell in cells:
-            data = load_data(cell.dataset, cell.n_train, data_root=data_root)
+            data = load_data(cell, data_root=data_root)
             timed = (cell.dataset, cell.backbone)
             if timed not in per_row:
                 per_row[timed] = _time_a_row(data, cell.backbone, device)

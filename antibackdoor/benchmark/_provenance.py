@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def provenance(threads: int | None = None) -> dict[str, Any]:
     return {
         "commit": _commit(),
         "versions": {
+            "antibackdoor": version("antibackdoor"),
             "python": platform.python_version(),
             "numpy": numpy.__version__,
             "scikit-learn": sklearn.__version__,

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -29,7 +30,7 @@ from antibackdoor.metrics import (
     isolation_recall,
 )
 
-#: Share of the training rows, none of them poisoned, that defences are told of which ask for some.
+#: Share of the untouched training rows that defences are told of which ask for clean ones.
 CLEAN_SHARE = 0.05
 
 # Of this process. Learning an attack is a part of a cell, so the same thread may take it twice.
@@ -48,15 +49,19 @@ MEASURES = (
 )
 
 
-def load_data(
-    dataset: str, n_train: int | None, *, data_root: str = "data", download: bool = False
-) -> Dataset:
-    """Return a data set, or some of its training rows, drawn class by class.
+def data_source(cell: Cell, data_root: str) -> str:
+    """Return what tells the data of a cell from other data of the same name."""
+    if cell.dataset == "imagefolder":  # any folder's
+        return f"{cell.dataset} {Path(data_root).expanduser().resolve()}"
+    return cell.fingerprint
+
+
+def load_data(cell: Cell, *, data_root: str = "data", download: bool = False) -> Dataset:
+    """Return the data set of a cell, or some of its training rows, drawn class by class.
 
     Parameters
     ----------
-    dataset : str
-    n_train : int or None
+    cell : Cell
     data_root : str, default="data"
     download : bool, default=False
 
@@ -69,12 +74,15 @@ def load_data(
     ValueError
         If it has fewer rows than asked for, or `load_dataset` cannot use it.
     """
-    return _load_data(dataset, n_train, data_root, download)
+    source = data_source(cell, data_root)
+    return _load_data(cell.dataset, source, cell.n_train, data_root, download)
 
 
 # The cells of a table follow one another on the same data; a process keeps the last.
 @lru_cache(maxsize=1)
-def _load_data(dataset: str, n_train: int | None, data_root: str, download: bool) -> Dataset:
+def _load_data(
+    dataset: str, source: str, n_train: int | None, data_root: str, download: bool
+) -> Dataset:
     data = load_dataset(dataset, data_root=data_root, download=download)
     if n_train is None or n_train == len(data.y_train):
         return data
@@ -99,7 +107,12 @@ def learned_attack(cell: Cell) -> str | None:
 
 
 def learn_attack(
-    cell: Cell, *, data_root: str = "data", memory: str | None = None, threads: int | None = 1
+    cell: Cell,
+    *,
+    data_root: str = "data",
+    memory: str | None = None,
+    device: str = "auto",
+    threads: int | None = 1,
 ) -> BaseAttack:
     """Fit the attack of a cell on its clean rows; take one that trains from a memory.
 
@@ -110,6 +123,7 @@ def learn_attack(
     memory : str, default=None
         Directory of a `joblib.Memory`. What lies in it is unpickled: trust it as
         you would code.
+    device : str, default="auto"
     threads : int, default=1
 
     Returns
@@ -117,23 +131,33 @@ def learn_attack(
     BaseAttack
         Fitted, by the same seed for all seeds of a table.
     """
-    data = load_data(cell.dataset, cell.n_train, data_root=data_root)
+    data = load_data(cell, data_root=data_root)
     kept_in = None if learned_attack(cell) is None else memory
     with limited_threads(threads):
         return Memory(kept_in, verbose=0).cache(_fit_attack, ignore=["X", "y"])(
-            cell.attack, cell.fingerprint, cell.n_train, threads, data.X_train, data.y_train
+            cell.attack,
+            data_source(cell, data_root),
+            cell.n_train,
+            device,
+            threads,
+            data.X_train,
+            data.y_train,
         )
 
 
 def _fit_attack(
     attack: str,
-    dataset: str,
+    source: str,
     n_train: int | None,
+    device: str,
     threads: int | None,
     X: np.ndarray,
     y: np.ndarray,
 ) -> BaseAttack:
-    return _make_attack(attack).fit(X, y)
+    made = _make_attack(attack)
+    if "device" in made.get_params(deep=False) and "device" not in Variant.parse(attack).params:
+        made.set_params(device=device)
+    return made.fit(X, y)
 
 
 def _make_attack(attack: str) -> BaseAttack:
@@ -169,24 +193,57 @@ def run_cell(
         rows, seconds, where it comes from, and under ``"error"`` what went wrong
         or None. Nothing is raised: one failing cell does not stop a table.
     """
-    origin = provenance(threads)  # of the code that has been imported, not of what lands meanwhile
-    row: dict[str, Any] = {**cell.settings(), **dict.fromkeys(MEASURES), "error": None}
+    settings = {"data_root": data_root, "device": device, "threads": threads}
+    row = _new_row(cell, settings)  # says of which code, before another lands meanwhile
     try:
         with limited_threads(threads):
-            row |= _measure(cell, data_root, memory, device, threads)
+            return row | _measure(cell, data_root, memory, device, threads)
     except Exception as error:
-        row["error"] = f"{type(error).__name__}: {error}"
-        row["traceback"] = traceback.format_exc()
-    return row | origin
+        return row | _told(error)
+
+
+def failed_row(cell: Cell, settings: dict[str, Any], error: Exception) -> dict[str, Any]:
+    """Return the row of a cell that could not even say itself what went wrong.
+
+    Parameters
+    ----------
+    cell : Cell
+    settings : dict
+        Arguments of `run_cell`.
+    error : Exception
+
+    Returns
+    -------
+    dict
+    """
+    return _new_row(cell, settings) | _told(error)
+
+
+def _new_row(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **cell.settings(),
+        "source": data_source(cell, settings["data_root"]),
+        "device": settings["device"],
+        **dict.fromkeys(MEASURES),
+        "error": None,
+        **provenance(settings["threads"]),
+    }
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    lines = traceback.format_exception(error)
+    return {"error": f"{type(error).__name__}: {error}", "traceback": "".join(lines)}
 
 
 def _measure(
     cell: Cell, data_root: str, memory: str | None, device: str, threads: int | None
 ) -> dict[str, Any]:
-    data = load_data(cell.dataset, cell.n_train, data_root=data_root)
+    data = load_data(cell, data_root=data_root)
     X, y, poison_mask, cover_mask = data.X_train, data.y_train, None, None
     if cell.attack != NO_ATTACK:
-        attack = learn_attack(cell, data_root=data_root, memory=memory, threads=threads)
+        attack = learn_attack(
+            cell, data_root=data_root, memory=memory, device=device, threads=threads
+        )
         X, y, poison_mask, cover_mask = make_poisoned(
             X,
             y,
@@ -226,7 +283,8 @@ def _draw_clean(y: np.ndarray, tampered: np.ndarray, seed: int) -> np.ndarray:
         untouched = np.flatnonzero((y == label) & ~tampered)
         if len(untouched) == 0:
             raise ValueError(f"no row of class {label!r} is clean, and this defence needs one.")
-        wanted = min(len(untouched), max(1, round(CLEAN_SHARE * (y == label).sum())))
+        # Of the untouched rows: counted with its poison, the target class would stand out.
+        wanted = max(1, round(CLEAN_SHARE * len(untouched)))
         clean_mask[rng.choice(untouched, wanted, replace=False)] = True
     return clean_mask
 
@@ -234,7 +292,7 @@ def _draw_clean(y: np.ndarray, tampered: np.ndarray, seed: int) -> np.ndarray:
 def _measure_flags(clf: Any, poison_mask: np.ndarray | None) -> dict[str, Any]:
     """Compare the flagged rows, where a defence of whatever make flags any, with the poison."""
     flagged = getattr(clf, "isolate_mask_", None)
-    if flagged is None:
+    if flagged is None or not getattr(clf, "flags_rows", True):
         return {}
     natural = np.ones(len(flagged), bool) if poison_mask is None else ~poison_mask
     measured: dict[str, Any] = {

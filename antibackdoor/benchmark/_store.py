@@ -58,10 +58,10 @@ class Store:
             return None
         return row
 
-    def finished(self, cell: Cell) -> bool:
-        """Tell whether a cell has been measured: one that failed has not."""
+    def finished(self, cell: Cell, source: str) -> bool:
+        """Tell whether a cell has been measured on this data: one that failed has not."""
         row = self.read(cell)
-        return row is not None and row["error"] is None
+        return row is not None and row["error"] is None and row.get("source") == source
 
     def write(self, cell: Cell, row: dict[str, Any]) -> None:
         """Keep the row of a cell, which takes the place of an older one.

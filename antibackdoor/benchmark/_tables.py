@@ -25,6 +25,7 @@ HEADS = {
     "target_recall": "target recall",
     "tpr": "TPR",
     "fpr": "FPR",
+    "precision": "precision",
 }
 
 

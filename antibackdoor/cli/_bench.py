@@ -22,6 +22,7 @@ from antibackdoor.benchmark import (
     summarise,
     write_tables,
 )
+from antibackdoor.utils import resolve_device
 
 _EXAMPLES = """\
 examples:
@@ -67,7 +68,10 @@ def add_command(commands: Any) -> None:
     how.add_argument("--data-root", default="data", metavar="DIR", help="where data sets lie")
     how.add_argument("--download", action="store_true", help="fetch data sets that are not there")
     how.add_argument(
-        "--n-jobs", type=int, default=-1, metavar="N", help="cells at a time; -1: cores"
+        "--n-jobs",
+        type=int,
+        metavar="N",
+        help="cells at a time; -1: one a core (the default, but 1 where a GPU trains)",
     )
     how.add_argument("--threads", type=int, default=1, metavar="N", help="of one cell")
     how.add_argument("--device", default="auto", help="cpu, cuda or auto")
@@ -102,7 +106,7 @@ def run(arguments: argparse.Namespace) -> bool:
         rows = run_benchmark(
             cells,
             out,
-            n_jobs=arguments.n_jobs,
+            n_jobs=_n_jobs(arguments),
             threads=arguments.threads,
             device=arguments.device,
             data_root=arguments.data_root,
@@ -114,7 +118,15 @@ def run(arguments: argparse.Namespace) -> bool:
         _report(rows, out)
     for row in failed:
         print(f"failed: {_name(row)}: {row['error']}", file=sys.stderr)
-    return not failed
+    return not failed and len(rows) == len(cells)
+
+
+def _n_jobs(arguments: argparse.Namespace) -> int:
+    """One process for each core, but no crowd on one GPU; a cluster has workers of its own."""
+    if arguments.n_jobs is not None:
+        return arguments.n_jobs
+    on_gpu = arguments.dask_scheduler is None and resolve_device(arguments.device).type == "cuda"
+    return 1 if on_gpu else -1
 
 
 def _texts(values: list[Any] | None) -> tuple[Any, ...] | None:
@@ -138,15 +150,20 @@ def _backend(arguments: argparse.Namespace) -> Iterator[None]:
 
 
 def _print_plan(cells: list[Cell], arguments: argparse.Namespace) -> None:
-    seconds = estimate_seconds(
-        cells,
-        data_root=arguments.data_root,
-        device=arguments.device,
-        threads=arguments.threads,
-    )
+    try:
+        seconds = estimate_seconds(
+            cells,
+            data_root=arguments.data_root,
+            device=arguments.device,
+            threads=arguments.threads,
+        )
+    except FileNotFoundError as error:  # data that is not there yet is no reason to show nothing
+        print("\n".join(map(str, cells)))
+        print(f"{len(cells)} cells; no estimate of the time: {error}")
+        return
     for cell, needed in zip(cells, seconds, strict=True):
         print(f"{cell}: about {_duration(needed)}")
-    n_jobs = min(effective_n_jobs(arguments.n_jobs), len(cells))
+    n_jobs = min(effective_n_jobs(_n_jobs(arguments)), len(cells))
     print(
         f"{len(cells)} cells: about {_duration(sum(seconds) / n_jobs)} with {n_jobs} at a time on "
         f"this machine, attacks that have to learn their trigger not counted"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor
 
 from antibackdoor import __version__
 from antibackdoor.cli import _bench
@@ -17,7 +16,7 @@ _EPILOG = """\
 exit codes:
   0    done
   1    something went wrong on the way, and was said
-  2    the command line cannot be used, or its data cannot: nothing was begun
+  2    the command line cannot be used, or what it names cannot
   130  interrupted; what was finished is kept
 """
 
@@ -53,10 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
         print(f"antibackdoor: {error}", file=sys.stderr)
         return MISUSED
-    except BrokenExecutor as error:
-        # A worker of joblib was killed, most often for memory.
-        print(f"antibackdoor: a worker process died: {error}", file=sys.stderr)
-        return FAILED
     except OSError as error:
         print(f"antibackdoor: {error}", file=sys.stderr)
         return FAILED

@@ -58,6 +58,9 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
     trains them with `_run_phase` and returns the one to keep and whom it suspects.
     """
 
+    #: Whether the method looks for poisoned rows at all.
+    flags_rows: ClassVar[bool] = True
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "backbone": [str, nn.Module, callable],
         "batch_size": [Interval(Integral, 2, None, closed="left")],

@@ -31,6 +31,8 @@ class CleansingDefense(BaseDefense):
     A defence writes `_train` out of `_train_backdoored`, `_clean_rows` and `_finetune`.
     """
 
+    flags_rows = False
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDefense._parameter_constraints,
         "epochs": [Interval(Integral, 1, None, closed="left")],

@@ -100,6 +100,8 @@ class UndefendedClassifier(BaseDefense):
     array([], dtype=int64)
     """
 
+    flags_rows = False
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDefense._parameter_constraints,
         "epochs": [Interval(Integral, 1, None, closed="left")],
