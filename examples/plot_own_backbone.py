@@ -30,6 +30,7 @@ def two_convolutions(input_shape, n_classes):
 
 
 X, y = load_digits_images()
+X, y = X[:1000], y[:1000]
 X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
 
 clf = CBDClassifier(backbone=two_convolutions, backdoor_epochs=10, clean_epochs=15, random_state=0)

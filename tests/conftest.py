@@ -52,8 +52,7 @@ TINY = {
         "isolation_ratio": None,
         "rejection": 0.9,
     },
-    # One for each of the bases; their sisters have tests of their own.
-    "ActivationClusteringClassifier": {"epochs": 2, "finetune_epochs": 2, "size_threshold": 0.5},
+    # For those whose fit takes more than X and y; the others' is that of the ones above.
     "FinePruningClassifier": {"epochs": 2, "finetune_epochs": 2},
 }
 

@@ -50,7 +50,7 @@ def test_the_attack_works_on_an_undefended_network(split_digits, poisoned, trigg
 def test_quality_of_a_fixed_ratio_on_poisoned_digits(split_digits, poisoned, triggered):
     _, X_test, _, y_test = split_digits
     X_bad, y_bad, poison_mask = poisoned
-    abl = ABLClassifier(isolation_ratio=0.01, finetune_epochs=40, random_state=0)
+    abl = ABLClassifier(isolation_ratio=0.01, finetune_epochs=30, random_state=0)
     abl.fit(X_bad, y_bad)
 
     assert abl.unlearned_

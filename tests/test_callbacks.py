@@ -14,7 +14,6 @@ PHASES = {
     "UndefendedClassifier": [("train", 2)],
     "ABLClassifier": [("isolate", 2), ("finetune", 2), ("unlearn", 1), ("recover", 1)],
     "CBDClassifier": [("backdoor", 2), ("clean", 2)],
-    "ActivationClusteringClassifier": [("train", 2), ("finetune", 2)],
     "FinePruningClassifier": [("train", 2), ("finetune", 2)],
 }
 

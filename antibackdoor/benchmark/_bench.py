@@ -156,8 +156,13 @@ def _learn_attacks(parallel: Parallel, cells: list[Cell], settings: dict[str, An
         for cell in cells
         if learned_attack(cell) is not None
     }
-    for _ in parallel(delayed(_try_to_learn)(cell, settings) for cell in once.values()):
-        pass
+    try:
+        for _ in parallel(delayed(_try_to_learn)(cell, settings) for cell in once.values()):
+            pass
+    except Exception as error:
+        if not _is_death(error):
+            raise
+        # The cells of the attack that took its process down will do so too, and be failed rows.
 
 
 def _try_to_learn(cell: Cell, settings: dict[str, Any]) -> None:
