@@ -496,7 +496,9 @@ class ABLClassifier(SearchingDefense):
         if watch.undo_harm():
             self.unlearned_ = False
             return Isolation(isolation.scores, np.inf)
-        return flag_above(before - _label_probabilities(run, network), _LOST)
+        # What a class that nothing was isolated from has lost is no sign of the trigger.
+        scores = before - _label_probabilities(run, network)
+        return flag_above(np.where(suspect, scores, np.minimum(scores, _LOST)), _LOST)
 
     def _beside_isolated(self, run: Run, isolation: Isolation, others: Batches) -> PairedRows:
         return PairedRows(others, run.rows(isolation.mask), self.batch_size)

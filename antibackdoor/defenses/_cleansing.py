@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from sklearn.base import _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones import Network
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._clean_rows import draw_by_class
 from antibackdoor.defenses._run import Run
@@ -50,31 +49,9 @@ class CleansingDefense(BaseDefense):
         finetune_epochs: int,
         finetune_rate: float,
         clean_share: float,
-        backbone: Backbone,
-        batch_size: int,
-        learning_rate: float,
-        lr_schedule: str | Sequence[int],
-        momentum: float,
-        weight_decay: float,
-        augment: str | Sequence[str] | None,
-        image_shape: Sequence[int] | None,
-        layout: Literal["auto", "channels_first", "channels_last"],
-        device: str | torch.device,
-        random_state: int | np.random.RandomState | None,
+        **parameters: Any,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            random_state=random_state,
-        )
+        super().__init__(**parameters)
         self.epochs = epochs
         self.finetune_epochs = finetune_epochs
         self.finetune_rate = finetune_rate
