@@ -23,6 +23,7 @@ from antibackdoor.benchmark import (
     all_cells,
     estimate_seconds,
     make_table,
+    on_datasets,
     plot_tradeoff,
     run_benchmark,
     run_cell,
@@ -31,8 +32,9 @@ from antibackdoor.benchmark import (
 )
 from antibackdoor.benchmark._defenses import count_epochs, make_defense
 from antibackdoor.benchmark._run import load_data
-from antibackdoor.benchmark._store import Store, write_whole
+from antibackdoor.benchmark._store import Store
 from antibackdoor.benchmark._variants import Variant
+from antibackdoor.utils import write_whole
 
 #: Not what was measured, but how long it took and where.
 CIRCUMSTANCES = ("seconds", "commit", "machine", "versions", "traceback")
@@ -167,6 +169,16 @@ def test_grid():
     assert len(cells) == len(set(cells)) == 8
     assert all_cells([grid, grid]) == cells
     assert {cell.seed for cell in grid.changed(seeds=(3,), n_train=None).cells()} == {3}
+
+
+def test_a_data_set_keeps_the_settings_of_its_own_grid():
+    first = Grid(("cifar10",), ("sig",), ("abl",))
+    second = Grid(("gtsrb",), ("sig",), ("abl",), clean_label_rate=0.0025)
+    assert on_datasets([first, second], ["cifar10"]) == [first]
+    assert on_datasets([first, second], ["gtsrb"]) == [second]
+    # One that no grid knows takes the settings of the first.
+    mine = first.changed(datasets=("cifar10", "mine.npz"))
+    assert on_datasets([first, second], ["cifar10", "mine.npz", "gtsrb"]) == [mine, second]
 
 
 @pytest.mark.parametrize("name", PRESETS)

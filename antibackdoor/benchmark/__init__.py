@@ -1,7 +1,7 @@
 """Attacks against defences: the papers' tables and anyone's, by one call."""
 
 from antibackdoor.benchmark._bench import run_benchmark
-from antibackdoor.benchmark._cells import Cell, Grid, all_cells
+from antibackdoor.benchmark._cells import Cell, Grid, all_cells, on_datasets
 from antibackdoor.benchmark._defenses import DEFENSES
 from antibackdoor.benchmark._estimate import estimate_seconds
 from antibackdoor.benchmark._figures import plot_tradeoff, save_tradeoff
@@ -28,6 +28,7 @@ __all__ = [
     "estimate_seconds",
     "make_details",
     "make_table",
+    "on_datasets",
     "plot_tradeoff",
     "run_benchmark",
     "run_cell",

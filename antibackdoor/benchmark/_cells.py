@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -180,3 +180,30 @@ class Grid:
 def all_cells(grids: Iterable[Grid]) -> list[Cell]:
     """Return the cells of some grids, each once."""
     return list(dict.fromkeys(cell for grid in grids for cell in grid.cells()))
+
+
+def on_datasets(grids: Sequence[Grid], names: Sequence[str]) -> list[Grid]:
+    """Return the grids of some data sets.
+
+    Parameters
+    ----------
+    grids : sequence of Grid
+    names : sequence of str
+        A data set of the grids stays with the settings of its own; any other one takes
+        the place of the first grid's.
+
+    Returns
+    -------
+    list of Grid
+        Those that have a data set left.
+    """
+    known = {name for grid in grids for name in grid.datasets}
+    new = tuple(name for name in names if name not in known)
+    kept = [
+        grid.changed(
+            datasets=tuple(name for name in names if name in grid.datasets)
+            + (new if grid is grids[0] else ())
+        )
+        for grid in grids
+    ]
+    return [grid for grid in kept if grid.datasets]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antibackdoor.benchmark._packages import check_packages
-from antibackdoor.benchmark._store import write_whole
+from antibackdoor.utils import write_whole
 
 if TYPE_CHECKING:
     import pandas

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from antibackdoor.benchmark._cells import Cell
+from antibackdoor.utils import write_whole
 
 
 class Store:
@@ -80,27 +80,3 @@ class Store:
 
     def _path(self, cell: Cell) -> Path:
         return self._rows / f"{cell.key}.json"
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file that is there whole or not at all, also where the machine stops half-way.
-
-    Parameters
-    ----------
-    path : Path
-    content : str or bytes
-
-    Raises
-    ------
-    OSError
-        If it cannot be written. What was at the path stays then.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from antibackdoor.benchmark._packages import check_packages
 from antibackdoor.benchmark._run import MEASURES
-from antibackdoor.benchmark._store import write_whole
+from antibackdoor.utils import write_whole
 
 if TYPE_CHECKING:
     import pandas

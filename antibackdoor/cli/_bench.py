@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from joblib import effective_n_jobs, parallel_config
 from antibackdoor.benchmark import (
     PRESETS,
     Cell,
+    Grid,
     all_cells,
     check_packages,
     estimate_seconds,
+    on_datasets,
     run_benchmark,
     save_tradeoff,
     summarise,
@@ -82,9 +84,11 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> bool:
     """Run the command, and tell whether every cell was measured."""
+    grids: Sequence[Grid] = PRESETS[arguments.preset].grids
+    if arguments.datasets is not None:
+        grids = on_datasets(grids, arguments.datasets)
     cells = all_cells(
         grid.changed(
-            datasets=_texts(arguments.datasets),
             attacks=_texts(arguments.attacks),
             poison_rates=_texts(arguments.rates),
             defenses=_texts(arguments.defenses),
@@ -93,7 +97,7 @@ def run(arguments: argparse.Namespace) -> bool:
             n_train=arguments.n_train,
             schedule=arguments.schedule,
         )
-        for grid in PRESETS[arguments.preset].grids
+        for grid in grids
     )
     if arguments.threads < 1:
         raise ValueError(f"--threads {arguments.threads}: wanted one or more.")

@@ -3,6 +3,7 @@
 from antibackdoor.utils._arguments import check_whole_numbers, naming
 from antibackdoor.utils._atomic import all_or_nothing
 from antibackdoor.utils._device import resolve_device
+from antibackdoor.utils._files import write_whole
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._random import draw_seed, seeded_torch
 
@@ -15,4 +16,5 @@ __all__ = [
     "resolve_device",
     "resolve_layout",
     "seeded_torch",
+    "write_whole",
 ]
