@@ -193,7 +193,7 @@ def no_training(monkeypatch):
     def fail(*args, **kwargs):
         pytest.fail("the training began")
 
-    monkeypatch.setattr(_base, "train", fail)
+    monkeypatch.setattr(_base, "Training", fail)
 
 
 @pytest.fixture(scope="module")

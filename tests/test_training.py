@@ -14,9 +14,9 @@ from antibackdoor.training import (
     Recipe,
     Samples,
     ShuffledRows,
+    Training,
     compute_logits,
     compute_losses,
-    train,
 )
 from antibackdoor.training._schedules import make_schedule
 from antibackdoor.utils import resolve_layout
@@ -204,7 +204,7 @@ def task():
 def run(task, rows=None, epochs=8, learning_rate=0.05):
     network, samples, labels = task
     rows = torch.arange(len(samples)) if rows is None else rows
-    return train(
+    training = Training(
         network,
         samples,
         labels,
@@ -214,6 +214,7 @@ def run(task, rows=None, epochs=8, learning_rate=0.05):
         recipe=Recipe(learning_rate=learning_rate),
         generator=seeded(),
     )
+    return (training.run_epoch() for _ in range(epochs))
 
 
 def test_training_learns_and_records(task):

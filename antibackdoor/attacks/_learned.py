@@ -30,13 +30,12 @@ from antibackdoor.backbones import (
 from antibackdoor.training import (
     Augmentation,
     CrossEntropy,
-    EpochRecord,
     Objective,
     Recipe,
     Samples,
     ShuffledRows,
+    Training,
     run_phase,
-    train,
 )
 from antibackdoor.utils import all_or_nothing, draw_seed, resolve_device, seeded_torch
 
@@ -316,7 +315,7 @@ class Study:
         labels: torch.Tensor | None = None,
         parameters: Iterable[nn.Parameter] | None = None,
         augmentation: Augmentation | None = None,
-    ) -> list[EpochRecord]:
+    ) -> None:
         """Train a network in place on all rows, telling the callbacks and the history.
 
         Parameters
@@ -332,12 +331,8 @@ class Study:
         parameters : iterable of torch.nn.Parameter, default=None
             What is moved; None: the parameters of the network.
         augmentation : Augmentation, default=None
-
-        Returns
-        -------
-        list of EpochRecord
         """
-        training = train(
+        training = Training(
             network,
             self.samples,
             self.labels if labels is None else labels,
@@ -348,7 +343,7 @@ class Study:
             generator=self.generator,
             parameters=parameters,
         )
-        return run_phase(
+        run_phase(
             name,
             training,
             epochs=epochs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -199,6 +200,10 @@ class ABLClassifier(SearchingDefense):
         where the shape does not tell.
     device : str or torch.device, default="auto"
         ``"auto"``: CUDA where there is one, else the CPU.
+    checkpoint_dir : str or path, default=None
+        Directory, made if it is not there, in which the fit is written down after every
+        epoch. A fit of the same data and parameters goes on from there, to the same result.
+        It needs the extra ``[persist]``, and is for one fit at a time: not for searches.
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the order of the samples and the augmentation.
 
@@ -305,6 +310,7 @@ class ABLClassifier(SearchingDefense):
         image_shape: Sequence[int] | None = None,
         layout: Literal["auto", "channels_first", "channels_last"] = "auto",
         device: str | torch.device = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -318,6 +324,7 @@ class ABLClassifier(SearchingDefense):
             image_shape=image_shape,
             layout=layout,
             device=device,
+            checkpoint_dir=checkpoint_dir,
             random_state=random_state,
         )
         self.isolation_epochs = isolation_epochs
@@ -410,7 +417,7 @@ class ABLClassifier(SearchingDefense):
         return network, isolation
 
     def _isolate(self, run: Run, network: Network) -> Finding:
-        records = self._run_phase(
+        recorded = self._run_phase(
             run,
             "isolate",
             network,
@@ -418,8 +425,9 @@ class ABLClassifier(SearchingDefense):
             objective=HeldLoss(self.isolation_objective, self.gamma, self.reduction),
             recipe=self._recipe(run, schedule="constant", augmentation=None),
             batches=ShuffledRows(run.every_row, self._search_batch(run)),
+            keep_losses=True,
         )
-        losses = np.stack([record.losses.double().cpu().numpy() for record in records])
+        losses = torch.stack(recorded).double().cpu().numpy()
         scores = LOSS_SCORES[self.isolation_score](losses)
         if not self._searches(run):
             ratio = _RATIO_OF_TABLES if self.isolation_ratio == "auto" else self.isolation_ratio

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -21,6 +23,7 @@ from torch import nn
 from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.defenses._classifier import INPUT_DTYPES, NetworkClassifier
 from antibackdoor.defenses._clean_rows import check_clean_mask
+from antibackdoor.defenses._identity import identify_fit
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation
 from antibackdoor.training import (
@@ -28,14 +31,14 @@ from antibackdoor.training import (
     SCHEDULES,
     Augmentation,
     Batches,
-    EpochRecord,
     Objective,
     Recipe,
     Samples,
     ShuffledRows,
+    Training,
     check_schedule,
+    open_checkpoints,
     run_phase,
-    train,
 )
 from antibackdoor.utils import (
     ImageLayout,
@@ -72,6 +75,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         "image_shape": ["array-like", None],
         "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
         "device": [str, torch.device],
+        "checkpoint_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
     }
 
@@ -95,6 +99,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         image_shape: Sequence[int] | None,
         layout: Literal["auto", "channels_first", "channels_last"],
         device: str | torch.device,
+        checkpoint_dir: str | os.PathLike[str] | None,
         random_state: int | np.random.RandomState | None,
     ) -> None:
         self.backbone = backbone
@@ -107,6 +112,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         self.image_shape = image_shape
         self.layout = layout
         self.device = device
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -132,10 +138,11 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data cannot be used. Nothing has been trained
-            then, and the estimator is as it was.
+            If a parameter or the data cannot be used, or `checkpoint_dir` is of another fit
+            or in use. Nothing has been trained then, and the estimator is as it was.
         FloatingPointError
-            If the training diverges. The estimator is as it was.
+            If the training diverges. The estimator is as it was, and the last checkpoint is
+            of the epoch before.
         """
         return self._fit(X, y)
 
@@ -151,8 +158,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         if clean_mask is not None:
             clean_mask = check_clean_mask(clean_mask, y)
         augmentation = self._resolve_augmentation(samples.layout)
-        seed = draw_seed(random_state)
-        generator = torch.Generator(samples.device).manual_seed(draw_seed(random_state))
+        seeds = [draw_seed(random_state), draw_seed(random_state)]
         fitted = {
             "classes_": classes,
             "n_features_in_": self.n_features_in_,
@@ -162,14 +168,23 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
                 **{name: getattr(self, name) for name in _NETWORK_PARAMETERS},
             },
         }
-        with seeded_torch(seed, samples.device):
+        with ExitStack() as stack:
+            checkpoints = None
+            if self.checkpoint_dir is not None:
+                checkpoints = stack.enter_context(open_checkpoints(self.checkpoint_dir))
+                if self.random_state is None:
+                    # Any seeds would do; only those of the checkpoint go on from it.
+                    seeds = checkpoints.seeds or seeds
+            stack.enter_context(seeded_torch(seeds[0], samples.device))
             mean, scale = samples.channel_statistics()
 
             def new_network() -> Network:
                 network = self._build_network(samples, len(classes), mean.cpu(), scale.cpu())
                 return network.to(samples.device)
 
-            new_network()  # a backbone that does not fit the data ends here, untrained
+            first = new_network()  # a backbone that does not fit the data ends here, untrained
+            if checkpoints is not None:
+                checkpoints.begin(identify_fit(self, X, labels, classes, clean_mask, seeds, first))
             run = Run(
                 X=X,
                 y=y,
@@ -177,11 +192,12 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
                 labels=labels,
                 classes=classes,
                 context=self._init_callback_context(max_subtasks=self._n_phases()),
-                generator=generator,
+                generator=torch.Generator(samples.device).manual_seed(seeds[1]),
                 new_network=new_network,
                 augmentation=augmentation,
                 fitted=fitted,
                 clean_mask=clean_mask,
+                checkpoints=checkpoints,
             )
             # The mask is no metadata of theirs: callbacks hand metadata on to scorers.
             run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -276,7 +292,8 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         batches: Batches | None = None,
         parameters: Iterable[nn.Parameter] | None = None,
         stop: Callable[[], bool] | None = None,
-    ) -> list[EpochRecord]:
+        keep_losses: bool = False,
+    ) -> list[torch.Tensor]:
         """Train a network for a phase, telling the callbacks and `history_` of each epoch.
 
         Parameters
@@ -295,11 +312,13 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         parameters : iterable of torch.nn.Parameter, default=None
             What is moved; None: the parameters of the network.
         stop : callable, default=None
-            Asked after each epoch whether to end the phase.
+            Asked after each epoch whether to end the phase; see `run_phase`.
+        keep_losses : bool, default=False
 
         Returns
         -------
-        list of EpochRecord
+        list of torch.Tensor of shape (n_samples,)
+            The losses of each epoch, if they are to be kept.
         """
         if batches is None:
             batches = ShuffledRows(run.every_row, self.batch_size)
@@ -307,7 +326,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         def as_fitted() -> dict[str, Any]:
             return {**run.fitted, "module_": copy.deepcopy(network).eval()}
 
-        training = train(
+        training = Training(
             network,
             run.samples,
             run.labels,
@@ -327,6 +346,8 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
             history=run.history,
             as_fitted=as_fitted,
             stop=stop,
+            keep_losses=keep_losses,
+            checkpoints=run.checkpoints,
         )
 
     def _keep(self, run: Run, network: Network, isolation: Isolation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -144,6 +145,10 @@ class CBDClassifier(SearchingDefense):
         where the shape does not tell.
     device : str or torch.device, default="auto"
         ``"auto"``: CUDA where there is one, else the CPU.
+    checkpoint_dir : str or path, default=None
+        Directory, made if it is not there, in which the fit is written down after every
+        epoch. A fit of the same data and parameters goes on from there, to the same result.
+        It needs the extra ``[persist]``, and is for one fit at a time: not for searches.
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the order of the samples and the augmentation.
 
@@ -236,6 +241,7 @@ class CBDClassifier(SearchingDefense):
         image_shape: Sequence[int] | None = None,
         layout: Literal["auto", "channels_first", "channels_last"] = "auto",
         device: str | torch.device = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -249,6 +255,7 @@ class CBDClassifier(SearchingDefense):
             image_shape=image_shape,
             layout=layout,
             device=device,
+            checkpoint_dir=checkpoint_dir,
             random_state=random_state,
         )
         self.backdoor_epochs = backdoor_epochs
@@ -326,7 +333,7 @@ class CBDClassifier(SearchingDefense):
         return clean, flag_above(1 - weights, 1 - self.rejection * float(np.median(weights)))
 
     def _train_backdoored(self, run: Run, network: Network) -> tuple[torch.Tensor, Finding]:
-        records = self._run_phase(
+        recorded = self._run_phase(
             run,
             "backdoor",
             network,
@@ -341,19 +348,19 @@ class CBDClassifier(SearchingDefense):
                 augmentation=run.augmentation if self.gamma is None else None,
             ),
             batches=ShuffledRows(run.every_row, self._search_batch(run)),
+            keep_losses=True,
         )
         if self.compare == "last":
             losses = compute_losses(network, run.samples, run.labels)
         else:
             # In the first epochs the network has not met the trigger often enough to tell.
             trajectory = LossTrajectory(len(run.samples), run.device)
-            for record in records[len(records) // 4 :]:
-                trajectory.add(run.every_row, record.losses)
+            for seen in recorded[len(recorded) // 4 :]:
+                trajectory.add(run.every_row, seen)
             losses = trajectory.mean(run.every_row)
         if not self._searches(run):
             return losses, not_searched(flag_nothing(len(run.samples)))
-        seen = np.stack([record.losses.double().cpu().numpy() for record in records])
-        scores = LOSS_SCORES["trajectory"](seen)
+        scores = LOSS_SCORES["trajectory"](torch.stack(recorded).double().cpu().numpy())
         return losses, self._search(run, network, scores, self.backdoor_epochs)
 
     def _train_clean(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -85,6 +87,15 @@ class LossTrajectory:
     def mean(self, index: torch.Tensor) -> torch.Tensor:
         """Return the mean of rows that have been seen, in nats."""
         return torch.exp(self._log_sums[index] / self._counts[index])
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return what has been gathered; the living tensors."""
+        return {"log_sums": self._log_sums, "counts": self._counts}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over what another one has gathered of as many samples."""
+        self._log_sums.copy_(state["log_sums"])
+        self._counts.copy_(state["counts"])
 
 
 class _UnitSpectralNorm(nn.Module):
@@ -279,6 +290,24 @@ class CausalObjective:
         if self._reweight:
             losses = losses * self._weights(losses.detach(), index)
         return value + losses.mean(), logits
+
+    def state(self) -> dict[str, Any]:
+        """Return what changes from step to step; see `StatefulObjective`."""
+        state: dict[str, Any] = {}
+        if self._discriminator is not None:
+            state["discriminator"] = self._discriminator.state_dict()
+            state["optimizer"] = self._optimizer.state_dict()
+        if self._trajectory is not None:
+            state["trajectory"] = self._trajectory.state()
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a state of an equal objective."""
+        if self._discriminator is not None:
+            self._discriminator.load_state_dict(state["discriminator"])
+            self._optimizer.load_state_dict(state["optimizer"])
+        if self._trajectory is not None:
+            self._trajectory.restore(state["trajectory"])
 
     def _weights(self, losses: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         backdoored = self._losses[index]

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_memory
 
 from antibackdoor.backbones import Network, to_arrays
 from antibackdoor.defenses._run import Run
+from antibackdoor.utils import random_states, restore_random_states
 
 Answer = TypeVar("Answer")
 
@@ -58,10 +59,9 @@ def remembered(
         parameters, run.X, run.y, start, run=run, network=network, compute=compute
     )
     network.load_state_dict({name: _to_tensor(array) for name, array in end["weights"].items()})
-    run.generator.set_state(_to_tensor(end["generator"]))
-    torch.default_generator.set_state(_to_tensor(end["torch"]))
-    if run.device.type == "cuda":
-        torch.cuda.set_rng_state(_to_tensor(end["cuda"]), run.device)
+    restore_random_states(
+        run.generator, {name: _to_tensor(array) for name, array in end["random"].items()}
+    )
     run.history[n_before:] = history
     return answer
 
@@ -82,12 +82,10 @@ def _compute(
 
 def _state(run: Run, network: Network) -> dict[str, Any]:
     """Return the weights and the states of all generators, as arrays."""
-    on_gpu = run.device.type == "cuda"
+    random = random_states(run.generator)
     return {
         "weights": to_arrays(network),
-        "generator": run.generator.get_state().numpy(),
-        "torch": torch.default_generator.get_state().numpy(),
-        "cuda": torch.cuda.get_rng_state(run.device).numpy() if on_gpu else None,
+        "random": {name: state.numpy() for name, state in random.items()},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Real
@@ -82,6 +83,10 @@ class NADClassifier(CleansingDefense):
         where the shape does not tell.
     device : str or torch.device, default="auto"
         ``"auto"``: CUDA where there is one, else the CPU.
+    checkpoint_dir : str or path, default=None
+        Directory, made if it is not there, in which the fit is written down after every
+        epoch. A fit of the same data and parameters goes on from there, to the same result.
+        It needs the extra ``[persist]``, and is for one fit at a time: not for searches.
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the order of the samples, the augmentation and the draw of
         `clean_share`.
@@ -160,6 +165,7 @@ class NADClassifier(CleansingDefense):
         image_shape: Sequence[int] | None = None,
         layout: Literal["auto", "channels_first", "channels_last"] = "auto",
         device: str | torch.device = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -177,6 +183,7 @@ class NADClassifier(CleansingDefense):
             image_shape=image_shape,
             layout=layout,
             device=device,
+            checkpoint_dir=checkpoint_dir,
             random_state=random_state,
         )
         self.beta = beta

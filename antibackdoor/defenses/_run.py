@@ -11,7 +11,7 @@ import torch
 from sklearn.callback import CallbackContext
 
 from antibackdoor.backbones import Network
-from antibackdoor.training import Augmentation, Samples
+from antibackdoor.training import Augmentation, Checkpoints, Samples
 
 
 @dataclass
@@ -30,6 +30,8 @@ class Run:
     fitted: dict[str, Any]
     #: Which rows the caller knows to be clean, checked; None where fit was not told.
     clean_mask: np.ndarray | None = None
+    #: Where the fit is written down; None where it is not.
+    checkpoints: Checkpoints | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property

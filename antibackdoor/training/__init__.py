@@ -2,8 +2,9 @@
 
 from antibackdoor.training._augment import AUGMENTATIONS, Augmentation
 from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
+from antibackdoor.training._checkpoints import Checkpoints, open_checkpoints
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
-from antibackdoor.training._loop import EpochRecord, Recipe, train
+from antibackdoor.training._loop import Recipe, Training
 from antibackdoor.training._objectives import (
     CrossEntropy,
     HeldLoss,
@@ -23,14 +24,15 @@ __all__ = [
     "SCHEDULES",
     "Augmentation",
     "Batches",
+    "Checkpoints",
     "CrossEntropy",
-    "EpochRecord",
     "HeldLoss",
     "Objective",
     "PairedRows",
     "Recipe",
     "Samples",
     "ShuffledRows",
+    "Training",
     "Unlearning",
     "check_schedule",
     "compute_features",
@@ -39,7 +41,7 @@ __all__ = [
     "flooding",
     "global_gradient_ascent",
     "local_gradient_ascent",
+    "open_checkpoints",
     "run_phase",
     "sample_losses",
-    "train",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from antibackdoor.backbones import Network
 from antibackdoor.training._augment import Augmentation
 from antibackdoor.training._batches import Batches
-from antibackdoor.training._objectives import Objective, sample_losses
+from antibackdoor.training._objectives import Objective, StatefulObjective, sample_losses
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import make_schedule
 
@@ -62,84 +63,140 @@ class EpochRecord:
     learning_rate: float
 
 
-def train(
-    network: Network,
-    samples: Samples,
-    labels: torch.Tensor,
-    *,
-    batches: Batches,
-    epochs: int,
-    objective: Objective,
-    recipe: Recipe,
-    generator: torch.Generator,
-    parameters: Iterable[nn.Parameter] | None = None,
-) -> Iterator[EpochRecord]:
-    """Train a network in place, an epoch at each step of the iterator.
+class Training:
+    """A network in training, an epoch at a time.
 
     Parameters
     ----------
     network : Network
-        On the device of the samples.
+        Trained in place; on the device of the samples.
     samples : Samples
     labels : torch.Tensor of shape (n_samples,), int64
     batches : Batches
     epochs : int
+        What the schedule is laid out for.
     objective : Objective
     recipe : Recipe
     generator : torch.Generator
         Gives the order of the rows and the augmentation; on the same device.
     parameters : iterable of torch.nn.Parameter, default=None
         What is moved; None: the parameters of the network.
-
-    Yields
-    ------
-    EpochRecord
-        After each epoch. Who asks for no further one has stopped the training.
-
-    Raises
-    ------
-    FloatingPointError
-        If the value minimised is no longer finite.
     """
-    # Nesterov's form needs a momentum to look ahead with.
-    optimizer = torch.optim.SGD(
-        network.parameters() if parameters is None else parameters,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
-    schedule = make_schedule(recipe.schedule, optimizer, epochs, len(batches))
-    for epoch in range(epochs):
+
+    def __init__(
+        self,
+        network: Network,
+        samples: Samples,
+        labels: torch.Tensor,
+        *,
+        batches: Batches,
+        epochs: int,
+        objective: Objective,
+        recipe: Recipe,
+        generator: torch.Generator,
+        parameters: Iterable[nn.Parameter] | None = None,
+    ) -> None:
+        self.generator = generator
+        self._network = network
+        self._samples = samples
+        self._labels = labels
+        self._batches = batches
+        self._objective = objective
+        self._augmentation = recipe.augmentation
+        moved = list(network.parameters() if parameters is None else parameters)
+        in_network = {id(parameter) for parameter in network.parameters()}
+        self._beside = [parameter for parameter in moved if id(parameter) not in in_network]
+        # Nesterov's form needs a momentum to look ahead with.
+        self._optimizer = torch.optim.SGD(
+            moved,
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.momentum > 0,
+        )
+        self._schedule = make_schedule(recipe.schedule, self._optimizer, epochs, len(batches))
+
+    def run_epoch(self) -> EpochRecord:
+        """Train for one epoch.
+
+        Raises
+        ------
+        FloatingPointError
+            If the value minimised, or a weight, is no longer finite.
+        """
+        samples, labels = self._samples, self._labels
         losses = torch.full((len(samples),), torch.nan, dtype=samples.dtype, device=samples.device)
         totals = torch.zeros(3, dtype=torch.float64, device=samples.device)
-        network.train()
-        for index in batches.epoch(generator):
-            stored = samples.stored(index)
-            if recipe.augmentation is not None:
-                stored = recipe.augmentation(stored, generator)
-            value, logits = objective(network, samples.to_inputs(stored), labels[index], index)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            rate = optimizer.param_groups[0]["lr"]
-            optimizer.step()
-            schedule.step()
-
-            logits = logits.detach()
+        self._network.train()
+        for index in self._batches.epoch(self.generator):
+            rate = self._optimizer.param_groups[0]["lr"]
+            value, logits = self._step(index)
             losses[index] = sample_losses(logits, labels[index])
             correct = (logits.argmax(1) == labels[index]).sum()
             # Stays on the device: asking for a number here would wait for it.
-            totals += torch.stack(
-                [value.detach() * len(index), correct, correct.new_tensor(len(index))]
-            )
+            totals += torch.stack([value * len(index), correct, correct.new_tensor(len(index))])
         objective_sum, correct_sum, seen = totals.tolist()
         # The weights too: the last step of an epoch has no objective after it.
-        if not math.isfinite(objective_sum) or not _all_finite(network):
+        if not math.isfinite(objective_sum) or not _all_finite(self._network):
             raise FloatingPointError(
-                f"the training objective or a weight is not finite in epoch {epoch}; a smaller "
-                f"learning_rate or smaller values in X may keep it so."
+                "the training objective or a weight is not finite; a smaller learning_rate or "
+                "smaller values in X may keep it so."
             )
-        yield EpochRecord(losses, objective_sum / seen, correct_sum / seen, rate)
+        return EpochRecord(losses, objective_sum / seen, correct_sum / seen, rate)
+
+    def _step(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        stored = self._samples.stored(index)
+        if self._augmentation is not None:
+            stored = self._augmentation(stored, self.generator)
+        inputs = self._samples.to_inputs(stored)
+        value, logits = self._objective(self._network, inputs, self._labels[index], index)
+        self._optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        self._optimizer.step()
+        self._schedule.step()
+        return value.detach(), logits.detach()
+
+    def state(self) -> dict[str, Any]:
+        """Return all that changes from epoch to epoch but the generators, to `restore` it from.
+
+        The tensors are the living ones: copy what is to stay.
+        """
+        return {
+            **self.result(),
+            "optimizer": self._optimizer.state_dict(),
+            # The rest of a schedule is as it was made.
+            "schedule": {
+                name: getattr(self._schedule, name)
+                for name in ("last_epoch", "_step_count", "_last_lr")
+            },
+        }
+
+    def result(self) -> dict[str, Any]:
+        """Return the part of the state that is of use once the last epoch is over."""
+        objective = self._objective
+        return {
+            "network": self._network.state_dict(),
+            "beside": self._beside,
+            "objective": objective.state() if isinstance(objective, StatefulObjective) else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a `state`, or a `result`, of an equal training.
+
+        Raises
+        ------
+        KeyError, RuntimeError, TypeError, ValueError
+            If it is of another one.
+        """
+        self._network.load_state_dict(state["network"])
+        with torch.no_grad():
+            for parameter, value in zip(self._beside, state["beside"], strict=True):
+                parameter.copy_(value)
+        if isinstance(self._objective, StatefulObjective):
+            self._objective.restore(state["objective"])
+        if "optimizer" in state:
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._schedule.load_state_dict(state["schedule"])
 
 
 def _all_finite(network: Network) -> bool:

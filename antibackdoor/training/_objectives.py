@@ -6,7 +6,7 @@ their row numbers, and returns the value to minimise and the logits.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch.nn import functional as F
@@ -21,6 +21,17 @@ class Objective(Protocol):
         self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the value to minimise, a scalar, and the logits (n, n_classes)."""
+
+
+@runtime_checkable
+class StatefulObjective(Protocol):
+    """What an objective has besides, if it learns or gathers something from step to step."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what changes, as tensors in dicts and lists."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a state of an equal objective."""
 
 
 def sample_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

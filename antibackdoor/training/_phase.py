@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from sklearn.callback import CallbackContext
 
-from antibackdoor.training._loop import EpochRecord
+from antibackdoor.training._checkpoints import Checkpoints, Progress
+from antibackdoor.training._loop import EpochRecord, Training
 
 
 def run_phase(
     name: str,
-    training: Iterator[EpochRecord],
+    training: Training,
     *,
     epochs: int,
     context: CallbackContext,
@@ -21,15 +23,16 @@ def run_phase(
     history: list[dict[str, Any]],
     as_fitted: Callable[[], dict[str, Any]] | None = None,
     stop: Callable[[], bool] | None = None,
-) -> list[EpochRecord]:
-    """Run the epochs of `train`; each is a task of the callbacks and a row of the history.
+    keep_losses: bool = False,
+    checkpoints: Checkpoints | None = None,
+) -> list[torch.Tensor]:
+    """Run the epochs of a training; each is a task of the callbacks and a row of the history.
 
     Parameters
     ----------
     name : str
         Of the phase.
-    training : iterator of EpochRecord
-        What `train` returned.
+    training : Training
     epochs : int
         At most.
     context : CallbackContext
@@ -42,35 +45,59 @@ def run_phase(
         Returns the attributes the estimator would have, were it stopped now, for
         callbacks that ask. None: it cannot be used half-way.
     stop : callable, default=None
-        Asked after each epoch whether to end the phase.
+        Asked after each epoch whether to end the phase. What it remembers may be of the
+        epoch before only: it is asked about that one again where the phase goes on.
+    keep_losses : bool, default=False
+        Whether the losses of all epochs are of interest.
+    checkpoints : Checkpoints, default=None
+        Where the phase goes on from, and is written down after every epoch. Callbacks are
+        told of the epochs that run, not of those that had run.
 
     Returns
     -------
-    list of EpochRecord
+    list of torch.Tensor of shape (n_samples,)
+        The recorded losses of each epoch, if they are to be kept.
+
+    Raises
+    ------
+    FloatingPointError
+        If the training diverges.
     """
     told = {**told, "reconstruction_attributes": as_fitted}
     phase = context.subcontext(name, max_subtasks=epochs)
     phase.call_on_fit_task_begin(**told)
-    records: list[EpochRecord] = []
-    for epoch in range(epochs):
+    progress = Progress(name) if checkpoints is None else checkpoints.resume(name, training)
+    if progress.history and not progress.finished and stop is not None:
+        stop()
+    while not progress.finished and len(progress.history) < epochs:
         task = phase.subcontext("epoch")
         task.call_on_fit_task_begin(**told)
         started = time.perf_counter()
-        record = next(training)
-        records.append(record)
-        history.append(
-            {
-                "phase": name,
-                "epoch": epoch,
-                "objective": record.objective,
-                "loss": float(record.losses.nanmean()),
-                "accuracy": record.accuracy,
-                "learning_rate": record.learning_rate,
-                "seconds": time.perf_counter() - started,
-            }
-        )
+        epoch = len(progress.history)
+        try:
+            record = training.run_epoch()
+        except FloatingPointError as error:
+            raise FloatingPointError(f"phase {name!r}, epoch {epoch}: {error}") from None
+        progress.history.append(_row(name, epoch, record, time.perf_counter() - started))
+        if keep_losses:
+            progress.losses.append(record.losses)
         asked = task.call_on_fit_task_end(**told)
-        if asked or (stop is not None and stop()):
-            break
+        stopped = asked or (stop is not None and stop())
+        progress.finished = stopped or epoch + 1 == epochs
+        if checkpoints is not None:
+            checkpoints.save(progress, training)
+    history += progress.history
     phase.call_on_fit_task_end(**told)
-    return records
+    return progress.losses
+
+
+def _row(name: str, epoch: int, record: EpochRecord, seconds: float) -> dict[str, Any]:
+    return {
+        "phase": name,
+        "epoch": epoch,
+        "objective": record.objective,
+        "loss": float(record.losses.nanmean()),
+        "accuracy": record.accuracy,
+        "learning_rate": record.learning_rate,
+        "seconds": seconds,
+    }

@@ -5,7 +5,12 @@ from antibackdoor.utils._atomic import all_or_nothing
 from antibackdoor.utils._device import resolve_device
 from antibackdoor.utils._files import write_whole
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
-from antibackdoor.utils._random import draw_seed, seeded_torch
+from antibackdoor.utils._random import (
+    draw_seed,
+    random_states,
+    restore_random_states,
+    seeded_torch,
+)
 
 __all__ = [
     "ImageLayout",
@@ -13,8 +18,10 @@ __all__ = [
     "check_whole_numbers",
     "draw_seed",
     "naming",
+    "random_states",
     "resolve_device",
     "resolve_layout",
+    "restore_random_states",
     "seeded_torch",
     "write_whole",
 ]

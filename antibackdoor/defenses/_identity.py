@@ -1,0 +1,81 @@
+"""What tells one fit from another, so that no checkpoint is taken for what it is not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+
+from antibackdoor.backbones import Network, to_arrays
+
+# Bytes of X that are read at a time: it may be mapped from a file.
+_CHUNK = 2**24
+
+#: Parameters that the result does not depend on, or that are told apart by what they lead to:
+#: the seeds and the network that was made.
+_LEFT_OUT = ("backbone", "checkpoint_dir", "device", "memory", "random_state")
+
+
+def identify_fit(
+    estimator: BaseEstimator,
+    X: np.ndarray,
+    labels: torch.Tensor,
+    classes: np.ndarray,
+    clean_mask: np.ndarray | None,
+    seeds: Sequence[int],
+    network: Network,
+) -> dict[str, Any]:
+    """Return what the result of a fit depends on.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    X : numpy.ndarray of shape (n_samples, ...)
+    labels : torch.Tensor of shape (n_samples,), int64
+    classes : numpy.ndarray of shape (n_classes,)
+    clean_mask : numpy.ndarray of shape (n_samples,), bool, or None
+    seeds : sequence of int
+    network : Network
+        As it is before it is trained.
+
+    Returns
+    -------
+    dict
+        Text, numbers, and dicts and lists of them.
+    """
+    parameters = estimator.get_params(deep=False)
+    return {
+        "class": type(estimator).__qualname__,
+        "classes": [repr(label) for label in classes.tolist()],
+        "clean_mask": None if clean_mask is None else _digest(clean_mask),
+        "device": next(network.parameters()).device.type,
+        "network": _digest_network(network),
+        "parameters": {
+            name: repr(value) for name, value in parameters.items() if name not in _LEFT_OUT
+        },
+        "seeds": list(seeds),
+        "versions": {name: version(name) for name in ("antibackdoor", "torch")},
+        "X": _digest(X),
+        "y": _digest(labels.cpu().numpy()),
+    }
+
+
+def _digest(array: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    rows = max(1, _CHUNK // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        digest.update(array[start : start + rows].tobytes())
+    return digest.hexdigest()
+
+
+def _digest_network(network: Network) -> str:
+    digest = hashlib.sha256(str(network).encode())
+    for name, array in to_arrays(network).items():
+        digest.update(name.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

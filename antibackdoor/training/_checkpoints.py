@@ -1,0 +1,306 @@
+"""What a fit needs to go on after it was stopped, kept in a directory."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from antibackdoor.training._loop import Training
+from antibackdoor.training._pack import pack, unpack
+from antibackdoor.utils import random_states, restore_random_states, write_whole
+
+# Of the layout of the files.
+_FORMAT = 1
+_N_KEPT = 2
+_ENDING = ".safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a phase has come.
+
+    Attributes
+    ----------
+    name : str
+        Of the phase, and which of that name it is: ``"examine 1"``.
+    history : list of dict
+        A row for each epoch that is over.
+    losses : list of torch.Tensor of shape (n_samples,)
+        Of each such epoch, if the phase keeps them.
+    finished : bool
+    """
+
+    name: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[torch.Tensor] = field(default_factory=list)
+    finished: bool = False
+
+
+class Checkpoints:
+    """A fit that is written down after every epoch, and found again.
+
+    A fit that goes on is a fit that begins anew: every phase that was finished takes its result
+    from the checkpoint instead of training, and the one that was stopped takes its state. What
+    lies between phases is computed again, from the same generators.
+
+    Parameters
+    ----------
+    directory : Path
+        Locked by `open_checkpoints`.
+    newest : dict or None
+        Content of the checkpoint to go on from.
+    number : int
+        Of the last checkpoint that is there.
+    """
+
+    def __init__(self, directory: Path, newest: dict[str, Any] | None, number: int) -> None:
+        self._directory = directory
+        self._newest = newest
+        self._number = number
+        self._seen: Counter[str] = Counter()
+        self._identity: dict[str, Any] = {}
+        # Of this fit: phases that are over, and where each stood at its end.
+        self._phases: dict[str, dict[str, Any]] = {}
+        self._warned = False
+
+    @property
+    def seeds(self) -> list[int] | None:
+        """Seeds of the fit to go on with; None where there is none."""
+        return None if self._newest is None else self._newest["identity"]["seeds"]
+
+    @property
+    def phases(self) -> list[str]:
+        """Names of the phases that the fit to go on with has begun."""
+        return [] if self._newest is None else list(self._newest["phases"])
+
+    def begin(self, identity: dict[str, Any]) -> None:
+        """Say which fit this is.
+
+        Parameters
+        ----------
+        identity : dict
+            Text, numbers, and dicts and lists of them; ``"seeds"`` is a list of int.
+
+        Raises
+        ------
+        ValueError
+            If the directory is of another fit.
+        """
+        # As it would be read again.
+        self._identity = json.loads(json.dumps(identity))
+        then = self._identity if self._newest is None else self._newest["identity"]
+        if then != self._identity:
+            differences = "; ".join(_differences(then, self._identity))
+            raise ValueError(
+                f"checkpoint_dir={str(self._directory)!r} holds a checkpoint of another fit: "
+                f"{differences}. Give another directory, or delete this one to train anew."
+            )
+
+    def resume(self, name: str, training: Training) -> Progress:
+        """Bring a training to where the phase of this name was stopped.
+
+        Returns
+        -------
+        Progress
+            Of nothing, where it had not begun.
+
+        Raises
+        ------
+        ValueError
+            If what is stored does not fit the training.
+        """
+        key = f"{name} {self._seen[name]}"
+        self._seen[name] += 1
+        stored = None if self._newest is None else self._newest["phases"].get(key)
+        if stored is None:
+            return Progress(key)
+        try:
+            training.restore(stored["training"])
+            restore_random_states(training.generator, stored["random"])
+            progress = Progress(key, **stored["progress"])
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"checkpoint_dir={str(self._directory)!r} holds a checkpoint whose phase {key!r} "
+                f"does not fit this network: {error}"
+            ) from error
+        self._phases[key] = stored
+        return progress
+
+    def save(self, progress: Progress, training: Training) -> None:
+        """Write down how far a phase has come.
+
+        Where it cannot be written, a warning says so, once, and the training goes on: the last
+        checkpoint that could be is still there.
+        """
+        self._phases[progress.name] = {
+            "progress": {
+                "history": progress.history,
+                "losses": progress.losses,
+                "finished": progress.finished,
+            },
+            "random": random_states(training.generator),
+            # What is over stays as it is now; the network may go on to be trained.
+            "training": copy.deepcopy(training.result()) if progress.finished else training.state(),
+        }
+        content = _encode({"identity": self._identity, "phases": self._phases})
+        self._number += 1
+        try:
+            write_whole(_path(self._directory, self._number), content)
+        except OSError as error:
+            if not self._warned:
+                warnings.warn(
+                    f"the training goes on, but a checkpoint could not be written: {error}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            self._warned = True
+            return
+        for _, path in _files(self._directory)[_N_KEPT:]:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_checkpoints(directory: str | os.PathLike[str]) -> Iterator[Checkpoints]:
+    """Lock a directory of checkpoints, made if it is not there, for the block.
+
+    Parameters
+    ----------
+    directory : str or path
+
+    Yields
+    ------
+    Checkpoints
+
+    Raises
+    ------
+    ImportError
+        Where the packages of the extra ``[persist]`` are not installed.
+    ValueError
+        If another fit uses the directory, or its newest checkpoint is of another layout.
+    OSError
+        If it cannot be made or read.
+    """
+    try:
+        import safetensors  # noqa: F401
+        from filelock import FileLock, Timeout
+    except ImportError as error:
+        raise ImportError(
+            "checkpoint_dir= needs filelock and safetensors: pip install antibackdoor[persist]"
+        ) from error
+    path = Path(directory)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / "lock")
+    try:
+        # Freed by the system where this process is killed.
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"checkpoint_dir={str(directory)!r} is in use by another fit; give each a directory "
+            f"of its own."
+        ) from error
+    try:
+        # What a killed process had begun to write.
+        for left in path.glob(f"*{_ENDING}.*.part"):
+            left.unlink(missing_ok=True)
+        files = _files(path)
+        yield Checkpoints(path, _newest(files), files[0][0] if files else 0)
+    finally:
+        lock.release()
+
+
+class _DamagedError(Exception):
+    """A file is not what was written."""
+
+
+def _newest(files: list[tuple[int, Path]]) -> dict[str, Any] | None:
+    """Return the content of the newest file that is undamaged."""
+    for _, path in files:
+        try:
+            return _decode(path)
+        except _DamagedError as error:
+            warnings.warn(
+                f"{path} is damaged ({error}); the checkpoint before it is used, if there is one.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+    return None
+
+
+def _path(directory: Path, number: int) -> Path:
+    return directory / f"checkpoint-{number:08d}{_ENDING}"
+
+
+def _files(directory: Path) -> list[tuple[int, Path]]:
+    """Return checkpoints with their numbers, newest first."""
+    numbered = (
+        (path.name.removeprefix("checkpoint-").removesuffix(_ENDING), path)
+        for path in directory.glob(f"checkpoint-*{_ENDING}")
+    )
+    return sorted(((int(number), path) for number, path in numbered if number.isdigit()))[::-1]
+
+
+def _encode(content: dict[str, Any]) -> bytes:
+    from safetensors.torch import save
+
+    text, tensors = pack(content)
+    metadata = {"format": str(_FORMAT), "content": text, "digest": _digest(text, tensors)}
+    return save(tensors, metadata)
+
+
+def _decode(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, whose every bit is as it was written."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise _DamagedError(str(error)) from error
+    if metadata.get("format") != str(_FORMAT) and "format" in metadata:
+        raise ValueError(
+            f"{path} is a checkpoint of layout {metadata['format']!r}; this version of "
+            f"antibackdoor reads layout {_FORMAT}."
+        )
+    text = metadata.get("content", "")
+    if metadata.get("digest") != _digest(text, tensors):
+        raise _DamagedError("its digest is not that of its content")
+    try:
+        content = unpack(text, tensors)
+        # Whoever writes a file can write its digest too.
+        if not isinstance(content["phases"], dict):
+            raise ValueError("it has no phases")
+        if not all(isinstance(seed, int) for seed in content["identity"]["seeds"]):
+            raise ValueError("its seeds are no whole numbers")
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise _DamagedError(f"its content is none of a checkpoint: {error}") from error
+    return content
+
+
+def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
+    """Say where two identities differ."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in sorted({*then, *now}):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(then.get(key), now.get(key), inner)
+    elif then != now:
+        yield f"{name} was {then!r} and is {now!r}"
