@@ -20,6 +20,7 @@ from antibackdoor.metrics import (
     make_retention_scorer,
     make_robust_accuracy_scorer,
 )
+from antibackdoor.persistence import load_model, save_model
 
 __version__ = version("antibackdoor")
 
@@ -32,10 +33,12 @@ __all__ = [
     "NADClassifier",
     "SpectralSignaturesClassifier",
     "UndefendedClassifier",
+    "load_model",
     "lowest_asr_within",
     "make_asr_scorer",
     "make_clean_accuracy_scorer",
     "make_poisoned",
     "make_retention_scorer",
     "make_robust_accuracy_scorer",
+    "save_model",
 ]

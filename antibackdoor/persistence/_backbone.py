@@ -1,0 +1,67 @@
+"""A network of the user's own: it is left out of the file and given again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from antibackdoor.backbones import Backbone
+
+#: Stands in the file for a module or a callable; no name of a backbone.
+OWN_BACKBONE = "<a network of your own: give it to load_model(path, backbone=...)>"
+
+#: Parameters that are a backbone, and where a fitted model keeps what it was fitted with.
+_PARAMETERS = ("backbone", "surrogate", "_fitted_surrogate")
+
+
+def leave_out_own(attributes: dict[str, Any]) -> Backbone | None:
+    """Replace the user's own network in the attributes of a model, and return it.
+
+    Raises
+    ------
+    ValueError
+        If there are two different ones: after loading there is one.
+    """
+    places = [(kept, name) for kept, name in _places(attributes) if not _is_name(kept[name])]
+    own = [kept[name] for kept, name in places]
+    if any(other is not own[0] for other in own):
+        raise ValueError(
+            "the network was set to another of your own after fit; fit again, or set the "
+            "parameter back to what was fitted"
+        )
+    for kept, name in places:
+        kept[name] = OWN_BACKBONE
+    return own[0] if own else None
+
+
+def put_back_own(state: dict[str, Any], backbone: Backbone | None) -> None:
+    """Put the user's own network where the file says that there was one.
+
+    Raises
+    ------
+    ValueError
+        If it is wanted and not given, or given and not wanted.
+    """
+    places = [(kept, name) for kept, name in _places(state) if kept[name] == OWN_BACKBONE]
+    if places and backbone is None:
+        raise ValueError(
+            "it was fitted with a network of your own, which no file holds; give the module or "
+            "callable again: load_model(path, backbone=...)"
+        )
+    if backbone is not None and not places:
+        raise ValueError("backbone= was given, but the file names its own: leave backbone=None")
+    for kept, name in places:
+        kept[name] = backbone
+
+
+def _places(attributes: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    for name in _PARAMETERS:
+        if name in attributes:
+            yield attributes, name
+    fitted = attributes.get("_fitted_with")
+    if isinstance(fitted, dict) and "backbone" in fitted:
+        yield fitted, "backbone"
+
+
+def _is_name(backbone: Any) -> bool:
+    return isinstance(backbone, str)

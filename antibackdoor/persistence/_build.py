@@ -1,0 +1,184 @@
+"""From the state of a model to the model, with its networks."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from antibackdoor.attacks import BaseAttack
+from antibackdoor.backbones import Backbone, to_arrays
+from antibackdoor.persistence._backbone import put_back_own
+from antibackdoor.persistence._check import check_parameters, check_state
+from antibackdoor.persistence._messages import without_stop
+
+#: What makes tensors of any size: weights, buffers and the example that a network is tried with.
+_FILLED = {torch.empty, torch.full, torch.ones, torch.rand, torch.randn, torch.zeros}
+
+#: A network and its inputs take this many bytes for each value of a row, or less.
+_BYTES_A_VALUE = 256
+
+
+def build_model(
+    kind: type, state: dict[str, Any], backbone: Backbone | None, max_bytes: int
+) -> Any:
+    """Build a model from its state, once all that it is built by has been checked.
+
+    Parameters
+    ----------
+    kind : type
+        Of the model.
+    state : dict
+        From `read_state`; changed.
+    backbone : torch.nn.Module, callable or None
+        The user's own network, where the state says that there was one.
+    max_bytes : int
+        Memory that the model may take, roughly.
+
+    Returns
+    -------
+    classifier or attack
+
+    Raises
+    ------
+    ValueError
+        If anything in the state does not fit the rest.
+    """
+    put_back_own(state, backbone)
+    check_parameters(kind, state)
+    check_state(kind, state)
+    weights = _weights_of(kind, state)
+    _check_finite(weights, own=backbone is not None)
+    _check_size(state, sum(map(len, weights.values())), max_bytes)
+    # A network of the user's cannot be built without memory, and is not the file's to choose.
+    if backbone is None or not any(_is_network(arrays) for arrays in weights.values()):
+        _rehearse(kind, state)
+    model = _with_state(kind, state)
+    _check_weights(model, weights)
+    _try_out(model)
+    return model
+
+
+def _weights_of(kind: type, state: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the arrays of each network of the model, by the attribute that has it."""
+    names: dict[str, str] = {"module_": "module_weights"}
+    if issubclass(kind, BaseAttack):
+        names = {name: name for name in getattr(kind, "_modules", ())}
+    weights = {}
+    for attribute, key in names.items():
+        arrays = state.get(key)
+        if not isinstance(arrays, dict) or not all(
+            isinstance(array, np.ndarray) for array in arrays.values()
+        ):
+            raise ValueError(f"its {key} are no weights: wanted a dictionary of arrays")
+        weights[attribute] = arrays
+    return weights
+
+
+def _check_finite(weights: dict[str, dict[str, np.ndarray]], *, own: bool) -> None:
+    for attribute, arrays in weights.items():
+        for name, array in arrays.items():
+            if array.dtype.kind not in "fiub" or not array.dtype.isnative:
+                raise ValueError(f"the weights {name} of {attribute} have dtype {array.dtype}")
+            # A mask in a network of the user's may be infinite where it closes.
+            bad = np.isnan(array) if own else ~np.isfinite(array)
+            if bad.any():
+                raise ValueError(
+                    f"the weights {name} of {attribute} hold {bad.sum()} values that are NaN or "
+                    f"infinite"
+                )
+
+
+def _check_size(state: dict[str, Any], n_arrays: int, max_bytes: int) -> None:
+    """Refuse what would take more memory or time to build than the weights in the file show."""
+    n_values = math.prod(state["input_shape_"])
+    if n_values * _BYTES_A_VALUE > max_bytes:
+        raise ValueError(
+            f"it is for rows of shape {state['input_shape_']}; give a larger max_bytes than "
+            f"{max_bytes} if you trust it"
+        )
+    fitted = state.get("_fitted_with", {}).get("backbone", state.get("_fitted_surrogate"))
+    deep = re.fullmatch(r"wrn-([0-9]+)-[0-9]+", fitted) if isinstance(fitted, str) else None
+    if deep and (len(deep[1]) > 6 or int(deep[1]) > n_arrays):
+        raise ValueError(f"its backbone is {fitted[:60]!r}, and it holds {n_arrays} arrays only")
+    n_networks = state.get("_fitted_n_surrogates", 0)
+    if type(n_networks) is not int or not 0 <= n_networks <= n_arrays:
+        raise ValueError(f"it says that it has {str(n_networks)[:40]} networks")
+
+
+def _is_network(arrays: dict[str, np.ndarray]) -> bool:
+    return any(name.endswith("head.weight") for name in arrays)
+
+
+def _rehearse(kind: type, state: dict[str, Any]) -> None:
+    """Build the model without memory for its weights, to see whether names and shapes agree."""
+    with warnings.catch_warnings(action="ignore"), _WithoutMemory():
+        _with_state(kind, state)
+
+
+class _WithoutMemory(TorchFunctionMode):
+    """Inside it, new tensors are on torch's meta device: they have a shape and no values.
+
+    ``with torch.device("meta")`` would take ranges too, from whose values torchvision
+    computes the widths of its regnets. Where the two meet, the range goes over.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in _FILLED and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        if any(_is_meta(value) for value in args):
+            args = [value.to("meta") if torch.is_tensor(value) else value for value in args]
+        return func(*args, **kwargs)
+
+
+def _is_meta(value: Any) -> bool:
+    return torch.is_tensor(value) and value.is_meta
+
+
+def _with_state(kind: Any, state: dict[str, Any]) -> Any:
+    model = kind.__new__(kind)
+    try:
+        model.__setstate__(dict(state))
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"its weights do not fit the network of this {kind.__name__}: {without_stop(error)}"
+        ) from error
+    return model
+
+
+def _check_weights(model: Any, weights: dict[str, dict[str, np.ndarray]]) -> None:
+    # torch has compared names and shapes, and turned any dtype into its own.
+    for attribute, arrays in weights.items():
+        for name, array in to_arrays(getattr(model, attribute)).items():
+            if array.dtype != arrays[name].dtype:
+                raise ValueError(
+                    f"the weights {name} of {attribute} have dtype {arrays[name].dtype}, "
+                    f"wanted {array.dtype}"
+                )
+
+
+def _try_out(model: Any) -> None:
+    """Use the model on one row: what it keeps beside the weights has to fit its input too."""
+    is_attack = isinstance(model, BaseAttack)
+    dtype = model._fit_dtype if is_attack else "u1" if model._fitted_with["uint8"] else "f8"
+    row = np.full((1, *model.input_shape_), model.value_range_[0] if is_attack else 0).astype(dtype)
+    try:
+        # One row of nothing may well lie outside of what the network can be asked.
+        with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+            answer = model.transform(row) if is_attack else model.predict_proba(row)
+    except Exception as error:
+        raise ValueError(
+            f"its {type(model).__name__} fails on a row of shape {model.input_shape_}: "
+            f"{without_stop(error)}"
+        ) from error
+    wanted = row.shape if is_attack else (1, len(model.classes_))
+    if answer.shape != wanted:
+        raise ValueError(f"its {type(model).__name__} makes {answer.shape} of {row.shape}")

@@ -1,0 +1,102 @@
+"""Read a model back from a file that is not trusted."""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from antibackdoor.backbones import Backbone
+from antibackdoor.persistence._build import build_model
+from antibackdoor.persistence._messages import without_stop
+from antibackdoor.persistence._read import MAX_BYTES, read_state
+from antibackdoor.persistence._skops import import_skops
+
+
+def load_model(
+    path: str | os.PathLike[str], *, backbone: Backbone | None = None, max_bytes: int = MAX_BYTES
+) -> Any:
+    """Read a classifier or attack that `save_model` wrote, from a file that need not be trusted.
+
+    Nothing in the file is run or imported. It is refused unless it holds one of the
+    classes of this package, made of plain values and arrays that fit each other: bounds
+    are checked before anything is unpacked, names and shapes before a network is built.
+    What cannot be checked is whether the model is any good: whoever wrote the file chose
+    its weights, and may have given it a backdoor.
+
+    Parameters
+    ----------
+    path : str or path-like
+        From `save_model`, or from `skops.io.dump` of a fitted classifier or attack.
+    backbone : torch.nn.Module or callable, default=None
+        The network of your own that the model was fitted with (`backbone` of a classifier,
+        `surrogate` of an attack), wanted for such a model and no other: its code is not in
+        the file. A module is copied, and gets the weights of the file.
+    max_bytes : int, default=4 GiB
+        Bytes that the file may unpack to. A row of 256th that many values is refused too,
+        as a network needs some hundred bytes for each.
+
+    Returns
+    -------
+    classifier or attack
+        As it was written, with its networks on the CPU; `memory`, `checkpoint_dir`, callbacks
+        and metadata requests are as in a new one.
+
+    Raises
+    ------
+    ValueError
+        If the file is cut, damaged, of another kind, of a newer version, too large, or
+        holds what does not fit together; if `backbone` is missing or not wanted; or if
+        `max_bytes` is not positive. The message begins with the name of the file.
+    TypeError
+        If `backbone` is neither a module nor a callable, or `max_bytes` no whole number.
+    OSError
+        If the file cannot be read: `FileNotFoundError` if there is none.
+    ImportError
+        If skops is not installed: the extra ``persist``.
+
+    See Also
+    --------
+    save_model : Write the file.
+    """
+    path = Path(path)
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral):
+        raise TypeError(f"{path}: max_bytes={max_bytes!r}; wanted a whole number.")
+    if max_bytes < 1:
+        raise ValueError(f"{path}: max_bytes={max_bytes!r}; wanted 1 or more.")
+    if backbone is not None and (
+        isinstance(backbone, str) or not (isinstance(backbone, nn.Module) or callable(backbone))
+    ):
+        raise TypeError(
+            f"{path}: backbone={backbone!r}; wanted a torch.nn.Module or a callable "
+            f"(input_shape, n_classes) -> torch.nn.Module. A named one is in the file."
+        )
+    import_skops()
+    content = _read_bytes(path, int(max_bytes))
+    try:
+        kind, state = read_state(content, int(max_bytes))
+        return build_model(kind, state, backbone, int(max_bytes))
+    except ValueError as error:
+        raise ValueError(f"{path} is not loaded: {without_stop(error)}.") from error
+    except Exception as error:
+        # No list is long enough for what a broken file makes zipfile, numpy, skops and torch
+        # raise, down to MemoryError.
+        kind = type(error).__name__
+        raise ValueError(f"{path} is not loaded: {kind}: {without_stop(error)}.") from error
+
+
+def _read_bytes(path: Path, max_bytes: int) -> bytes:
+    # A device or a pipe may have no end, or no beginning, to wait for.
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path} is not loaded: it is no regular file.")
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(
+            f"{path} is not loaded: it has more than max_bytes={max_bytes}; give a larger "
+            f"max_bytes if you trust it."
+        )
+    return content

@@ -1,0 +1,123 @@
+"""Write a fitted model into a file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from antibackdoor.backbones import Backbone
+from antibackdoor.persistence._backbone import leave_out_own
+from antibackdoor.persistence._build import build_model
+from antibackdoor.persistence._messages import without_stop
+from antibackdoor.persistence._read import MAX_BYTES, read_state
+from antibackdoor.persistence._skops import import_skops
+from antibackdoor.persistence._stamp import STAMP, make_stamp
+from antibackdoor.persistence._types import FOLDERS, MODELS, VALUES
+from antibackdoor.utils import write_whole
+
+#: What belongs to the process that fits: scikit-learn's callbacks and metadata requests.
+_LEFT_OUT = ("_skl_callbacks", "_metadata_request")
+
+
+def save_model(model: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted classifier or attack into a file that runs no code when it is loaded.
+
+    The file is one of skops. It holds the parameters and all that was fitted: weights as
+    arrays, the `isolate_` family, the history. It does not hold:
+
+    - a network of your own (a module or a callable): give it to `load_model` again;
+    - `memory`, `checkpoint_dir`, callbacks and metadata requests, which are the fitting
+      process's.
+
+    Parameters
+    ----------
+    model : classifier or attack of this package
+        Fitted. It stays as it is.
+    path : str or path-like
+        Where to write. What is there is replaced once all is on the disk, and stays where
+        that fails.
+
+    Raises
+    ------
+    TypeError
+        If the model is of another type, or holds what cannot be in a file, such as a
+        `label_map` that is a function.
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If it could not be loaded again: weights that are not finite, or a parameter that
+        was set to what `fit` would refuse.
+    OSError
+        If the file cannot be written.
+    ImportError
+        If skops is not installed: the extra ``persist``.
+
+    See Also
+    --------
+    load_model : Read the file.
+    """
+    if isinstance(model, type) or type(model) not in MODELS.values():
+        given = f"the class {model.__name__}" if isinstance(model, type) else repr(model)[:200]
+        raise TypeError(f"model is {given}; wanted a fitted classifier or attack of antibackdoor.")
+    check_is_fitted(model)
+    content, own = _to_file(model)
+    _check_loads(model, content, own)
+    write_whole(Path(path), content)
+
+
+def _to_file(model: Any) -> tuple[bytes, Backbone | None]:
+    skops_io = import_skops()
+    shell, own = _without_own(model)
+    _check_label_map(shell)
+    try:
+        vars(shell)[STAMP] = make_stamp(shell.__getstate__())
+        return skops_io.dumps(shell), own
+    except TypeError as error:  # also that of skops
+        raise TypeError(
+            f"model {type(model).__name__} cannot be written: {without_stop(error)}."
+        ) from error
+
+
+def _without_own(model: Any) -> tuple[Any, Backbone | None]:
+    """Return a copy that shares the arrays and holds nothing of the user's or the process's."""
+    kind: Any = type(model)
+    shell = kind.__new__(kind)
+    kept = {name: value for name, value in vars(model).items() if name not in _LEFT_OUT}
+    if "_fitted_with" in kept:
+        kept["_fitted_with"] = dict(kept["_fitted_with"])
+    kept.update({name: None for name in FOLDERS if name in kept})
+    if isinstance(kept.get("device"), torch.device):
+        kept["device"] = str(kept["device"])
+    try:
+        own = leave_out_own(kept)
+    except ValueError as error:
+        raise ValueError(f"model {type(model).__name__}: {error}.") from error
+    vars(shell).update(kept)
+    return shell, own
+
+
+def _check_label_map(model: Any) -> None:
+    label_map = getattr(model, "label_map", "")
+    if not isinstance(label_map, (str, *VALUES.values())):
+        raise TypeError(
+            f"label_map={label_map!r} cannot be written, because loading it would run its code; "
+            f"wanted a name, OneToOne or OneToMany."
+        )
+
+
+def _check_loads(model: Any, content: bytes, own: Backbone | None) -> None:
+    """Load what is about to be written, so that no file is written that cannot be read."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            kind, state = read_state(content, max(MAX_BYTES, 2 * len(content)))
+            build_model(kind, state, own, max(MAX_BYTES, 2 * len(content)))
+    except Exception as error:
+        raise ValueError(
+            f"model {type(model).__name__} is not written, because it could not be loaded again: "
+            f"{without_stop(error)}."
+        ) from error
