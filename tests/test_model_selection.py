@@ -5,7 +5,6 @@ import inspect
 import numpy as np
 import pytest
 import sklearn
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_validate
 from sklearn.pipeline import Pipeline
@@ -208,15 +207,3 @@ def test_cross_val_predict(flattened):
     assert np.mean(predicted == y) > 0.7
     probabilities = cross_val_predict(model, X, y, cv=2, method="predict_proba")
     np.testing.assert_array_equal(probabilities.argmax(1), predicted)
-
-
-def test_fits_in_threads_are_those_of_one_thread(make_tiny, digits):
-    # torch has one set of global generators for all threads, and weights are drawn from it.
-    X, y = (array[:60] for array in digits)
-
-    def fitted(seed):
-        return make_tiny(random_state=seed).fit(X, y).decision_function(X)
-
-    alone = [fitted(seed) for seed in range(4)]
-    together = Parallel(n_jobs=4, backend="threading")(delayed(fitted)(seed) for seed in range(4))
-    np.testing.assert_array_equal(together, alone)

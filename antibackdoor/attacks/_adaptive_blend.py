@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
+from antibackdoor.attacks._base import COVER_RATIO
 from antibackdoor.attacks._blend import Blend
 from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap
@@ -76,7 +77,7 @@ class AdaptiveBlend(Blend):
         "training_alpha": [Interval(Real, 0, 1, closed="right")],
         "grid_size": [Interval(Integral, 1, None, closed="left")],
         "visible": [Interval(Real, 0, 1, closed="right")],
-        "conservatism": [Interval(Real, 0, None, closed="left")],
+        "conservatism": [COVER_RATIO],
     }
 
     def __init__(

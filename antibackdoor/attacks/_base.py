@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils import Tags, check_consistent_length
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils import Tags, check_array, check_consistent_length
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from antibackdoor.attacks._label_maps import (
@@ -22,7 +23,10 @@ from antibackdoor.attacks._label_maps import (
     find_classes,
     holds_labels,
 )
-from antibackdoor.utils import ImageLayout, all_or_nothing, resolve_layout
+from antibackdoor.utils import ImageLayout, all_or_nothing, naming, resolve_layout
+
+#: What a parameter that becomes a `cover_ratio` may be. No data set has rows for more.
+COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
 
 
 class BaseAttack(TransformerMixin, BaseEstimator, ABC):
@@ -314,7 +318,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
 
     def _learn_rows(self, X: ArrayLike, y: ArrayLike | None) -> np.ndarray:
         """Learn what `fit` learns of every X and y, and return X as an array."""
-        rows: np.ndarray = validate_data(self, X, dtype="numeric", allow_nd=True)
+        rows = self._check_rows(X, reset=True)
         self.input_shape_ = rows.shape[1:]
         self.layout_ = self._resolve_layout()
         self._fit_dtype = rows.dtype.name  # a string: a file then holds no type of numpy's
@@ -326,6 +330,13 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
             if holds_labels(y):
                 self.classes_ = find_classes(y)
         self._check_holds_range(rows.dtype)
+        return rows
+
+    def _check_rows(self, X: ArrayLike, *, reset: bool) -> np.ndarray:
+        with naming("X"):
+            rows: np.ndarray = validate_data(self, X, dtype="numeric", allow_nd=True, reset=reset)
+            if rows.dtype.kind == "O":  # what scikit-learn makes of a list of fractions
+                rows = check_array(rows, dtype=np.float64, allow_nd=True, input_name="X")
         return rows
 
     def _resolve_layout(self) -> ImageLayout:
@@ -346,7 +357,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         wanted = "wanted two finite numbers, the smaller first"
         try:
             low, high = (float(value) for value in self.value_range)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             raise ValueError(f"value_range={self.value_range!r}; {wanted}.") from None
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
             raise ValueError(f"value_range={self.value_range!r}; {wanted}.")
@@ -355,7 +366,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     def _copy_rows(self, X: ArrayLike) -> np.ndarray:
         """Return checked rows in a new array."""
         check_is_fitted(self)
-        rows: np.ndarray = validate_data(self, X, dtype="numeric", allow_nd=True, reset=False)
+        rows = self._check_rows(X, reset=False)
         if rows.shape[1:] != self.input_shape_:
             raise ValueError(
                 f"X has rows of shape {rows.shape[1:]}, but {type(self).__name__} was fitted on "

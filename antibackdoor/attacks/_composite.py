@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._base import BaseAttack
+from antibackdoor.attacks._base import COVER_RATIO, BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap, check_labels, find_class, find_classes
 
@@ -73,7 +73,7 @@ class Composite(BaseAttack):
         **BaseAttack._parameter_constraints,
         "donor_label": [None, *BaseAttack._parameter_constraints["target_label"]],
         "n_donors": [Interval(Integral, 1, None, closed="left")],
-        "same_class_ratio": [Interval(Real, 0, None, closed="left")],
+        "same_class_ratio": [COVER_RATIO],
         "random_state": ["random_state"],
     }
 

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn import functional as F
 
+from antibackdoor.attacks._base import COVER_RATIO
 from antibackdoor.attacks._generator import ImageToImage, Partner
 from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack, Study
@@ -110,7 +111,7 @@ class DFST(LearnedAttack):
         "style": [None, "array-like"],
         "style_weight": [Interval(Real, 0, None, closed="left")],
         "content_weight": [Interval(Real, 0, None, closed="left")],
-        "detox_ratio": [Interval(Real, 0, None, closed="left")],
+        "detox_ratio": [COVER_RATIO],
     }
 
     generator_: nn.Module

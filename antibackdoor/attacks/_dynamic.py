@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn import functional as F
 
+from antibackdoor.attacks._base import COVER_RATIO
 from antibackdoor.attacks._generator import ImageToImage, Partner
 from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack, Study
@@ -112,7 +113,7 @@ class Dynamic(LearnedAttack):
         **LearnedAttack._parameter_constraints,
         "mask_size": [Interval(Real, 0, 1, closed="neither")],
         "diversity": [Interval(Real, 0, None, closed="left")],
-        "cross_ratio": [Interval(Real, 0, None, closed="left")],
+        "cross_ratio": [COVER_RATIO],
         "generator_epochs": [Interval(Integral, 1, None, closed="left")],
     }
 

@@ -37,7 +37,13 @@ from antibackdoor.training import (
     Training,
     run_phase,
 )
-from antibackdoor.utils import all_or_nothing, draw_seed, resolve_device, seeded_torch
+from antibackdoor.utils import (
+    all_or_nothing,
+    draw_seed,
+    resolve_device,
+    seeded_torch,
+    usual_torch,
+)
 
 _BATCH_SIZE = 128
 
@@ -136,7 +142,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         random_state = check_random_state(self.random_state)
         seed = draw_seed(random_state)
         generator = torch.Generator(device).manual_seed(draw_seed(random_state))
-        with seeded_torch(seed, device):
+        with usual_torch(), seeded_torch(seed, device):
             study = Study(
                 attack=self,
                 X=rows,

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._base import BaseAttack
+from antibackdoor.attacks._base import COVER_RATIO, BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap
 
@@ -73,7 +73,7 @@ class WaNet(BaseAttack):
         **BaseAttack._parameter_constraints,
         "grid_size": [Interval(Integral, 2, None, closed="left")],
         "strength": [Interval(Real, 0, None, closed="neither")],
-        "noise_ratio": [Interval(Real, 0, None, closed="left")],
+        "noise_ratio": [COVER_RATIO],
         "random_state": ["random_state"],
     }
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from antibackdoor.backbones._network import Network
 from antibackdoor.backbones._registry import Backbone, build_network
-from antibackdoor.utils import seeded_torch
+from antibackdoor.utils import seeded_torch, usual_torch
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
@@ -21,7 +21,7 @@ def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
 def from_arrays(arrays: dict[str, np.ndarray], build: Callable[[], nn.Module]) -> nn.Module:
     """Build a module again and give it its weights back; it is in evaluation mode."""
     # The initial weights are thrown away; drawing them must not be noticed.
-    with seeded_torch(0, torch.device("cpu")):
+    with usual_torch(), seeded_torch(0, torch.device("cpu")):
         module = build()
     module.load_state_dict({name: _to_tensor(array) for name, array in arrays.items()})
     return module.eval()

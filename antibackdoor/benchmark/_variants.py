@@ -40,9 +40,13 @@ class Variant:
 
         Raises
         ------
+        TypeError
+            If it is no text.
         ValueError
             If it is neither; values must be literals, nothing is evaluated.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r} is a {type(text).__name__}; wanted text.")
         match = _SPELLING.fullmatch(text.strip())
         wanted = "wanted a name, or a name with parameters such as abl(gamma=0.3)"
         if match is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +15,18 @@ from antibackdoor.datasets._dataset import Dataset, hold_out, listed
 
 _TWO_PARTS = ("X_train", "y_train", "X_test", "y_test")
 _ONE_PART = ("X", "y")
+#: What zipfile and numpy raise for bytes that are not what they should be, beside ValueError.
+#: MemoryError: of a header that promises more than there is.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def load_npz(path: Path) -> Dataset:
@@ -63,7 +76,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: _read_array(archive, name) for name in _choose_names(archive.files)}
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise ValueError(f"the file is damaged: {error}") from error
 
 

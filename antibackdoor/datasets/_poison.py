@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_random_state, column_or_1d
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
+from antibackdoor.utils import naming
 
 _DEFAULT_TARGET = 0
 
@@ -109,8 +110,11 @@ def make_poisoned(
     """
     _check_poison_rate(poison_rate)
     attack = _choose_attack(attack, target_label)
-    rows: np.ndarray = check_array(X, dtype="numeric", allow_nd=True, input_name="X")
-    labels: np.ndarray = column_or_1d(y)
+    # Before `fit` would: the rows are drawn by what the attack says of itself.
+    attack._validate_params()
+    rows = _check_rows(X)
+    with naming("y"):
+        labels: np.ndarray = column_or_1d(y)
     if len(rows) != len(labels):
         raise ValueError(f"X has {len(rows)} rows, but y has {len(labels)} labels.")
     eligible = attack.eligible(labels)
@@ -140,11 +144,20 @@ def make_poisoned(
     return X_poisoned, y_poisoned, poison_mask
 
 
+def _check_rows(X: ArrayLike) -> np.ndarray:
+    with naming("X"):
+        rows: np.ndarray = check_array(X, dtype="numeric", allow_nd=True, input_name="X")
+        if rows.dtype.kind == "O":  # what scikit-learn makes of a list of fractions
+            rows = check_array(rows, dtype=np.float64, allow_nd=True, input_name="X")
+    return rows
+
+
 def _check_poison_rate(poison_rate: Any) -> None:
     wanted = "wanted a number above 0 and below 1, the share of all rows to poison"
-    if not isinstance(poison_rate, Real) or isinstance(poison_rate, bool):
+    is_number = isinstance(poison_rate, Real) and not isinstance(poison_rate, bool)
+    if not is_number:
         raise TypeError(f"poison_rate={poison_rate!r}; {wanted}.")
-    if not 0 < float(poison_rate) < 1:
+    if not 0 < poison_rate < 1:
         raise ValueError(f"poison_rate={poison_rate!r}; {wanted}.")
 
 

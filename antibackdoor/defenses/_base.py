@@ -37,6 +37,7 @@ from antibackdoor.training import (
     ShuffledRows,
     Training,
     check_schedule,
+    compute_logits,
     open_checkpoints,
     run_phase,
 )
@@ -48,10 +49,14 @@ from antibackdoor.utils import (
     resolve_device,
     resolve_layout,
     seeded_torch,
+    usual_torch,
 )
 
 #: What a fitted network depends on still, and `set_params` must not change under it.
 _NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")
+
+# Of a parameter: float32, of which most weights are, holds no larger one.
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
@@ -146,6 +151,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         """
         return self._fit(X, y)
 
+    @usual_torch()
     def _fit(self, X: Any, y: Any, clean_mask: Any = None) -> Self:
         """Fit, with the rows known to be clean for the defences that ask for them.
 
@@ -154,6 +160,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         """
         random_state = check_random_state(self.random_state)
         check_schedule(self.lr_schedule)
+        self._check_sizes()
         X, y, samples, classes, labels = self._validate_training_data(X, y)
         if clean_mask is not None:
             clean_mask = check_clean_mask(clean_mask, y)
@@ -202,6 +209,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
             # The mask is no metadata of theirs: callbacks hand metadata on to scorers.
             run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
             network, isolation = self._train(run)
+            _check_predictions(network, samples)
         self._keep(run, network, isolation)
         run.context.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes={**fitted, "module_": network}
@@ -215,6 +223,12 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
     @abstractmethod
     def _n_phases(self) -> int:
         """Return how often `_train` calls `_run_phase`."""
+
+    def _check_sizes(self) -> None:
+        """Refuse numbers that the range of a parameter lets pass, but no weight can be moved by."""
+        for name, value in self.get_params(deep=False).items():
+            if isinstance(value, float | int) and abs(value) > _LARGEST:
+                raise ValueError(f"{name}={value!r}; wanted a number of at most {_LARGEST:.2g}.")
 
     def _validate_training_data(
         self, X: Any, y: Any
@@ -362,6 +376,19 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         self.isolate_ = isolation.indices
         flagged_labels = run.labels.cpu().numpy()[isolation.mask]
         self.isolate_classes_ = self.classes_[np.unique(flagged_labels)]
+
+
+def _check_predictions(network: Network, samples: Samples) -> None:
+    """See that what was trained predicts: of huge weights, each finite, the logits are not."""
+    if (
+        not compute_logits(network, samples, torch.arange(1, device=samples.device))
+        .isfinite()
+        .all()
+    ):
+        raise FloatingPointError(
+            "the trained network predicts what is not finite; a smaller learning_rate or smaller "
+            "values in X may keep it so."
+        )
 
 
 def _network_dtype(X: np.ndarray, layout: ImageLayout | None) -> torch.dtype:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from antibackdoor.backbones import Network, network_from_arrays, to_arrays
 from antibackdoor.training import Samples, compute_logits
-from antibackdoor.utils import ImageLayout, naming, resolve_layout
+from antibackdoor.utils import ImageLayout, naming, resolve_layout, usual_torch
 
 #: Types of X that are kept; any other is turned into the first.
 INPUT_DTYPES = (np.float64, np.float32, np.uint8)
@@ -31,6 +31,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         fitted = self._fitted_with
         return resolve_layout(self.input_shape_, fitted["image_shape"], fitted["layout"])
 
+    @usual_torch()
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         mapped = isinstance(X, np.memmap)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,18 @@ def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
     if checked.shape != (n_rows,):
         raise ValueError(f"{name} has shape {checked.shape}; wanted ({n_rows},).")
     return checked
+
+
+def check_at_least_zero(name: str, value: Any) -> float:
+    """Return a number that is at least 0 as a float."""
+    message = f"{name}={value!r}; wanted a number that is at least 0."
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and value >= 0):
+        raise ValueError(message)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(message) from error
 
 
 def _check_kind(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from antibackdoor.metrics._checks import check_at_least_zero
 
 
 def lowest_asr_within(
@@ -45,9 +46,7 @@ def lowest_asr_within(
     >>> choose({"mean_test_ca": [0.95, 0.94, 0.60], "mean_test_neg_asr": [-0.9, -0.1, 0.0]})
     1
     """
-    if not isinstance(tolerance, Real) or isinstance(tolerance, bool) or not tolerance >= 0:
-        raise ValueError(f"tolerance={tolerance!r}; wanted a number that is at least 0.")
-    return _LowestASRWithin(float(tolerance), ca, asr)
+    return _LowestASRWithin(check_at_least_zero("tolerance", tolerance), ca, asr)
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,11 @@ class _LowestASRWithin:
     def __call__(self, cv_results: Mapping[str, Any]) -> int:
         accuracy = self._mean_score(cv_results, self.ca)
         neg_asr = self._mean_score(cv_results, self.asr)
+        if accuracy.ndim != 1 or accuracy.shape != neg_asr.shape:
+            raise ValueError(
+                f"cv_results has {self.ca!r} of shape {accuracy.shape} and {self.asr!r} of shape "
+                f"{neg_asr.shape}; wanted one value of each for every candidate."
+            )
         scored = np.isfinite(accuracy) & np.isfinite(neg_asr)
         if not scored.any():
             raise ValueError(f"no candidate has both scores, {self.ca!r} and {self.asr!r}.")

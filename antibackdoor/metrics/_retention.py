@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import isfinite
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _num_samples
 
-from antibackdoor.metrics._checks import check_label_pair
+from antibackdoor.metrics._checks import check_at_least_zero, check_label_pair
 from antibackdoor.metrics._labels import clean_accuracy
 from antibackdoor.metrics._scorers import Scorer
 from antibackdoor.utils import naming
@@ -143,15 +142,10 @@ def make_retention_scorer(
             "X_suspects and y_suspects are empty; wanted one suspect row or more. A defence "
             "that flags nobody leaves nothing to compare models by."
         )
-    if (
-        not isinstance(accuracy_weight, Real)
-        or isinstance(accuracy_weight, bool)
-        or not (isfinite(accuracy_weight) and accuracy_weight >= 0)
-    ):
-        raise ValueError(
-            f"accuracy_weight={accuracy_weight!r}; wanted a number that is at least 0."
-        )
-    return _RetentionScorer(X_suspects, labels, float(accuracy_weight))
+    weight = check_at_least_zero("accuracy_weight", accuracy_weight)
+    if not isfinite(weight):
+        raise ValueError(f"accuracy_weight={accuracy_weight!r}; wanted a finite number.")
+    return _RetentionScorer(X_suspects, labels, weight)
 
 
 class _RetentionScorer(Scorer):

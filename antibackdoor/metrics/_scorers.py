@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, check_consistent_length, column_or_1d
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
 from antibackdoor.metrics._checks import check_mask
 from antibackdoor.metrics._labels import clean_accuracy, robust_accuracy
+from antibackdoor.utils import naming
 
 
 def make_asr_scorer(
@@ -131,6 +132,7 @@ class Scorer(ABC):
         TypeError
             If the mask is not boolean.
         """
+        check_consistent_length(X, y)
         if poison_mask is not None:
             clean = np.flatnonzero(~check_mask("poison_mask", poison_mask, len(np.asarray(y))))
             if len(clean) == 0:
@@ -184,7 +186,8 @@ class _TriggerScorer(Scorer):
         self, estimator: Any, X: Any, y: Any
     ) -> tuple[BaseAttack, np.ndarray, np.ndarray, np.ndarray]:
         """Return the fitted attack, true labels, predictions under the trigger and classes."""
-        y = np.asarray(y)
+        with naming("y"):
+            y = column_or_1d(y)
         attack = ensure_fitted(self.attack, X, y)
         classes = _find_classes(estimator, attack, y)
         victims = np.flatnonzero(attack.transform_target(y, classes=classes) != y)

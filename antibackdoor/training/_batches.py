@@ -21,7 +21,7 @@ class Batches(Protocol):
 
 def count_batches(n_rows: int, batch_size: int) -> int:
     """Batches in one epoch of `shuffled_batches`."""
-    batches = math.ceil(n_rows / batch_size)
+    batches = math.ceil(n_rows / min(batch_size, n_rows))
     return batches - 1 if batches > 1 and n_rows % batch_size == 1 else batches
 
 

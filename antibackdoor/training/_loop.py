@@ -17,6 +17,8 @@ from antibackdoor.training._objectives import Objective, StatefulObjective, samp
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import make_schedule
 
+_ADVICE = "a smaller learning_rate or smaller values in X may keep it so."
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -130,7 +132,10 @@ class Training:
         self._network.train()
         for index in self._batches.epoch(self.generator):
             rate = self._optimizer.param_groups[0]["lr"]
-            value, logits = self._step(index)
+            try:
+                value, logits = self._step(index)
+            except torch.linalg.LinAlgError as error:  # of weights that are not finite
+                raise FloatingPointError(f"{error}; {_ADVICE}") from error
             losses[index] = sample_losses(logits, labels[index])
             correct = (logits.argmax(1) == labels[index]).sum()
             # Stays on the device: asking for a number here would wait for it.
@@ -138,10 +143,7 @@ class Training:
         objective_sum, correct_sum, seen = totals.tolist()
         # The weights too: the last step of an epoch has no objective after it.
         if not math.isfinite(objective_sum) or not _all_finite(self._network):
-            raise FloatingPointError(
-                "the training objective or a weight is not finite; a smaller learning_rate or "
-                "smaller values in X may keep it so."
-            )
+            raise FloatingPointError(f"the training objective or a weight is not finite; {_ADVICE}")
         return EpochRecord(losses, objective_sum / seen, correct_sum / seen, rate)
 
     def _step(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

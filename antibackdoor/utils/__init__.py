@@ -11,6 +11,7 @@ from antibackdoor.utils._random import (
     restore_random_states,
     seeded_torch,
 )
+from antibackdoor.utils._torch import usual_torch
 
 __all__ = [
     "ImageLayout",
@@ -23,5 +24,6 @@ __all__ = [
     "resolve_layout",
     "restore_random_states",
     "seeded_torch",
+    "usual_torch",
     "write_whole",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,13 @@ def naming(argument: str) -> Iterator[None]:
     """Put the name of an argument before an error of the block that leaves it out.
 
     scikit-learn and numpy say what is wrong with an array, but not always with
-    which.
+    which. What an object that is no array raises when it is turned into one (whole numbers
+    that no float can hold, a tensor that wants gradients) becomes a ValueError.
     """
     try:
         yield
+    except (OverflowError, RuntimeError) as error:
+        raise ValueError(f"{argument}: {error}") from error
     except (TypeError, ValueError) as error:
         if re.search(rf"\b{argument}\b", str(error)):
             raise
@@ -54,6 +57,6 @@ def check_whole_numbers(argument: str, values: Any, wanted: str) -> tuple[int, .
         raise TypeError(message)
     if any(isinstance(value, bool | np.bool_) or not isinstance(value, Real) for value in values):
         raise TypeError(message)
-    if not all(float(value).is_integer() for value in values):
+    if not all(isinstance(value, Integral) or float(value).is_integer() for value in values):
         raise ValueError(message)
     return tuple(int(value) for value in values)

@@ -10,8 +10,9 @@ from typing import Any
 def all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate `fit` so that any exception restores the estimator's attributes.
 
-    It must be the decorator outside scikit-learn's ``with_callbacks``, which
-    keeps state of its own on the estimator until the callbacks are torn down.
+    An OverflowError becomes a ValueError. It must be the decorator outside scikit-learn's
+    ``with_callbacks``, which keeps state of its own on the estimator until the callbacks are
+    torn down.
     """
 
     @functools.wraps(method)
@@ -19,9 +20,14 @@ def all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
         before = dict(vars(estimator))
         try:
             return method(estimator, *args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             vars(estimator).clear()
             vars(estimator).update(before)
+            if isinstance(error, OverflowError):
+                # The ranges of scikit-learn let whole numbers pass that no float can hold.
+                raise ValueError(
+                    f"{type(estimator).__name__} was given a number that is too large: {error}."
+                ) from error
             raise
 
     return restoring
