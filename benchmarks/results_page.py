@@ -68,7 +68,8 @@ def _origin(rows: list[dict[str, Any]]) -> str:
     versions, machine = rows[0]["versions"], rows[0]["machine"]
     return (
         f"{len(rows)} cells; training rows used: {every('n_train').replace('None', 'all')}; "
-        f"epochs: {every('schedule')} times the defaults; seeds: {every('seed')}; "
+        f"epochs: {every('schedule')} times the defaults; of every defence: "
+        f"{every('settings') or 'its own settings'}; seeds: {every('seed')}; "
         f"backbone: {every('backbone')}. "
         f"{sum(measured) / 60:.0f} minutes of training in all, {machine['threads']} thread(s) a "
         f"cell on {machine['cores']} cores ({machine['gpu'] or 'no GPU'}); commit "

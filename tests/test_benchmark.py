@@ -439,6 +439,7 @@ def test_attacks_that_train_do_so_once(tmp_path, monkeypatch):
 
 def row(attack="badnets", defense="abl", ca=0.9, asr=0.1, seed=0, **more):
     settings = {"dataset": "digits", "backbone": "auto", "n_train": None, "schedule": 1.0}
+    settings |= {"settings": ""}
     rate = 0.0 if attack == "none" else 0.1
     measures = dict.fromkeys(("asr_without_trigger", "r_acc", "target_recall", "tpr", "fpr"))
     return {
@@ -477,6 +478,20 @@ def test_table():
 def test_a_table_of_nothing():
     with pytest.raises(ValueError, match="no measured cell"):
         summarise(ROWS[-1:])
+
+
+def test_settings_of_every_defence():
+    cell = quick(settings="learning_rate=0.02,batch_size=16")
+    # Another spelling of the same is the same cell.
+    assert cell == quick(settings="batch_size=16, learning_rate=0.02")
+    assert cell.key != quick().key
+    made = {"backbone": "auto", "seed": 0, "schedule": 1.0, "device": "cpu"}
+    clf = make_defense("abl(batch_size=8)", **made, settings={"batch_size": 16, "momentum": 0.5})
+    assert (clf.batch_size, clf.momentum) == (8, 0.5)
+    with pytest.raises(ValueError, match="epsilon"):
+        make_defense("abl", **made, settings={"epsilon": 1})
+    with pytest.raises(ValueError, match="parameter=value"):
+        quick(settings="batch_size")
 
 
 def test_tables_of_two_schedules_are_two_tables():

@@ -127,7 +127,7 @@ def test_a_full_disk(tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("antibackdoor.benchmark._store.os.fsync", full)
+    monkeypatch.setattr("antibackdoor.utils._files.os.fsync", full)
     assert main([*SMALL, "--out", str(tmp_path / "out")]) == 1
     assert "No space left" in capsys.readouterr().err
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []

@@ -13,7 +13,7 @@ from typing import Any
 
 from antibackdoor.attacks import ATTACKS
 from antibackdoor.benchmark._defenses import DEFENSES
-from antibackdoor.benchmark._variants import Variant, find_maker
+from antibackdoor.benchmark._variants import Variant, find_maker, parse_params, spell
 
 #: As an attack: data without poison.
 NO_ATTACK = "none"
@@ -42,6 +42,9 @@ class Cell:
         Rows of the training part that are used, drawn class by class; None: all.
     schedule : float
         What the epochs of the defence are multiplied by.
+    settings : str
+        Parameters that every defence is given, as in a call: ``"batch_size=32"``. What a
+        defence names itself goes before.
     """
 
     dataset: str
@@ -52,11 +55,13 @@ class Cell:
     seed: int = 0
     n_train: int | None = None
     schedule: float = 1.0
+    settings: str = ""
 
     def __post_init__(self) -> None:
+        # One spelling for one thing: a cell is known again by it.
         for name in ("attack", "defense"):
-            # One spelling for one thing: a cell is known again by it.
             object.__setattr__(self, name, str(Variant.parse(getattr(self, name))))
+        object.__setattr__(self, "settings", spell(parse_params(self.settings)))
         self._check()
 
     def _check(self) -> None:
@@ -81,8 +86,8 @@ class Cell:
     @property
     def key(self) -> str:
         """Name of the file that the result of this cell goes to."""
-        settings = {**asdict(self), "dataset": self.fingerprint}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:20]
+        told = {**asdict(self), "dataset": self.fingerprint}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]
 
     @property
     def fingerprint(self) -> str:
@@ -95,10 +100,6 @@ class Cell:
             return f"{self.dataset} {_digest(path, status.st_mtime_ns, status.st_size)}"
         except OSError:
             return self.dataset  # whoever loads it says what is wrong with it
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings as the first entries of a row."""
-        return asdict(self)
 
     def __str__(self) -> str:
         rate = f" {self.poison_rate:.3g}" if self.poison_rate else ""
@@ -129,6 +130,7 @@ class Grid:
     seeds : tuple of int
     n_train : int or None
     schedule : float
+    settings : str
     """
 
     datasets: tuple[str, ...]
@@ -140,6 +142,7 @@ class Grid:
     seeds: tuple[int, ...] = (0,)
     n_train: int | None = None
     schedule: float = 1.0
+    settings: str = ""
 
     def cells(self) -> list[Cell]:
         """Return the cells, those that share poisoned data side by side."""
@@ -154,6 +157,7 @@ class Grid:
                     seed=seed,
                     n_train=self.n_train,
                     schedule=self.schedule,
+                    settings=self.settings,
                 )
                 for dataset, attack, rate, seed, backbone, defense in itertools.product(
                     self.datasets,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -38,7 +39,13 @@ DEFENSES: dict[str, Callable[..., BaseEstimator]] = {
 
 
 def make_defense(
-    defense: str, *, backbone: str, seed: int, schedule: float, device: str
+    defense: str,
+    *,
+    backbone: str,
+    seed: int,
+    schedule: float,
+    device: str,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> BaseEstimator:
     """Return the classifier of a column.
 
@@ -52,6 +59,8 @@ def make_defense(
     schedule : float
         What all other numbers of epochs are multiplied by; none falls below one.
     device : str
+    settings : mapping of str to object
+        Parameters of all columns; those that a column names itself go before.
 
     Returns
     -------
@@ -70,7 +79,7 @@ def make_defense(
         for name, value in classifier.get_params(deep=False).items()
         if _counts_epochs(name, value)
     }
-    return classifier.set_params(**{**shortened, **variant.params})
+    return classifier.set_params(**{**shortened, **settings, **variant.params})
 
 
 def count_epochs(classifier: BaseEstimator) -> int:

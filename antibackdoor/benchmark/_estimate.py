@@ -10,6 +10,7 @@ import numpy as np
 from antibackdoor.benchmark._cells import Cell
 from antibackdoor.benchmark._defenses import count_epochs, make_defense
 from antibackdoor.benchmark._run import limited_threads, load_data
+from antibackdoor.benchmark._variants import parse_params
 from antibackdoor.datasets import Dataset
 from antibackdoor.defenses import UndefendedClassifier
 
@@ -55,6 +56,7 @@ def estimate_seconds(
                 backbone=cell.backbone,
                 seed=cell.seed,
                 schedule=cell.schedule,
+                settings=parse_params(cell.settings),
                 device=device,
             )
             seconds.append(per_row[timed] * len(data.y_train) * count_epochs(classifier))

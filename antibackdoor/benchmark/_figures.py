@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antibackdoor.benchmark._packages import check_packages
+from antibackdoor.inspection import TradeoffDisplay
 from antibackdoor.utils import write_whole
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_MARKS = "osD^vP*Xhp<>d"
 
 
 def plot_tradeoff(summary: pandas.DataFrame, ax: Axes | None = None) -> Axes:
@@ -38,25 +37,14 @@ def plot_tradeoff(summary: pandas.DataFrame, ax: Axes | None = None) -> Axes:
     """
     ax = _new_figure().add_subplot() if ax is None else ax
     attacked = summary[summary["asr"].notna()]
-    for number, (defense, lines) in enumerate(attacked.groupby("defense", sort=False)):
-        ax.errorbar(
-            100 * lines["ca"],
-            100 * lines["asr"],
-            xerr=100 * lines["ca_std"].fillna(0),
-            yerr=100 * lines["asr_std"].fillna(0),
-            fmt=_MARKS[number % len(_MARKS)],
-            alpha=0.8,
-            elinewidth=0.8,
-            label=str(defense),
-        )
-    ax.set(
-        xlabel="clean accuracy, % (right is better)",
-        ylabel="attack success rate, % (down is better)",
-        ylim=(-4, 104),
+    display = TradeoffDisplay(
+        ca=attacked["ca"],
+        asr=attacked["asr"],
+        ca_std=attacked["ca_std"],
+        asr_std=attacked["asr_std"],
+        names=attacked["defense"].astype(str),
     )
-    ax.grid(alpha=0.3)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    return ax
+    return display.plot(ax).ax_
 
 
 def save_tradeoff(summary: pandas.DataFrame, path: Path) -> None:

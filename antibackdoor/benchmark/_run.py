@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
@@ -22,7 +23,7 @@ from antibackdoor.attacks import ATTACKS, BaseAttack
 from antibackdoor.benchmark._cells import NO_ATTACK, Cell
 from antibackdoor.benchmark._defenses import make_defense
 from antibackdoor.benchmark._provenance import provenance
-from antibackdoor.benchmark._variants import Variant, find_maker
+from antibackdoor.benchmark._variants import Variant, find_maker, parse_params
 from antibackdoor.datasets import Dataset, load_dataset, make_poisoned
 from antibackdoor.metrics import (
     clean_accuracy,
@@ -221,7 +222,7 @@ def failed_row(cell: Cell, settings: dict[str, Any], error: Exception) -> dict[s
 
 def _new_row(cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
     return {
-        **cell.settings(),
+        **asdict(cell),
         "source": data_source(cell, settings["data_root"]),
         "device": settings["device"],
         **dict.fromkeys(MEASURES),
@@ -257,6 +258,7 @@ def _measure(
         backbone=cell.backbone,
         seed=cell.seed,
         schedule=cell.schedule,
+        settings=parse_params(cell.settings),
         device=device,
     )
     told = {}

@@ -6,6 +6,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Store:
             warnings.warn(f"{path} cannot be read ({error}); the cell runs again.", stacklevel=2)
             return None
         if not isinstance(row, dict) or any(
-            row.get(name) != value for name, value in cell.settings().items()
+            row.get(name) != value for name, value in asdict(cell).items()
         ):
             warnings.warn(f"{path} is not the row of {cell}; the cell runs again.", stacklevel=2)
             return None

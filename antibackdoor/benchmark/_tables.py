@@ -40,8 +40,8 @@ def summarise(rows: Iterable[dict[str, Any]]) -> pandas.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One line for each data set, backbone, attack, rate, defence, size and schedule, in
-        their order; columns ``n_seeds`` and, for each of `MEASURES`, ``NAME`` and
+        One line for each data set, backbone, attack, rate, defence, size, schedule and settings,
+        in their order; columns ``n_seeds`` and, for each of `MEASURES`, ``NAME`` and
         ``NAME_std``, as shares. The deviation is nan for a single seed.
 
     Raises
@@ -60,7 +60,9 @@ def summarise(rows: Iterable[dict[str, Any]]) -> pandas.DataFrame:
     frame = pandas.DataFrame(measured)
     # None where nothing is to be measured makes a column of objects.
     frame[list(MEASURES)] = frame[list(MEASURES)].astype(float)
-    groups = frame.groupby([*_ROW, _COLUMN, "n_train", "schedule"], sort=False, dropna=False)
+    groups = frame.groupby(
+        [*_ROW, _COLUMN, "n_train", "schedule", "settings"], sort=False, dropna=False
+    )
     means = groups[list(MEASURES)].mean()
     deviations = groups[list(MEASURES)].std().add_suffix("_std")
     summary = groups.size().rename("n_seeds").to_frame().join([means, deviations])
@@ -85,7 +87,7 @@ def make_table(summary: pandas.DataFrame) -> pandas.DataFrame:
     Raises
     ------
     ValueError
-        If lines differ in ``n_train`` or ``schedule`` alone.
+        If lines differ in ``n_train``, ``schedule`` or ``settings`` alone.
     """
     details = make_details(summary)
     measures = [HEADS[name] for name in ("ca", "asr")]
@@ -114,7 +116,7 @@ def make_details(summary: pandas.DataFrame) -> pandas.DataFrame:
     Raises
     ------
     ValueError
-        If lines differ in ``n_train`` or ``schedule`` alone.
+        If lines differ in ``n_train``, ``schedule`` or ``settings`` alone.
     """
     details = summary[[*_ROW, _COLUMN]].copy()
     for measure, head in HEADS.items():
@@ -126,7 +128,8 @@ def make_details(summary: pandas.DataFrame) -> pandas.DataFrame:
     details = details.set_index([*_ROW, _COLUMN])
     if details.index.has_duplicates:
         raise ValueError(
-            "summary holds lines that differ in n_train or schedule alone; make one table of each."
+            "summary holds lines that differ in n_train, schedule or settings alone; make one "
+            "table of each."
         )
     same = [
         name for name in _ROW if name != "attack" and len(details.index.unique(level=name)) == 1

@@ -52,23 +52,47 @@ class Variant:
         if match is None:
             raise ValueError(f"{text!r}; {wanted}.")
         try:
-            call = ast.parse(f"_{match['arguments'] or '()'}", mode="eval").body
-            if not isinstance(call, ast.Call) or call.args:
-                raise ValueError("parameters have names")
-            params = {}
-            for word in call.keywords:
-                if word.arg is None:  # a dictionary spread out with **
-                    raise ValueError("parameters have names")
-                params[word.arg] = ast.literal_eval(word.value)
-        except (SyntaxError, ValueError) as error:
+            return cls(match["name"], parse_params((match["arguments"] or "()")[1:-1]))
+        except ValueError as error:
             raise ValueError(f"{text!r}: {error}; {wanted}.") from error
-        return cls(match["name"], params)
 
     def __str__(self) -> str:
-        if not self.params:
-            return self.name
-        words = ", ".join(f"{name}={value!r}" for name, value in sorted(self.params.items()))
-        return f"{self.name}({words})"
+        return f"{self.name}({spell(self.params)})" if self.params else self.name
+
+
+def parse_params(text: str) -> dict[str, Any]:
+    """Read ``parameter=value, ...``.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    dict of str to object
+
+    Raises
+    ------
+    ValueError
+        If it is no such text; values must be literals, nothing is evaluated.
+    """
+    try:
+        call = ast.parse(f"_({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError("parameters have names")
+        params = {}
+        for word in call.keywords:
+            if word.arg is None:  # a dictionary spread out with **
+                raise ValueError("parameters have names")
+            params[word.arg] = ast.literal_eval(word.value)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{text!r}, where parameter=value, ... is wanted: {error}") from error
+    return params
+
+
+def spell(params: Mapping[str, Any]) -> str:
+    """Write parameters as `parse_params` reads them, in one order."""
+    return ", ".join(f"{name}={value!r}" for name, value in sorted(params.items()))
 
 
 def find_maker(

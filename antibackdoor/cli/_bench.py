@@ -65,6 +65,13 @@ def add_command(commands: Any) -> None:
     what.add_argument("--seeds", nargs="+", type=int, metavar="N")
     what.add_argument("--n-train", type=int, metavar="N", help="training rows to use of each set")
     what.add_argument("--schedule", type=float, metavar="F", help="multiplies all epochs")
+    what.add_argument(
+        "--set",
+        nargs="+",
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="parameters of every defence: batch_size=32 augment=None",
+    )
 
     how = parser.add_argument_group("how it runs")
     how.add_argument("--data-root", default="data", metavar="DIR", help="where data sets lie")
@@ -96,6 +103,7 @@ def run(arguments: argparse.Namespace) -> bool:
             seeds=_texts(arguments.seeds),
             n_train=arguments.n_train,
             schedule=arguments.schedule,
+            settings=None if arguments.settings is None else ", ".join(arguments.settings),
         )
         for grid in grids
     )
