@@ -3,7 +3,7 @@
 #
 #   PYTHON=/path/to/python3.12   the Python to make the environment with (3.11 or newer)
 #   VENV=.venv                   where the environment goes
-#   ARGS="-k cbd -x"             more arguments for pytest
+#   ARGS="-k cbd -x"             arguments for pytest; then what they cover is not counted
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -25,7 +25,7 @@ export MALLOC_TRIM_THRESHOLD_ := 1073741824
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench test coverage lint format constraints clean remake-venv
+.PHONY: help demo bench test lint format constraints clean remake-venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,14 +34,11 @@ demo: $(RUN_STAMP) ## poison digits, train three classifiers, print a table, sav
 	@# One thread: networks this small gain little from more, and crawl where a core is busy.
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python examples/plot_quick_start.py
 
-test: $(DEV_STAMP) ## the tests
-	$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
+test: $(DEV_STAMP) ## the tests, and the lines and branches that none of them runs
+	$(BIN)/python -m pytest -q -n auto --dist worksteal $(or $(ARGS),--cov)
 
 bench: $(DEV_STAMP) ## a table of three attacks and seven defences on digits, within ten minutes on two cores
 	$(BIN)/antibackdoor bench quick --out build/bench-quick
-
-coverage: $(DEV_STAMP) ## the tests, with the lines that none of them runs
-	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov $(ARGS)
 
 lint: $(DEV_STAMP) ## style, types and the import rules
 	$(BIN)/ruff check .
