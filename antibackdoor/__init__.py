@@ -13,6 +13,15 @@ from antibackdoor.defenses import (
     SpectralSignaturesClassifier,
     UndefendedClassifier,
 )
+from antibackdoor.inspection import (
+    HistoryDisplay,
+    IsolationDisplay,
+    LossRecorder,
+    SuspectsDisplay,
+    TradeoffDisplay,
+    TriggerDisplay,
+    write_report,
+)
 from antibackdoor.metrics import (
     lowest_asr_within,
     make_asr_scorer,
@@ -29,9 +38,15 @@ __all__ = [
     "ActivationClusteringClassifier",
     "CBDClassifier",
     "FinePruningClassifier",
+    "HistoryDisplay",
+    "IsolationDisplay",
+    "LossRecorder",
     "ModeConnectivityClassifier",
     "NADClassifier",
     "SpectralSignaturesClassifier",
+    "SuspectsDisplay",
+    "TradeoffDisplay",
+    "TriggerDisplay",
     "UndefendedClassifier",
     "load_model",
     "lowest_asr_within",
@@ -41,4 +56,5 @@ __all__ = [
     "make_retention_scorer",
     "make_robust_accuracy_scorer",
     "save_model",
+    "write_report",
 ]

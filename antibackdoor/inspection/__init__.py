@@ -1,0 +1,19 @@
+"""Look at the suspects: displays in scikit-learn's style, and a page to review them on."""
+
+from antibackdoor.inspection._history_display import HistoryDisplay
+from antibackdoor.inspection._isolation_display import IsolationDisplay
+from antibackdoor.inspection._loss_recorder import LossRecorder
+from antibackdoor.inspection._report import write_report
+from antibackdoor.inspection._suspects_display import SuspectsDisplay
+from antibackdoor.inspection._tradeoff_display import TradeoffDisplay
+from antibackdoor.inspection._trigger_display import TriggerDisplay
+
+__all__ = [
+    "HistoryDisplay",
+    "IsolationDisplay",
+    "LossRecorder",
+    "SuspectsDisplay",
+    "TradeoffDisplay",
+    "TriggerDisplay",
+    "write_report",
+]

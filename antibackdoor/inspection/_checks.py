@@ -1,0 +1,136 @@
+"""What the inspection asks of a classifier and of the rows it was trained on."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.validation import check_is_fitted
+
+from antibackdoor.utils import naming
+
+_FAMILY = (
+    "isolate_",
+    "isolate_classes_",
+    "isolate_mask_",
+    "isolate_scores_",
+    "isolate_threshold_",
+)
+
+
+def check_isolates(classifier: Any, name: str = "classifier") -> None:
+    """See that a classifier is fitted and has the `isolate_` family.
+
+    Parameters
+    ----------
+    classifier : object
+    name : str, default="classifier"
+        What the caller calls it.
+
+    Raises
+    ------
+    NotFittedError
+        If it is not fitted.
+    TypeError
+        If it is no estimator, or one that lists no suspects.
+    """
+    try:
+        check_is_fitted(classifier)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from error
+    missing = [attribute for attribute in _FAMILY if not hasattr(classifier, attribute)]
+    if missing:
+        kind = type(classifier).__name__
+        raise TypeError(
+            f"{name} is a {kind}, which has no {missing[0]}; wanted a defence of this package, "
+            f"such as ABLClassifier. Of a pipeline give the last step: pipeline[-1]."
+        )
+
+
+def check_training_rows(classifier: Any, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and labels that a classifier was fitted on as arrays.
+
+    The values are not looked at: X may be mapped from a file of any size.
+
+    Parameters
+    ----------
+    classifier : object
+        As `check_isolates` lets it through.
+    X : array-like of shape (n_samples, ...)
+    y : array-like of shape (n_samples,)
+
+    Returns
+    -------
+    X : numpy.ndarray of shape (n_samples, ...)
+    y : numpy.ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If their shapes or labels are not those of the fit.
+    TypeError
+        If X is sparse.
+    """
+    n_samples = len(classifier.isolate_mask_)
+    with naming("X"):
+        X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
+    with naming("y"):
+        y = column_or_1d(y)
+    for name, given in (("X", X), ("y", y)):
+        if len(given) != n_samples:
+            raise ValueError(
+                f"{name} has {len(given)} rows, but the classifier was fitted on {n_samples}; "
+                f"give the training data itself."
+            )
+    if X.shape[1:] != tuple(classifier.input_shape_):
+        raise ValueError(
+            f"X has rows of shape {X.shape[1:]}, but the classifier was fitted on rows of shape "
+            f"{tuple(classifier.input_shape_)}."
+        )
+    flagged = np.unique(y[classifier.isolate_mask_])
+    if not np.array_equal(flagged, np.asarray(classifier.isolate_classes_)):
+        raise ValueError(
+            f"y gives the flagged rows the labels {flagged.tolist()}, but they had "
+            f"{np.asarray(classifier.isolate_classes_).tolist()} in fit; give the labels of the "
+            f"training data as they were, in the same order."
+        )
+    return X, y
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return a whole number that is at least 1.
+
+    Raises
+    ------
+    TypeError
+        If it is no whole number.
+    ValueError
+        If it is less than 1.
+    """
+    message = f"{name}={value!r}; wanted a whole number that is at least 1."
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        raise TypeError(message)
+    if value < 1:
+        raise ValueError(message)
+    return int(value)
+
+
+def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
+    """Return a boolean mask over `n_rows` rows.
+
+    Raises
+    ------
+    TypeError
+        If it is not boolean.
+    ValueError
+        If it has another length.
+    """
+    checked = np.asarray(mask)
+    if checked.dtype != bool:
+        raise TypeError(f"{name} has dtype {checked.dtype}; wanted a boolean mask, not indices.")
+    if checked.shape != (n_rows,):
+        raise ValueError(f"{name} has shape {checked.shape}; wanted ({n_rows},).")
+    return checked

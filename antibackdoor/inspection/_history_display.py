@@ -1,0 +1,294 @@
+"""How a training went, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.callback import ScoringMonitor
+
+from antibackdoor.inspection._checks import check_isolates
+from antibackdoor.inspection._loss_recorder import LossRecorder
+from antibackdoor.inspection._plotting import check_plot
+from antibackdoor.utils import naming
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Columns of a monitor's log that are no scores.
+_NO_SCORES = {
+    "task_id_path",
+    "parent_task_id_path",
+    "estimator_name",
+    "task_name",
+    "task_id",
+    "sequential_subtasks",
+}
+
+
+class HistoryDisplay:
+    """Curves by epoch through all phases of a fit: rates above, losses below.
+
+    Make one with `from_estimator`.
+
+    Parameters
+    ----------
+    phases : sequence of str
+        Name of the phase of each epoch.
+    starts : sequence of int
+        Epochs, counted through the whole fit, with which the phases begin.
+    rates : dict of str to numpy.ndarray of shape (n_epochs,)
+        Shares, as CA and ASR, by their names; nan where one was not measured.
+    losses : dict of str to numpy.ndarray of shape (n_epochs,)
+        In nats, likewise.
+
+    Attributes
+    ----------
+    ax_ : numpy.ndarray of shape (2,)
+        The axes of the rates and of the losses.
+    figure_ : matplotlib.figure.Figure
+        Containing them.
+
+    See Also
+    --------
+    LossRecorder : Callback that records the loss of each row.
+
+    Examples
+    --------
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.inspection import HistoryDisplay
+    >>> X, y = load_digits_images()
+    >>> clf = UndefendedClassifier(epochs=2, random_state=0).fit(X[:200], y[:200])
+    >>> sorted(HistoryDisplay.from_estimator(clf).rates)
+    ['accuracy on the training labels']
+    """
+
+    ax_: np.ndarray
+    figure_: Figure | None
+
+    def __init__(
+        self,
+        *,
+        phases: Sequence[str],
+        starts: Sequence[int],
+        rates: Mapping[str, np.ndarray],
+        losses: Mapping[str, np.ndarray],
+    ) -> None:
+        self.phases = phases
+        self.starts = starts
+        self.rates = rates
+        self.losses = losses
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        monitor: ScoringMonitor | None = None,
+        recorder: LossRecorder | None = None,
+        ax: Sequence[Axes] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot the history of a fitted classifier and what callbacks have logged of its fit.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted classifier with `history_`.
+        monitor : sklearn.callback.ScoringMonitor, default=None
+            That watched the fit. Scores whose name begins with ``neg_`` are shown without
+            the sign, those that are called a loss below. It hands the training rows to
+            its scorers: for rows held out give it a `scoring` that looks at its own.
+        recorder : LossRecorder, default=None
+            That watched the fit: adds the mean losses of flagged and of other rows.
+        ax : sequence of two matplotlib.axes.Axes, default=None
+            For the rates and the losses. None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        HistoryDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        NotFittedError
+            If the classifier is not fitted.
+        TypeError
+            If it has no history.
+        ValueError
+            If a callback has watched no fit, several or another one, or `ax` is not two axes.
+        """
+        check_plot(f"{cls.__name__}.from_estimator")
+        check_isolates(estimator, "estimator")
+        if not hasattr(estimator, "history_"):
+            raise TypeError(f"estimator is a {type(estimator).__name__}, which has no history_.")
+        history = estimator.history_
+        blocks = _blocks_of(history)
+        rates = {"accuracy on the training labels": _values(history, "accuracy")}
+        losses = {"mean loss in training": _values(history, "loss")}
+        if monitor is not None:
+            for name, logged in _scores_of(monitor).items():
+                curves = losses if "loss" in name else rates
+                curves[name] = _align("monitor", logged, blocks, len(history))
+        if recorder is not None:
+            for name, logged in _losses_of(recorder, estimator.isolate_mask_).items():
+                losses[name] = _align("recorder", logged, blocks, len(history))
+        display = cls(
+            phases=[row["phase"] for row in history],
+            starts=[start for _, start, _ in blocks],
+            rates=rates,
+            losses=losses,
+        )
+        return display.plot(ax, **kwargs)
+
+    def plot(self, ax: Sequence[Axes] | None = None, **kwargs: Any) -> Self:
+        """Plot the curves.
+
+        Parameters
+        ----------
+        ax : sequence of two matplotlib.axes.Axes, default=None
+            For the rates and the losses. None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        HistoryDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        ValueError
+            If `ax` is not two axes.
+        """
+        check_plot(f"{type(self).__name__}.plot")
+        axes = self._new_axes() if ax is None else np.ravel(np.asarray(ax, dtype=object))
+        if len(axes) != 2:
+            raise ValueError(
+                f"ax holds {len(axes)} axes; wanted two, for the rates and the losses."
+            )
+        for panel, curves, scale in zip(axes, (self.rates, self.losses), (100, 1), strict=True):
+            for name, values in curves.items():
+                settings: dict[str, Any] = {
+                    "label": name,
+                    "marker": ".",
+                    "markersize": 4,
+                    "linewidth": 1.2,
+                }
+                # Each phase may train another network: no line leads from one to the next.
+                epochs = np.insert(np.arange(len(values), dtype=float), self.starts[1:], np.nan)
+                drawn = np.insert(scale * values, self.starts[1:], np.nan)
+                panel.plot(epochs, drawn, **(settings | kwargs))
+            for start in self.starts[1:]:
+                panel.axvline(start - 0.5, color="black", linewidth=0.6, linestyle=":")
+            panel.grid(alpha=0.3)
+            panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+        for start in self.starts:
+            where = axes[0].get_xaxis_transform()
+            axes[0].text(start, 1.02, self.phases[start], transform=where, fontsize="small")
+        axes[0].set(ylabel="%", ylim=(-4, 104))
+        axes[1].set(xlabel="epoch, counted through the whole fit", ylabel="loss, nats")
+        self.ax_, self.figure_ = axes, axes[0].get_figure(root=True)
+        return self
+
+    def _new_axes(self) -> np.ndarray:
+        import matplotlib.pyplot as plt
+
+        return plt.subplots(2, sharex=True, figsize=(9, 5), layout="constrained")[1]
+
+
+#: A phase of a fit: its name, its first epoch counted through the fit, how many it has.
+_Block = tuple[str, int, int]
+#: What a callback has logged of the phases it saw, in their order: name, a value an epoch.
+_Logged = list[tuple[str, list[float]]]
+
+
+def _values(history: list[dict[str, Any]], column: str) -> np.ndarray:
+    return np.array([row[column] for row in history], dtype=float)
+
+
+def _blocks_of(history: list[dict[str, Any]]) -> list[_Block]:
+    # Two phases of one name may follow each other; each counts its epochs from 0.
+    starts = [number for number, row in enumerate(history) if row["epoch"] == 0]
+    ends = [*starts[1:], len(history)]
+    return [
+        (history[start]["phase"], start, end - start)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def _align(name: str, logged: _Logged, blocks: list[_Block], n_epochs: int) -> np.ndarray:
+    """Put logged values beside the epochs of the history they belong to; nan elsewhere.
+
+    A fit that goes on from a checkpoint or from memory tells callbacks only of the epochs
+    that it runs. These are the last ones: of a phase, and of the phases of one name.
+    """
+    values = np.full(n_epochs, np.nan)
+    left = list(blocks)
+    for phase, found in reversed(logged):
+        while left and left[-1][0] != phase:
+            left.pop()
+        if not left or len(found) > left[-1][2]:
+            raise ValueError(
+                f"{name} has logged {len(found)} epochs of a phase {phase!r} that the history of "
+                f"the estimator does not have; wanted the callback that watched its fit."
+            )
+        _, start, length = left.pop()
+        values[start + length - len(found) : start + length] = found
+    return values
+
+
+def _scores_of(monitor: ScoringMonitor) -> dict[str, _Logged]:
+    with naming("monitor"):
+        rows = monitor.get_logs(include_lineage=True).data
+    names = {row["task_id_path"]: row["task_name"] for row in rows}
+    epochs = [row for row in rows if row["task_name"] == "epoch"]
+    if len({row["task_id_path"][:-2] for row in epochs}) != 1:
+        raise ValueError(
+            "monitor has logged the epochs of no fit or of several; wanted those of one, not of "
+            "a search."
+        )
+    scores = dict.fromkeys(name for row in epochs for name in row if name not in _NO_SCORES)
+    return {
+        name.removeprefix("neg_"): _by_phase(
+            (row["parent_task_id_path"], names[row["parent_task_id_path"]], sign * row[name])
+            for row in epochs
+        )
+        for name in scores
+        for sign in [-1 if name.startswith("neg_") else 1]
+    }
+
+
+def _losses_of(recorder: LossRecorder, flagged: np.ndarray) -> dict[str, _Logged]:
+    if not recorder.losses_:
+        raise ValueError("recorder has recorded nothing; set it as a callback before fit.")
+    if len(recorder.losses_[0]) != len(flagged):
+        raise ValueError(
+            f"recorder has recorded {len(recorder.losses_[0])} rows, but the estimator was fitted "
+            f"on {len(flagged)}; wanted the callback that watched its fit."
+        )
+
+    groups = {"loss of other rows": ~flagged, "loss of flagged rows": flagged}
+    return {
+        name: _by_phase(
+            (number, phase, float(losses[rows].mean()))
+            for (number, phase), losses in zip(recorder.phases_, recorder.losses_, strict=True)
+        )
+        for name, rows in groups.items()
+        if rows.any()
+    }
+
+
+def _by_phase(epochs: Iterable[tuple[Any, str, float]]) -> _Logged:
+    return [
+        (phase, [value for _, _, value in found])
+        for (_, phase), found in groupby(epochs, key=lambda epoch: epoch[:2])
+    ]

@@ -1,0 +1,92 @@
+"""What the displays share: matplotlib, where it is there, and images in rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Other rows, flagged rows: told apart by colour-blind readers too.
+OTHERS, FLAGGED = "#4c72b0", "#c44e52"
+
+# Between two images, as a share of one; above it, where there is a title.
+_GAP, _TITLE = 0.12, 0.3
+
+
+def check_plot(caller: str) -> None:
+    """See that plots can be made.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not there; the message says how to get it.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} needs matplotlib: pip install 'antibackdoor[plot]'."
+        ) from error
+
+
+def new_axes(**figure: Any) -> Axes:
+    """Return the axes of a new figure, which pyplot shows."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(layout="constrained", **figure)[1]
+
+
+def show_grid(
+    ax: Axes,
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    n_columns: int,
+    **imshow: Any,
+) -> list[Any]:
+    """Show images in rows of so many, each under its title.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Emptied of its axes and ticks.
+    images : sequence of numpy.ndarray of shape (H, W) or (H, W, 3)
+        All of one size.
+    titles : sequence of str
+        One for each image; may be empty texts.
+    n_columns : int
+    **imshow : dict
+        For `matplotlib.axes.Axes.imshow`.
+
+    Returns
+    -------
+    list of matplotlib.image.AxesImage
+    """
+    height, width = images[0].shape[:2]
+    across = width * (1 + _GAP)
+    down = height * (1 + (_TITLE if any(titles[n_columns:]) else _GAP))
+    shown = []
+    for number, (image, title) in enumerate(zip(images, titles, strict=True)):
+        left, top = number % n_columns * across, number // n_columns * down
+        extent = (left, left + width, top + height, top)
+        settings: dict[str, Any] = {"cmap": "gray", "interpolation": "nearest"} | imshow
+        shown.append(ax.imshow(image, extent=extent, **settings))
+        # Labels are shown as they are: a dollar in one is no mathematics.
+        ax.text(
+            left + width / 2,
+            top - 0.03 * height,
+            title,
+            ha="center",
+            va="bottom",
+            fontsize="small",
+            parse_math=False,
+        )
+    n_lines = -(-len(images) // n_columns)
+    ax.set_xlim(0, min(len(images), n_columns) * across - width * _GAP)
+    ax.set_ylim((n_lines - 1) * down + height, -_TITLE * height if any(titles) else 0)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    return shown

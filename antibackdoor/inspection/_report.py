@@ -1,0 +1,209 @@
+"""A page on which a person looks at the suspects and decides about each."""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from antibackdoor.inspection._checks import check_count, check_isolates, check_training_rows
+from antibackdoor.inspection._histogram import bin_edges
+from antibackdoor.inspection._pixels import layout_of, value_range
+from antibackdoor.inspection._sheets import make_sheets
+from antibackdoor.inspection._suspects import most_suspect
+from antibackdoor.inspection._verdict import describe
+from antibackdoor.utils import naming, write_whole
+
+# Of a table, the first features are shown: a card with more cannot be read.
+_MOST_FEATURES = 50
+
+
+def write_report(
+    classifier: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    path: str | os.PathLike[str],
+    *,
+    file_names: Sequence[str | os.PathLike[str]] | None = None,
+    max_images: int = 5000,
+) -> Path:
+    """Write a page to review the flagged rows on: one HTML file that needs no network.
+
+    It tells the verdict and how often clean data would give as strong a sign, the suspect
+    classes and the spread of the suspicion, and shows the flagged rows, most suspect first,
+    with boxes to confirm or clear each. The decisions can be saved as CSV, with the number of
+    the row in X to join them by. Where nothing is flagged, the most suspect rows are shown.
+
+    Parameters
+    ----------
+    classifier : object
+        Fitted classifier with the `isolate_` family.
+    X : array-like of shape (n_samples, ...)
+        What it was fitted on, in any layout that it takes. Images are shown as they are, up
+        to 256 pixels a side; the more there are the smaller, and the page says so. Of rows of
+        a table the first 50 values are shown.
+    y : array-like of shape (n_samples,)
+        The labels it was fitted on.
+    path : str or path
+        Where to; a file that is there is replaced.
+    file_names : sequence of str or path of length n_samples, default=None
+        Where each row comes from, to be shown beside it and saved with the decision.
+    max_images : int, default=5000
+        How many rows to show, at most; the less suspect ones are left out.
+
+    Returns
+    -------
+    pathlib.Path
+        Of the file.
+
+    Raises
+    ------
+    NotFittedError
+        If the classifier is not fitted.
+    ValueError
+        If X, y or `file_names` are not of the rows it was fitted on, the layout of images is
+        unclear, or `max_images` is less than 1. Nothing has been written then, nor where:
+    TypeError
+        The classifier lists no suspects, or an argument has the wrong type.
+    OSError
+        The file cannot be written. What was at the path stays.
+    ImportError
+        Pillow is not there, and X holds images.
+
+    See Also
+    --------
+    SuspectsDisplay : The most suspect images as a figure.
+
+    Examples
+    --------
+    >>> from antibackdoor import SpectralSignaturesClassifier
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.inspection import write_report
+    >>> X, y = load_digits_images()
+    >>> clf = SpectralSignaturesClassifier(epochs=2, finetune_epochs=2, random_state=0)
+    >>> page = write_report(clf.fit(X, y), X, y, "report.html")  # doctest: +SKIP
+    """
+    check_isolates(classifier)
+    max_images = check_count("max_images", max_images)
+    X, y = check_training_rows(classifier, X, y)
+    names = None if file_names is None else _check_names(file_names, len(X))
+    target = _check_path(path)
+    content = _fill(_describe(classifier, X, y, names, max_images))
+    write_whole(target, content)
+    return target
+
+
+def _describe(
+    classifier: Any, X: np.ndarray, y: np.ndarray, names: list[str] | None, max_images: int
+) -> dict[str, Any]:
+    """Return all that the page shows."""
+    rows = most_suspect(classifier, max_images)
+    labels, codes = np.unique(y[rows], return_inverse=True)
+    page = {
+        **describe(classifier, y, len(rows)),
+        "histogram": _histogram(classifier),
+        "labels": [str(label) for label in labels],
+        "rows": rows.tolist(),
+        "codes": codes.tolist(),
+        "scores": _short(classifier.isolate_scores_[rows]),
+        "files": None if names is None else [names[row] for row in rows],
+        "sheets": None,
+        "table": None,
+    }
+    layout = layout_of(classifier, X.shape[1:])
+    if layout is None:
+        page["table"] = _table(classifier, X[rows])
+    elif len(rows):
+        page["sheets"] = make_sheets(X, rows, layout)
+    return page
+
+
+def _histogram(classifier: Any) -> dict[str, Any]:
+    scores, flagged = classifier.isolate_scores_, classifier.isolate_mask_
+    edges = bin_edges(scores, classifier.isolate_threshold_)
+    threshold = float(classifier.isolate_threshold_)
+    return {
+        "edges": _short(edges),
+        "flagged": np.histogram(scores[flagged], edges)[0].tolist(),
+        "others": np.histogram(scores[~flagged], edges)[0].tolist(),
+        "threshold": threshold if np.isfinite(threshold) else None,
+    }
+
+
+def _table(classifier: Any, X: np.ndarray) -> dict[str, Any]:
+    value_range(X)  # the values that are shown must be those that were fitted: finite
+    n_shown = min(X.shape[1], _MOST_FEATURES)
+    known = getattr(classifier, "feature_names_in_", range(X.shape[1]))
+    return {
+        "features": [str(name) for name in known][:n_shown],
+        "n_features": X.shape[1],
+        "values": [_short(row[:n_shown]) for row in X],
+    }
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Return six digits of each: what is read by eye, and a third of the file."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _fill(page: dict[str, Any]) -> str:
+    folder = files("antibackdoor.inspection")
+    template, style, script = (
+        folder.joinpath(f"report.{kind}").read_text(encoding="utf-8")
+        for kind in ("html", "css", "js")
+    )
+    return Template(template).substitute(
+        policy=_policy(style, script), style=style, script=script, data=_embed(page)
+    )
+
+
+def _embed(page: dict[str, Any]) -> str:
+    """Return JSON that ends no element and opens none, whatever texts are in it.
+
+    What is not ASCII is escaped by `json` already, the line separators U+2028 and 2029 too.
+    """
+    text = json.dumps(page, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _policy(style: str, script: str) -> str:
+    """Allow the page this style, this script and pictures that are in it; no network."""
+    hashes = [b64encode(sha256(text.encode()).digest()).decode("ascii") for text in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; "
+        f"script-src 'sha256-{hashes[1]}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _check_names(file_names: Any, n_samples: int) -> list[str]:
+    if isinstance(file_names, str | bytes):
+        raise TypeError(f"file_names={file_names!r}; wanted one name for each row.")
+    with naming("file_names"):
+        names = [os.fsdecode(name) for name in file_names]
+    if len(names) != n_samples:
+        raise ValueError(
+            f"file_names holds {len(names)} names, but X has {n_samples} rows; wanted one each."
+        )
+    return names
+
+
+def _check_path(path: Any) -> Path:
+    """See, before anything is computed, that a file may be written there."""
+    with naming("path"):
+        target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"path={str(path)!r} is a folder; wanted the name of a file.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"path={str(path)!r}: there is no folder {str(target.parent)!r}.")
+    return target

@@ -1,0 +1,166 @@
+"""A contact sheet of the images that a classifier flags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from antibackdoor.inspection._checks import check_count, check_isolates, check_training_rows
+from antibackdoor.inspection._pixels import layout_of, to_pixels, value_range
+from antibackdoor.inspection._plotting import check_plot, new_axes, show_grid
+from antibackdoor.inspection._suspects import most_suspect
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class SuspectsDisplay:
+    """Contact sheet of the most suspect images, each with its row and label.
+
+    Make one with `from_estimator`.
+
+    Parameters
+    ----------
+    images : numpy.ndarray of shape (n, H, W) or (n, H, W, 3), uint8
+        Pixels, most suspect first.
+    rows : numpy.ndarray of shape (n,), int
+        Which training rows they are.
+    labels : numpy.ndarray of shape (n,)
+        The labels they came with.
+    flagged : bool
+        Whether they are flagged. Where nothing is, the most suspect are shown all the same.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        With the images.
+    figure_ : matplotlib.figure.Figure
+        Containing them.
+
+    See Also
+    --------
+    write_report : All of them, on a page to decide about each.
+    """
+
+    ax_: Axes
+    figure_: Figure | None
+
+    def __init__(
+        self, *, images: np.ndarray, rows: np.ndarray, labels: np.ndarray, flagged: bool
+    ) -> None:
+        self.images = images
+        self.rows = rows
+        self.labels = labels
+        self.flagged = flagged
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        max_images: int = 40,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot the images that a fitted classifier flags.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted classifier with the `isolate_` family.
+        X : array-like of shape (n_samples, ...)
+            The images that it was fitted on.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        max_images : int, default=40
+            How many to show, at most.
+        ax : matplotlib.axes.Axes, default=None
+            None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        SuspectsDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            If X and y are not what it was fitted on, hold no images, or `max_images` is less
+            than 1.
+        TypeError
+            If it lists no suspects, or `max_images` is no whole number.
+        """
+        check_plot(f"{cls.__name__}.from_estimator")
+        check_isolates(estimator, "estimator")
+        max_images = check_count("max_images", max_images)
+        X, y = check_training_rows(estimator, X, y)
+        layout = layout_of(estimator, X.shape[1:])
+        if layout is None:
+            raise ValueError(
+                f"X has rows of shape {X.shape[1:]}, a table; wanted images. write_report shows "
+                f"the values of a table."
+            )
+        rows = most_suspect(estimator, max_images)
+        suspects = X[rows]
+        display = cls(
+            images=to_pixels(suspects, layout, value_range(suspects)),
+            rows=rows,
+            labels=y[rows],
+            flagged=len(estimator.isolate_) > 0,
+        )
+        return display.plot(ax, **kwargs)
+
+    def plot(self, ax: Axes | None = None, *, n_columns: int = 10, **kwargs: Any) -> Self:
+        """Plot the images.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            None: those of a new figure.
+        n_columns : int, default=10
+            Images in a line.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        SuspectsDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        ValueError, TypeError
+            If `n_columns` is no whole number that is at least 1.
+        """
+        check_plot(f"{type(self).__name__}.plot")
+        n_columns = check_count("n_columns", n_columns)
+        n_lines = max(1, -(-len(self.images) // n_columns))
+        ax = new_axes(figsize=(10, 1.2 * n_lines + 0.5)) if ax is None else ax
+        if len(self.images):
+            titles = [f"{label} ({row})" for row, label in zip(self.rows, self.labels, strict=True)]
+            show_grid(
+                ax, list(self.images), titles, n_columns, **({"vmin": 0, "vmax": 255} | kwargs)
+            )
+        else:
+            ax.set_axis_off()
+        ax.set_title(self._title(), fontsize="medium")
+        self.ax_, self.figure_ = ax, ax.get_figure(root=True)
+        return self
+
+    def _title(self) -> str:
+        if self.flagged:
+            return f"The {len(self.rows)} most suspect flagged images: label (row)"
+        if len(self.rows):
+            return f"Nothing is flagged. The {len(self.rows)} most suspect images: label (row)"
+        return "Nothing is flagged, and no row is more suspect than another"

@@ -1,0 +1,326 @@
+"""What a defence costs and what it gives: clean accuracy against the attack success rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from antibackdoor.attacks import BaseAttack
+from antibackdoor.inspection._plotting import check_plot, new_axes
+from antibackdoor.metrics import (
+    attack_success_rate,
+    clean_accuracy,
+    make_asr_scorer,
+    make_clean_accuracy_scorer,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MARKS = "osD^vP*Xhp<>d"
+
+
+class TradeoffDisplay:
+    """Attack success rate (ASR) against clean accuracy (CA), a mark a name.
+
+    Make one with `from_estimator`, `from_predictions` or `from_cv_results`.
+
+    Parameters
+    ----------
+    ca : array-like of shape (n_points,)
+        Clean accuracies, as shares.
+    asr : array-like of shape (n_points,)
+        Attack success rates, as shares.
+    ca_std : array-like of shape (n_points,), default=None
+        Their standard deviations, drawn as bars; nan for none.
+    asr_std : array-like of shape (n_points,), default=None
+        Likewise.
+    names : sequence of str, default=None
+        Of each point; points of one name bear the same mark. None: no legend.
+    best_index : int, default=None
+        A point to draw a ring around.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        With the marks.
+    figure_ : matplotlib.figure.Figure
+        Containing them.
+
+    See Also
+    --------
+    antibackdoor.metrics.lowest_asr_within : Chooses among the candidates of a search.
+
+    Examples
+    --------
+    >>> from antibackdoor.inspection import TradeoffDisplay
+    >>> results = {"mean_test_ca": [0.95, 0.94], "mean_test_neg_asr": [-0.9, -0.1]}
+    >>> TradeoffDisplay.from_cv_results(results).asr
+    array([0.9, 0.1])
+    """
+
+    ax_: Axes
+    figure_: Figure | None
+
+    def __init__(
+        self,
+        *,
+        ca: ArrayLike,
+        asr: ArrayLike,
+        ca_std: ArrayLike | None = None,
+        asr_std: ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+        best_index: int | None = None,
+    ) -> None:
+        self.ca = ca
+        self.asr = asr
+        self.ca_std = ca_std
+        self.asr_std = asr_std
+        self.names = names
+        self.best_index = best_index
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        attack: str | BaseAttack,
+        target_label: Any = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot how fitted classifiers do on clean rows and on the same rows with the trigger.
+
+        Parameters
+        ----------
+        estimator : object or dict of str to object
+            A fitted classifier or pipeline, or some of them by their names.
+        X : array-like of shape (n_samples, ...)
+            Test rows without trigger.
+        y : array-like of shape (n_samples,)
+            Their true labels.
+        attack : str or BaseAttack
+            As in `make_asr_scorer`.
+        target_label : label, default=None
+            As in `make_asr_scorer`.
+        ax : matplotlib.axes.Axes, default=None
+            None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.errorbar`.
+
+        Returns
+        -------
+        TradeoffDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        ValueError, TypeError, NotFittedError
+            As the scorers raise them, or if there is no classifier.
+        """
+        check_plot(f"{cls.__name__}.from_estimator")
+        named = estimator if isinstance(estimator, Mapping) else {_name_of(estimator): estimator}
+        if not named:
+            raise ValueError("estimator is empty; wanted one fitted classifier or more.")
+        ca_scorer = make_clean_accuracy_scorer()
+        asr_scorer = make_asr_scorer(attack, target_label=target_label, greater_is_better=True)
+        display = cls(
+            ca=np.array([ca_scorer(each, X, y) for each in named.values()]),
+            asr=np.array([asr_scorer(each, X, y) for each in named.values()]),
+            names=[str(name) for name in named],
+        )
+        return display.plot(ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        y_pred_triggered: ArrayLike,
+        *,
+        target_label: Any,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot what was predicted of test rows without and with the trigger.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            True labels.
+        y_pred : array-like of shape (n_samples,)
+            Predicted without the trigger.
+        y_pred_triggered : array-like of shape (n_samples,)
+            Predicted with it.
+        target_label : label, or array-like of shape (n_samples,)
+            What the attacker wants.
+        name : str, default=None
+            Of the classifier.
+        ax : matplotlib.axes.Axes, default=None
+            None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.errorbar`.
+
+        Returns
+        -------
+        TradeoffDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        ValueError
+            If the labels differ in number or kind, or every row is of the target class.
+        """
+        check_plot(f"{cls.__name__}.from_predictions")
+        asr = attack_success_rate(y_true, y_pred_triggered, target_label=target_label)
+        display = cls(
+            ca=np.array([clean_accuracy(y_true, y_pred)]),
+            asr=np.array([asr]),
+            names=None if name is None else [name],
+        )
+        return display.plot(ax, **kwargs)
+
+    @classmethod
+    def from_cv_results(
+        cls,
+        cv_results: Mapping[str, Any],
+        *,
+        ca: str = "ca",
+        asr: str = "neg_asr",
+        param: str | None = None,
+        best_index: int | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot the candidates of a search.
+
+        Parameters
+        ----------
+        cv_results : dict
+            `cv_results_` of a fitted search.
+        ca : str, default="ca"
+            Name of the clean accuracy in `scoring`.
+        asr : str, default="neg_asr"
+            Name of the ASR in `scoring`, negated or not.
+        param : str, default=None
+            Parameter of the search whose values are told apart by marks.
+        best_index : int, default=None
+            Candidate to draw a ring around: the search's `best_index_`.
+        ax : matplotlib.axes.Axes, default=None
+            None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.errorbar`.
+
+        Returns
+        -------
+        TradeoffDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        ValueError
+            If a score or the parameter is missing, or `best_index` is no candidate.
+        """
+        check_plot(f"{cls.__name__}.from_cv_results")
+        accuracy = _column(cv_results, "mean_test_", ca)
+        rates = _column(cv_results, "mean_test_", asr)
+        if best_index is not None and not 0 <= best_index < len(accuracy):
+            raise ValueError(f"best_index={best_index!r}; there are {len(accuracy)} candidates.")
+        names = None
+        if param is not None:
+            values = _column(cv_results, "param_", param, dtype=object)
+            names = [f"{param}={value}" for value in values]
+        deviations = {
+            f"{ours}_std": np.asarray(cv_results[f"std_test_{theirs}"], dtype=float)
+            for ours, theirs in (("ca", ca), ("asr", asr))
+            if f"std_test_{theirs}" in cv_results
+        }
+        # A rate is never negative, so its sign can only be scikit-learn's.
+        display = cls(
+            ca=accuracy, asr=np.abs(rates), names=names, best_index=best_index, **deviations
+        )
+        return display.plot(ax, **kwargs)
+
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Plot the marks.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.errorbar`.
+
+        Returns
+        -------
+        TradeoffDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        """
+        check_plot(f"{type(self).__name__}.plot")
+        ax = new_axes(figsize=(8, 4.5)) if ax is None else ax
+        ca, asr = _per_cent(self.ca), _per_cent(self.asr)
+        bars = [
+            np.zeros(len(ca)) if deviations is None else np.nan_to_num(_per_cent(deviations))
+            for deviations in (self.ca_std, self.asr_std)
+        ]
+        names = np.array([""] * len(ca) if self.names is None else list(self.names), dtype=object)
+        for number, name in enumerate(dict.fromkeys(names)):
+            points = names == name
+            settings: dict[str, Any] = {
+                "fmt": _MARKS[number % len(_MARKS)],
+                "alpha": 0.8,
+                "elinewidth": 0.8,
+                "label": name or None,
+            }
+            ax.errorbar(
+                ca[points],
+                asr[points],
+                xerr=bars[0][points],
+                yerr=bars[1][points],
+                **(settings | kwargs),
+            )
+        if self.best_index is not None:
+            best = ca[self.best_index], asr[self.best_index]
+            ax.plot(*best, "o", ms=14, mfc="none", mec="black", label="chosen")
+        ax.set(
+            xlabel="clean accuracy, % (right is better)",
+            ylabel="attack success rate, % (down is better)",
+            ylim=(-4, 104),
+        )
+        ax.grid(alpha=0.3)
+        if ax.get_legend_handles_labels()[1]:
+            ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+        self.ax_, self.figure_ = ax, ax.get_figure(root=True)
+        return self
+
+
+def _name_of(estimator: Any) -> str:
+    steps = getattr(estimator, "steps", None)
+    return type(estimator if steps is None else steps[-1][1]).__name__
+
+
+def _column(
+    cv_results: Mapping[str, Any], prefix: str, name: str, dtype: Any = float
+) -> np.ndarray:
+    if prefix + name not in cv_results:
+        known = sorted(key.removeprefix(prefix) for key in cv_results if key.startswith(prefix))
+        raise ValueError(f"cv_results has no {prefix + name!r}; after {prefix!r} it has {known}.")
+    return np.asarray(cv_results[prefix + name], dtype=dtype)
+
+
+def _per_cent(shares: ArrayLike) -> np.ndarray:
+    return 100 * np.asarray(shares, dtype=float)

@@ -1,0 +1,207 @@
+"""What an attack does to an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
+from antibackdoor.inspection._checks import check_count
+from antibackdoor.inspection._pixels import to_pixels, value_range
+from antibackdoor.inspection._plotting import check_plot, new_axes, show_grid
+from antibackdoor.utils import naming, resolve_layout
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class TriggerDisplay:
+    """Images without trigger, with it, and where the two differ, an image a line.
+
+    The difference is the absolute one, scaled so that the largest of all is white: it shows
+    where a faint trigger is, not how strong. Make one with `from_estimator` or
+    `from_predictions`.
+
+    Parameters
+    ----------
+    clean : numpy.ndarray of shape (n, H, W) or (n, H, W, 3), uint8
+        Pixels without trigger.
+    triggered : numpy.ndarray of the same shape, uint8
+        Pixels with it.
+    difference : numpy.ndarray of the same shape, uint8
+        Scaled to 0 to 255.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        With the images.
+    figure_ : matplotlib.figure.Figure
+        Containing them.
+
+    Examples
+    --------
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.inspection import TriggerDisplay
+    >>> X, y = load_digits_images()
+    >>> display = TriggerDisplay.from_estimator("badnets", X, n_images=2)
+    >>> display.difference.shape
+    (2, 8, 8)
+    """
+
+    ax_: Axes
+    figure_: Figure | None
+
+    def __init__(self, *, clean: np.ndarray, triggered: np.ndarray, difference: np.ndarray) -> None:
+        self.clean = clean
+        self.triggered = triggered
+        self.difference = difference
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: str | BaseAttack,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        n_images: int = 4,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot the first images of X without and with the trigger of an attack.
+
+        Parameters
+        ----------
+        estimator : str or BaseAttack
+            A name, or an attack. A fitted one is used as it is; of another a clone is fitted
+            on X and y.
+        X : array-like of shape (n_samples, ...)
+            Clean rows, in any layout that the attack takes. Plain features are shown as
+            images one pixel high.
+        y : array-like of shape (n_samples,), default=None
+            Their labels, for an attack that must be fitted with them.
+        n_images : int, default=4
+            How many to show, at most.
+        ax : matplotlib.axes.Axes, default=None
+            None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        TriggerDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        ValueError, TypeError
+            If there is no such attack, it does not take X, or `n_images` is no whole number
+            that is at least 1.
+        """
+        check_plot(f"{cls.__name__}.from_estimator")
+        n_images = check_count("n_images", n_images)
+        attack = ensure_fitted(make_attack(estimator), X, y)
+        clean = np.asarray(X)[:n_images]
+        return cls._from_rows(clean, attack.transform(clean), attack.layout_, ax, kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X: ArrayLike,
+        X_triggered: ArrayLike,
+        *,
+        n_images: int = 4,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Plot the first of some images beside what became of them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, H, W), (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images without trigger.
+        X_triggered : array-like of the same shape
+            The same with it.
+        n_images : int, default=4
+            How many to show, at most.
+        ax : matplotlib.axes.Axes, default=None
+            None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        TriggerDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        ValueError, TypeError
+            If the two differ in shape, hold no images or NaN, or `n_images` is no whole
+            number that is at least 1.
+        """
+        check_plot(f"{cls.__name__}.from_predictions")
+        n_images = check_count("n_images", n_images)
+        clean, triggered = np.asarray(X), np.asarray(X_triggered)
+        if clean.shape != triggered.shape:
+            raise ValueError(
+                f"X has shape {clean.shape}, but X_triggered {triggered.shape}; wanted the same."
+            )
+        if clean.ndim < 3:
+            raise ValueError(f"X has shape {clean.shape}; wanted images, an array of 3 or 4 axes.")
+        layout = resolve_layout(clean.shape[1:])
+        return cls._from_rows(clean[:n_images], triggered[:n_images], layout, ax, kwargs)
+
+    @classmethod
+    def _from_rows(
+        cls,
+        clean: np.ndarray,
+        triggered: np.ndarray,
+        layout: Any,
+        ax: Axes | None,
+        kwargs: dict[str, Any],
+    ) -> Self:
+        if len(clean) == 0:
+            raise ValueError("X is empty: there is nothing to show.")
+        with naming("X"):
+            limits = value_range(np.concatenate([clean, triggered]))
+        # In the units of X: of pixels, faint differences would be rounded away.
+        change = np.abs(triggered.astype(np.float64) - clean.astype(np.float64))
+        display = cls(
+            clean=to_pixels(clean, layout, limits),
+            triggered=to_pixels(triggered, layout, limits),
+            difference=to_pixels(change, layout, (0.0, float(change.max()))),
+        )
+        return display.plot(ax, **kwargs)
+
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Plot the images.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            None: those of a new figure.
+        **kwargs : dict
+            For `matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        TriggerDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not there.
+        """
+        check_plot(f"{type(self).__name__}.plot")
+        ax = new_axes(figsize=(5, 1.7 * len(self.clean) + 0.3)) if ax is None else ax
+        lines = zip(self.clean, self.triggered, self.difference, strict=True)
+        images = [image for line in lines for image in line]
+        heads = ["clean", "triggered", "difference"] + [""] * (len(images) - 3)
+        show_grid(ax, images, heads, 3, **({"vmin": 0, "vmax": 255} | kwargs))
+        self.ax_, self.figure_ = ax, ax.get_figure(root=True)
+        return self

@@ -1,0 +1,105 @@
+"""The verdict of a classifier on its training data, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def describe(classifier: Any, y: np.ndarray, n_shown: int) -> dict[str, Any]:
+    """Say what a classifier has found, how sure it is, and in which classes.
+
+    Parameters
+    ----------
+    classifier : object
+        Fitted, with the `isolate_` family.
+    y : numpy.ndarray of shape (n_samples,)
+        The labels of its training rows.
+    n_shown : int
+        Rows that are shown to the reader.
+
+    Returns
+    -------
+    dict
+        ``classifier``, its name; ``headline``; ``remarks``, sentences; ``n_samples``;
+        ``n_flagged``; ``classes``, of each class with flagged rows ``label``, ``n_rows``,
+        ``n_flagged`` and ``signs``, a number by name.
+    """
+    flagged = classifier.isolate_mask_
+    return {
+        "classifier": type(classifier).__name__,
+        "headline": _headline(classifier),
+        "remarks": [_assurance(classifier), *_shown(int(flagged.sum()), n_shown)],
+        "n_samples": len(y),
+        "n_flagged": int(flagged.sum()),
+        "classes": [_describe_class(classifier, y, label) for label in classifier.isolate_classes_],
+    }
+
+
+def _headline(classifier: Any) -> str:
+    n_samples, n_flagged = len(classifier.isolate_mask_), len(classifier.isolate_)
+    tested = not np.isnan(_p_value(classifier))
+    if n_flagged == 0:
+        return (
+            f"{'No sign of poison: n' if tested else 'N'}othing is flagged in {n_samples:,} rows."
+        )
+    n_classes = len(classifier.isolate_classes_)
+    where = "1 class" if n_classes == 1 else f"{n_classes:,} classes"
+    rows = "row is" if n_flagged == 1 else "rows are"
+    share = 100 * n_flagged / n_samples
+    counted = f"{n_flagged:,} of {n_samples:,} {rows} flagged ({share:.1f} %)"
+    return f"Signs of poison in {where}: {counted}." if tested else f"{counted}, in {where}."
+
+
+def _assurance(classifier: Any) -> str:
+    if not getattr(classifier, "flags_rows", True):
+        return "This method does not look for poisoned rows, so that none is flagged says nothing."
+    p_value = _p_value(classifier)
+    if np.isnan(p_value):
+        return (
+            "This fit flags by a rule that it did not test: how often clean data would be flagged "
+            "as well is not known."
+        )
+    return (
+        f"Data without poison would show as strong a sign, in whichever class, with a probability "
+        f"of {_probability(p_value)} (p-value). The search was set to raise a false alarm on "
+        f"{100 * classifier.false_alarm_rate:g} % of clean data sets."
+    )
+
+
+def _shown(n_flagged: int, n_shown: int) -> list[str]:
+    if n_flagged > n_shown:
+        return [f"Only the {n_shown:,} most suspect of the {n_flagged:,} flagged rows are shown."]
+    if n_flagged == 0 and n_shown:
+        return [
+            f"Below are the {n_shown:,} most suspect rows all the same. They are NOT flagged: in "
+            f"any data some rows are the most suspect."
+        ]
+    if n_flagged == 0:
+        return ["No row is more suspect than another, so none is shown."]
+    return []
+
+
+def _p_value(classifier: Any) -> float:
+    return float(getattr(classifier, "isolate_pvalue_", np.nan))
+
+
+def _probability(value: float) -> str:
+    return "less than 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def _describe_class(classifier: Any, y: np.ndarray, label: Any) -> dict[str, Any]:
+    known = np.searchsorted(classifier.classes_, label)
+    signs = {
+        name: float(f"{values[known]:.3g}")
+        for name, values in getattr(classifier, "isolate_signs_", {}).items()
+        if np.isfinite(values[known])
+    }
+    rows = y == label
+    return {
+        "label": str(label),
+        "n_rows": int(rows.sum()),
+        "n_flagged": int((rows & classifier.isolate_mask_).sum()),
+        "signs": signs,
+    }
