@@ -36,7 +36,7 @@ _SMALL = {"batch_size": 32, "random_state": 0, "device": "cpu"}
 #: Fits that together run every phase of both methods.
 FITS: dict[str, Callable[..., ABLClassifier | CBDClassifier]] = {
     "abl, searched and retrained": partial(
-        ABLClassifier, isolation_epochs=3, finetune_epochs=3, **_SMALL
+        ABLClassifier, isolation_epochs=2, finetune_epochs=2, **_SMALL
     ),
     "abl, mixed": partial(
         ABLClassifier,
@@ -56,7 +56,7 @@ FITS: dict[str, Callable[..., ABLClassifier | CBDClassifier]] = {
         unlearning_epochs=5,
         **_SMALL,
     ),
-    "cbd, searched": partial(CBDClassifier, backdoor_epochs=3, clean_epochs=4, **_SMALL),
+    "cbd, searched": partial(CBDClassifier, backdoor_epochs=2, clean_epochs=3, **_SMALL),
     "cbd, all terms": partial(
         CBDClassifier.from_paper, backdoor_epochs=3, clean_epochs=5, augment=None, **_SMALL
     ),

@@ -152,9 +152,10 @@ def test_tables_need_no_torchvision():
     """The tabular path must work where torchvision does not import."""
     program = """
 import sys
-sys.modules["torchvision"] = None
 import numpy as np
 from antibackdoor import ABLClassifier
+assert "torchvision" not in sys.modules
+sys.modules["torchvision"] = None
 X = np.random.default_rng(0).normal(size=(40, 3))
 clf = ABLClassifier(isolation_epochs=1, finetune_epochs=1, unlearning_epochs=1, recovery_epochs=1)
 clf.fit(X, X[:, 0] > 0).predict(X)

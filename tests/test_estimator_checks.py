@@ -25,7 +25,7 @@ def test_discovery_finds_the_classifiers():
 
 #: Defaults but for schedules of a hundred epochs and more.
 SHORTER = {
-    "CBDClassifier": {"clean_epochs": 20},
+    "CBDClassifier": {"clean_epochs": 10},
     "ActivationClusteringClassifier": {"epochs": 10, "finetune_epochs": 30},
     "SpectralSignaturesClassifier": {"epochs": 10, "finetune_epochs": 30},
     "FinePruningClassifier": {"epochs": 20, "finetune_epochs": 10},
