@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import pickle
 import struct
-import subprocess
 import sys
 import zipfile
 from http.client import IncompleteRead
@@ -308,7 +307,7 @@ def save_image(path, colour, size=(20, 12), mode="RGB"):
     Image.new(mode, size, colour).save(path)
 
 
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 @pytest.fixture
@@ -371,11 +370,6 @@ def test_torchvision_that_does_not_import(error, monkeypatch, fashion, tmp_path)
     assert len(load_dataset("digits").X_train) == 1347
 
 
-def test_import_of_the_package_does_not_import_torchvision():
-    code = "import sys, antibackdoor.datasets; sys.exit('torchvision' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 # Folders of images -------------------------------------------------------------------------------
 
 
@@ -383,7 +377,7 @@ def test_import_of_the_package_does_not_import_torchvision():
 def folders(tmp_path):
     save_image(tmp_path / "train/cat/1.png", RED)
     save_image(tmp_path / "train/cat/2.jpg", 200, mode="L")
-    save_image(tmp_path / "train/dog/1.png", (*GREEN, 7), size=(3, 50), mode="RGBA")
+    save_image(tmp_path / "train/dog/1.png", (*GREEN, 0), size=(3, 50), mode="RGBA")
     save_image(tmp_path / "val/cat/1.png", RED, size=(1, 1))
     save_image(tmp_path / "val/dog/1.png", BLUE)
     (tmp_path / "train/cat/notes.txt").write_text("no image")
@@ -393,7 +387,7 @@ def folders(tmp_path):
 def test_image_folder(folders):
     data = load_dataset("imagefolder", data_root=folders, image_size=6)
     assert (data.X_train.shape, data.X_train.dtype) == ((3, 6, 6, 3), np.uint8)
-    colours = np.array([RED, (200, 200, 200), GREEN])
+    colours = np.array([RED, (200, 200, 200), WHITE])
     assert (data.X_train == colours[:, None, None]).all()
     assert (data.X_test == np.array([RED, BLUE])[:, None, None]).all()
     np.testing.assert_array_equal(data.y_train, [0, 0, 1])

@@ -2,12 +2,12 @@
 
 from antibackdoor.benchmark._bench import run_benchmark
 from antibackdoor.benchmark._cells import Cell, Grid, all_cells, on_datasets
-from antibackdoor.benchmark._defenses import DEFENSES
+from antibackdoor.benchmark._defenses import DEFENSES, make_defense
 from antibackdoor.benchmark._estimate import estimate_seconds
 from antibackdoor.benchmark._figures import plot_tradeoff, save_tradeoff
 from antibackdoor.benchmark._packages import check_packages
 from antibackdoor.benchmark._presets import PRESETS, Preset
-from antibackdoor.benchmark._run import run_cell
+from antibackdoor.benchmark._run import limited_threads, run_cell
 from antibackdoor.benchmark._tables import (
     make_details,
     make_table,
@@ -16,6 +16,7 @@ from antibackdoor.benchmark._tables import (
     to_markdown,
     write_tables,
 )
+from antibackdoor.benchmark._variants import Variant, find_maker
 
 __all__ = [
     "DEFENSES",
@@ -23,9 +24,13 @@ __all__ = [
     "Cell",
     "Grid",
     "Preset",
+    "Variant",
     "all_cells",
     "check_packages",
     "estimate_seconds",
+    "find_maker",
+    "limited_threads",
+    "make_defense",
     "make_details",
     "make_table",
     "on_datasets",

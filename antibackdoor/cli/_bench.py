@@ -24,6 +24,7 @@ from antibackdoor.benchmark import (
     summarise,
     write_tables,
 )
+from antibackdoor.cli._codes import DONE, FAILED
 from antibackdoor.utils import resolve_device
 
 _EXAMPLES = """\
@@ -89,8 +90,8 @@ def add_command(commands: Any) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Run the command, and tell whether every cell was measured."""
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; done is it where every cell was measured."""
     grids: Sequence[Grid] = PRESETS[arguments.preset].grids
     if arguments.datasets is not None:
         grids = on_datasets(grids, arguments.datasets)
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> bool:
         raise ValueError(f"--threads {arguments.threads}: wanted one or more.")
     if arguments.dry_run:
         _print_plan(cells, arguments)
-        return True
+        return DONE
     check_packages()
     out = arguments.out or Path(f"bench-{arguments.preset}")
     with _backend(arguments):
@@ -130,7 +131,7 @@ def run(arguments: argparse.Namespace) -> bool:
         _report(rows, out)
     for row in failed:
         print(f"failed: {_name(row)}: {row['error']}", file=sys.stderr)
-    return not failed and len(rows) == len(cells)
+    return DONE if not failed and len(rows) == len(cells) else FAILED
 
 
 def _n_jobs(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,22 @@
-"""Poisoned data made from anyone's arrays, and clean data sets by name."""
+"""Poisoned data made from anyone's arrays and images, and clean data sets by name."""
 
 from antibackdoor.datasets._dataset import Dataset
 from antibackdoor.datasets._digits import load_digits_images
+from antibackdoor.datasets._labelled_images import LabelledImages, load_image_folder
 from antibackdoor.datasets._named import DATASETS, load_dataset
+from antibackdoor.datasets._npz import load_arrays
 from antibackdoor.datasets._poison import make_poisoned
+from antibackdoor.datasets._poison_folder import PoisonedFile, poison_image_folder
 
-__all__ = ["DATASETS", "Dataset", "load_dataset", "load_digits_images", "make_poisoned"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "LabelledImages",
+    "PoisonedFile",
+    "load_arrays",
+    "load_dataset",
+    "load_digits_images",
+    "load_image_folder",
+    "make_poisoned",
+    "poison_image_folder",
+]

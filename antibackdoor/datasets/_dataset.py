@@ -43,8 +43,8 @@ class Dataset:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_lengths("X_train", self.X_train, "y_train", self.y_train)
-        _check_lengths("X_test", self.X_test, "y_test", self.y_test)
+        check_lengths("X_train", self.X_train, "y_train", self.y_train)
+        check_lengths("X_test", self.X_test, "y_test", self.y_test)
         if self.X_train.shape[1:] != self.X_test.shape[1:]:
             raise ValueError(
                 f"X_train has rows of shape {self.X_train.shape[1:]}, but X_test has rows of "
@@ -56,7 +56,7 @@ class Dataset:
                 f"X_train is {self.X_train.dtype}, but X_test is {self.X_test.dtype}; wanted "
                 f"one dtype, and with it one range of values."
             )
-        _check_classes("y_train", self.y_train)
+        check_classes("y_train", self.y_train)
         _check_known(self.y_train, self.y_test)
 
 
@@ -79,8 +79,8 @@ def hold_out(X: np.ndarray, y: np.ndarray, class_names: tuple[str, ...]) -> Data
     ValueError
         If there are too few rows to have each class in both parts.
     """
-    _check_lengths("X", X, "y", y)
-    _check_classes("y", y)
+    check_lengths("X", X, "y", y)
+    check_classes("y", y)
     try:
         X_train, X_test, y_train, y_test = train_test_split(
             X, y, test_size=0.25, stratify=y, random_state=0
@@ -97,7 +97,7 @@ def listed(names: Sequence[Any]) -> str:
     return f"{shown} and {hidden} more" if hidden > 0 else shown
 
 
-def _check_lengths(X_name: str, X: np.ndarray, y_name: str, y: np.ndarray) -> None:
+def check_lengths(X_name: str, X: np.ndarray, y_name: str, y: np.ndarray) -> None:
     """Raise ValueError unless there are rows, and as many labels."""
     if len(X) != len(y):
         raise ValueError(f"{X_name} has {len(X)} rows, but {y_name} has {len(y)} labels.")
@@ -105,7 +105,7 @@ def _check_lengths(X_name: str, X: np.ndarray, y_name: str, y: np.ndarray) -> No
         raise ValueError(f"{X_name} has shape {X.shape}: there is nothing in it.")
 
 
-def _check_classes(y_name: str, y: np.ndarray) -> None:
+def check_classes(y_name: str, y: np.ndarray) -> None:
     """Raise ValueError unless there are two classes or more."""
     classes = np.unique(y)
     if len(classes) < 2:

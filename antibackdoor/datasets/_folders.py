@@ -1,4 +1,4 @@
-"""Anyone's folders of images, one folder a class."""
+"""Folders of a training and a test part, as ImageNet subsets are kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from antibackdoor.datasets._images import decode_images
 from antibackdoor.datasets._torchvision import import_torchvision_datasets
 
 
-def load_image_folder(data_root: Path, *, download: bool, image_size: int = 224) -> Dataset:
+def load_imagefolder(data_root: Path, *, download: bool, image_size: int = 224) -> Dataset:
     """Load ``data_root/train/CLASS/`` and ``data_root/val/CLASS/``, as ImageNet subsets are kept.
 
     Parameters

@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Pillow knows more: some take any bytes for an image of theirs, and EPS is a program that
+# Ghostscript would run.
+_FORMATS = (
+    "AVIF",
+    "BMP",
+    "GIF",
+    "ICO",
+    "JPEG",
+    "JPEG2000",
+    "MPO",
+    "PNG",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)
+
+_GREY = ("1", "L", "LA", "La")
+
+# Orientations of EXIF that lay an image on its side.
+_ON_ITS_SIDE = (5, 6, 7, 8)
+_ORIENTATION = 0x0112
+
+_MOST_OF_16_BITS = 65_535
+
+
+class UnreadableImageError(ValueError):
+    """A file that is no image, or one that cannot be used; the message says why."""
 
 
 def decode_images(
@@ -35,24 +69,144 @@ def decode_images(
     # Filled row by row: a list of images beside it would double the memory.
     X = np.empty((len(samples), image_size, image_size, 3), dtype=np.uint8)
     for row, (path, _) in enumerate(samples):
-        X[row] = _decode(path, image_size)
+        try:
+            image, _ = read_image(Path(path))
+        except UnreadableImageError as error:
+            raise ValueError(f"{path} cannot be decoded as an image: {error}") from error
+        X[row] = fit_image(image.convert("RGB"), image_size, image_size, crop=False)
     return X, np.array([label for _, label in samples], dtype=np.int64)
 
 
-def _decode(path: str, image_size: int) -> np.ndarray:
-    from PIL import Image
+def read_image(path: Path) -> tuple[Image, list[str]]:
+    """Decode an image file: upright, grey or RGB, 8 bits a channel.
 
-    size = (image_size, image_size)
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
-    # What PIL's decoders raise, each in its own way, for a damaged file.
-    except (
-        OSError,
-        EOFError,
-        SyntaxError,
-        ValueError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
-        raise ValueError(f"{path} cannot be decoded as an image: {error}") from error
+    What shines through is put on white, and of several frames the first is taken.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    image : PIL.Image.Image
+        Of mode ``"L"`` where the file holds grey alone, else ``"RGB"``.
+    remarks : list of str
+        What was left out of it or seemed wrong, though it could be decoded.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it cannot be.
+    """
+    from PIL import ImageOps
+
+    with _opened(path) as (image, remarks):
+        if getattr(image, "is_animated", False):
+            remarks.append(f"only the first of its {image.n_frames} frames is used")
+        image.load()
+        plain = _to_grey_or_rgb(ImageOps.exif_transpose(image))
+    return plain, remarks
+
+
+def probe_image(path: Path) -> tuple[int, int, bool]:
+    """Read the head of an image file, which is quicker than all of it.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    height, width : int
+        Of the upright image. PNG files, in which the orientation may stand behind the pixels,
+        are taken to be upright.
+    is_grey : bool
+
+    Raises
+    ------
+    UnreadableImageError
+        If there is no such head.
+    """
+    with _opened(path) as (image, _):
+        width, height = image.size
+        if image.format != "PNG" and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+            width, height = height, width
+        return height, width, image.mode in _GREY or image.mode.startswith("I")
+
+
+def fit_image(image: Image, height: int, width: int, *, crop: bool) -> np.ndarray:
+    """Resize an image, with antialiasing.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    height, width : int
+        Wanted.
+    crop : bool
+        Whether to keep its proportions and cut off what stands over on two sides, or to
+        squeeze all of it in.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width) or (height, width, 3)
+    """
+    from PIL import Image, ImageOps
+
+    if image.size == (width, height):
+        return np.asarray(image)
+    method = Image.Resampling.BILINEAR
+    if crop:
+        # Cuts before it resizes: a strip of 1 x 50,000 pixels is never made larger.
+        return np.asarray(ImageOps.fit(image, (width, height), method))
+    return np.asarray(image.resize((width, height), method))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, list[str]]]:
+    """Open an image file, and turn all that is wrong with it into `UnreadableImageError`."""
+    from PIL import Image, UnidentifiedImageError
+
+    Image.init()
+    known = [name for name in _FORMATS if name in Image.OPEN]
+    remarks: list[str] = []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path, formats=known) as image:
+                yield image, remarks
+        except UnreadableImageError:
+            raise
+        except UnidentifiedImageError as error:
+            raise UnreadableImageError(
+                f"it is no image of a format that is read here ({', '.join(known)})"
+            ) from error
+        # Each of the decoders fails in ways of its own on damaged bytes, and new ones are found
+        # with every version; whatever it was is in the message.
+        except Exception as error:
+            raise UnreadableImageError(f"{error or type(error).__name__}") from error
+    remarks += [str(warning.message) for warning in warned]
+
+
+def _to_grey_or_rgb(image: Image) -> Image:
+    import PIL.Image
+
+    if image.mode.startswith("I"):
+        image = PIL.Image.fromarray(_to_8_bits(np.asarray(image)))
+    elif image.mode == "F":
+        raise UnreadableImageError("its pixels are floats, of which white is not known")
+    is_grey = image.mode in _GREY
+    if image.has_transparency_data:
+        white = PIL.Image.new("RGBA", image.size, "white")
+        image = PIL.Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("L" if is_grey else "RGB")
+
+
+def _to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Keep the upper eight of 16 bits, as Pillow does where there are colours."""
+    if values.min() < 0 or values.max() > _MOST_OF_16_BITS:
+        raise UnreadableImageError(
+            f"its pixels are whole numbers from {values.min()} to {values.max()}, of which white "
+            f"is not known"
+        )
+    return (values >> 8).astype(np.uint8)

@@ -11,7 +11,7 @@ from typing import Any
 
 from antibackdoor.datasets._dataset import Dataset, hold_out
 from antibackdoor.datasets._digits import load_digits_images
-from antibackdoor.datasets._folders import load_image_folder
+from antibackdoor.datasets._folders import load_imagefolder
 from antibackdoor.datasets._npz import load_npz
 from antibackdoor.datasets._torchvision import (
     load_cifar10,
@@ -35,7 +35,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": _load_digits,
     "fashion-mnist": load_fashion_mnist,
     "gtsrb": load_gtsrb,
-    "imagefolder": load_image_folder,
+    "imagefolder": load_imagefolder,
     "svhn": load_svhn,
 }
 

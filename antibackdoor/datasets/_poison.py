@@ -108,20 +108,15 @@ def make_poisoned(
     >>> int(poison_mask.sum())
     180
     """
-    _check_poison_rate(poison_rate)
     attack = _choose_attack(attack, target_label)
-    # Before `fit` would: the rows are drawn by what the attack says of itself.
-    attack._validate_params()
     rows = _check_rows(X)
     with naming("y"):
         labels: np.ndarray = column_or_1d(y)
     if len(rows) != len(labels):
         raise ValueError(f"X has {len(rows)} rows, but y has {len(labels)} labels.")
-    eligible = attack.eligible(labels)
     rng = check_random_state(random_state)
 
-    poisoned = _draw_poison(eligible, poison_rate, attack, rng)
-    cover = _draw_cover(len(rows), poisoned, attack, rng)
+    poisoned, cover = draw_rows(attack, labels, poison_rate, rng)
     attack = ensure_fitted(attack, rows, labels)
     stamped = attack.transform_training(rows[poisoned], labels[poisoned], random_state=rng)
     if np.array_equal(stamped, rows[poisoned]):
@@ -142,6 +137,36 @@ def make_poisoned(
     if return_cover:
         return X_poisoned, y_poisoned, poison_mask, _to_mask(cover, len(rows))
     return X_poisoned, y_poisoned, poison_mask
+
+
+def draw_rows(
+    attack: BaseAttack, labels: np.ndarray, poison_rate: float, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the rows to poison, and the cover rows.
+
+    Parameters
+    ----------
+    attack : BaseAttack
+        Need not be fitted.
+    labels : ndarray of shape (n,)
+    poison_rate : float
+    rng : RandomState
+
+    Returns
+    -------
+    poisoned, cover : ndarray of int
+        Numbers of rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the rate or the attack's parameters cannot be used, or there are too few rows.
+    """
+    _check_poison_rate(poison_rate)
+    # Before `fit` would: the rows are drawn by what the attack says of itself.
+    attack._validate_params()
+    poisoned = _draw_poison(attack.eligible(labels), poison_rate, attack, rng)
+    return poisoned, _draw_cover(len(labels), poisoned, attack, rng)
 
 
 def _check_rows(X: ArrayLike) -> np.ndarray:

@@ -7,6 +7,7 @@ from antibackdoor.inspection._report import write_report
 from antibackdoor.inspection._suspects_display import SuspectsDisplay
 from antibackdoor.inspection._tradeoff_display import TradeoffDisplay
 from antibackdoor.inspection._trigger_display import TriggerDisplay
+from antibackdoor.inspection._verdict import describe_verdict
 
 __all__ = [
     "HistoryDisplay",
@@ -15,5 +16,6 @@ __all__ = [
     "SuspectsDisplay",
     "TradeoffDisplay",
     "TriggerDisplay",
+    "describe_verdict",
     "write_report",
 ]

@@ -20,7 +20,7 @@ from antibackdoor.inspection._histogram import bin_edges
 from antibackdoor.inspection._pixels import layout_of, value_range
 from antibackdoor.inspection._sheets import make_sheets
 from antibackdoor.inspection._suspects import most_suspect
-from antibackdoor.inspection._verdict import describe
+from antibackdoor.inspection._verdict import describe_verdict
 from antibackdoor.utils import naming, write_whole
 
 # Of a table, the first features are shown: a card with more cannot be read.
@@ -108,8 +108,10 @@ def _describe(
     """Return all that the page shows."""
     rows = most_suspect(classifier, max_images)
     labels, codes = np.unique(y[rows], return_inverse=True)
+    verdict = describe_verdict(classifier, y)
     page = {
-        **describe(classifier, y, len(rows)),
+        **verdict,
+        "remarks": [verdict["assurance"], *_shown(verdict["n_flagged"], len(rows))],
         "histogram": _histogram(classifier),
         "labels": [str(label) for label in labels],
         "rows": rows.tolist(),
@@ -125,6 +127,19 @@ def _describe(
     elif len(rows):
         page["sheets"] = make_sheets(X, rows, layout)
     return page
+
+
+def _shown(n_flagged: int, n_shown: int) -> list[str]:
+    if n_flagged > n_shown:
+        return [f"Only the {n_shown:,} most suspect of the {n_flagged:,} flagged rows are shown."]
+    if n_flagged == 0 and n_shown:
+        return [
+            f"Below are the {n_shown:,} most suspect rows all the same. They are NOT flagged: in "
+            f"any data some rows are the most suspect."
+        ]
+    if n_flagged == 0:
+        return ["No row is more suspect than another, so none is shown."]
+    return []
 
 
 def _histogram(classifier: Any) -> dict[str, Any]:

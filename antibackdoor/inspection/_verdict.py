@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def describe(classifier: Any, y: np.ndarray, n_shown: int) -> dict[str, Any]:
+def describe_verdict(classifier: Any, y: np.ndarray) -> dict[str, Any]:
     """Say what a classifier has found, how sure it is, and in which classes.
 
     Parameters
@@ -16,13 +16,11 @@ def describe(classifier: Any, y: np.ndarray, n_shown: int) -> dict[str, Any]:
         Fitted, with the `isolate_` family.
     y : numpy.ndarray of shape (n_samples,)
         The labels of its training rows.
-    n_shown : int
-        Rows that are shown to the reader.
 
     Returns
     -------
     dict
-        ``classifier``, its name; ``headline``; ``remarks``, sentences; ``n_samples``;
+        ``classifier``, its name; ``headline`` and ``assurance``, sentences; ``n_samples``;
         ``n_flagged``; ``classes``, of each class with flagged rows ``label``, ``n_rows``,
         ``n_flagged`` and ``signs``, a number by name.
     """
@@ -30,7 +28,7 @@ def describe(classifier: Any, y: np.ndarray, n_shown: int) -> dict[str, Any]:
     return {
         "classifier": type(classifier).__name__,
         "headline": _headline(classifier),
-        "remarks": [_assurance(classifier), *_shown(int(flagged.sum()), n_shown)],
+        "assurance": _assurance(classifier),
         "n_samples": len(y),
         "n_flagged": int(flagged.sum()),
         "classes": [_describe_class(classifier, y, label) for label in classifier.isolate_classes_],
@@ -66,19 +64,6 @@ def _assurance(classifier: Any) -> str:
         f"of {_probability(p_value)} (p-value). The search was set to raise a false alarm on "
         f"{100 * classifier.false_alarm_rate:g} % of clean data sets."
     )
-
-
-def _shown(n_flagged: int, n_shown: int) -> list[str]:
-    if n_flagged > n_shown:
-        return [f"Only the {n_shown:,} most suspect of the {n_flagged:,} flagged rows are shown."]
-    if n_flagged == 0 and n_shown:
-        return [
-            f"Below are the {n_shown:,} most suspect rows all the same. They are NOT flagged: in "
-            f"any data some rows are the most suspect."
-        ]
-    if n_flagged == 0:
-        return ["No row is more suspect than another, so none is shown."]
-    return []
 
 
 def _p_value(classifier: Any) -> float:

@@ -1,0 +1,136 @@
+"""What a user has, as rows and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from antibackdoor.cli._text import printable
+from antibackdoor.datasets import load_arrays, load_image_folder
+
+# Shorter lists are shown whole.
+_MOST_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Training images and their labels.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, H, W), (n, H, W, C) or (n, C, H, W)
+    y : ndarray of shape (n,)
+    layout : str
+        As the classifiers take it.
+    file_names : list of str or None
+        None where the rows come from arrays.
+    lines : list of str
+        What there is to say about it.
+    notes : list of (str, str)
+        Files that were skipped or are not as they were, and why.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    layout: str = "channels_last"
+    file_names: list[str] | None = None
+    lines: list[str] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def add_data(parser: Any) -> None:
+    """Add the word for the data to a parser."""
+    parser.add_argument(
+        "data",
+        nargs="+",
+        metavar="DATA",
+        help="a folder of class folders with images, an .npz file with X and y (or X_train and "
+        "y_train), or two .npy files: images and labels",
+    )
+
+
+def read_data(paths: Sequence[str], *, size: int | None, crop: bool) -> Data:
+    """Read a folder, an .npz file or two .npy files.
+
+    Parameters
+    ----------
+    paths : sequence of str
+    size : int or None
+        As in `load_image_folder`.
+    crop : bool
+        Likewise.
+
+    Returns
+    -------
+    Data
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or holds nothing that can be scanned.
+    FileNotFoundError
+        If it is not there.
+    OSError
+        If it cannot be read.
+    """
+    first = Path(paths[0]).expanduser()
+    if not first.exists():
+        raise FileNotFoundError(f"DATA {paths[0]!r}: there is no such folder or file.")
+    if len(paths) == 1 and first.is_dir():
+        return _read_folder(first, size, crop)
+    if size is not None or not crop:
+        raise ValueError("--size and --no-crop are for folders; arrays are used as they are.")
+    endings = [Path(path).suffix.lower() for path in paths]
+    if endings not in ([".npz"], [".npy", ".npy"]):
+        raise ValueError(
+            f"DATA {' '.join(map(repr, paths))}; wanted one folder, one .npz file or two .npy "
+            f"files."
+        )
+    arrays = load_arrays(*paths)
+    X, y = (arrays[name] if name in arrays else arrays[f"{name}_train"] for name in "Xy")
+    if X.ndim == 2:
+        raise ValueError(
+            f"DATA {paths[0]!r} has rows of {X.shape[1]} features; wanted images, "
+            f"(n, H, W), (n, H, W, C) or (n, C, H, W): nothing is searched in a table."
+        )
+    shape = " x ".join(map(str, X.shape[1:]))
+    lines = [f"{len(X):,} images of {shape}, {X.dtype}, {len(np.unique(y)):,} classes"]
+    return Data(X, y, layout="auto", lines=lines)
+
+
+def counted(notes: Sequence[tuple[str, str]]) -> list[str]:
+    """Return lines that tell some of the notes, and how many more there are."""
+    lines = [f"  {printable(name)}: {printable(why)}" for name, why in notes[:_MOST_SHOWN]]
+    if len(notes) > _MOST_SHOWN:
+        lines.append(f"  and {len(notes) - _MOST_SHOWN:,} more")
+    return lines
+
+
+def _read_folder(folder: Path, size: int | None, crop: bool) -> Data:
+    images = load_image_folder(folder, size=size, crop=crop)
+    n_images, height, width, n_channels = images.X.shape
+    colours = "grey" if n_channels == 1 else "RGB"
+    lines = [
+        f"{n_images:,} images of {len(np.unique(images.y)):,} classes, as {width} x {height} "
+        f"pixels, {colours}"
+    ]
+    if images.n_cropped:
+        lines.append(
+            f"{images.n_cropped:,} of them have other proportions: what lies beside their middle "
+            f"{width} : {height} is cut off and not searched (--no-crop squeezes all of it in)"
+        )
+    if images.skipped:
+        lines += [f"{len(images.skipped):,} files or folders skipped:", *counted(images.skipped)]
+    if images.remarks:
+        lines += [f"{len(images.remarks):,} remarks on files:", *counted(images.remarks)]
+    return Data(
+        images.X,
+        images.y,
+        file_names=images.file_names,
+        lines=lines,
+        notes=[*images.skipped, *images.remarks],
+    )

@@ -1,0 +1,67 @@
+"""What a fit tells on the terminal while it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from sklearn.callback import ProgressBar
+
+from antibackdoor.cli._text import say
+
+
+class PhaseLines:
+    """A callback that prints a line for each phase, for where there is no terminal."""
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Nothing is to be made ready."""
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Nothing is to be put away."""
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Name the phase; the fit is above it and the epochs are below."""
+        if context.parent is not None and context.parent.parent is None:
+            phase, n_phases = context.task_id + 1, context.parent.max_subtasks
+            epochs = "1 epoch" if context.max_subtasks == 1 else f"{context.max_subtasks} epochs"
+            say(
+                f"phase {phase} of {n_phases} at most: {context.task_name}, {epochs}",
+                file=sys.stderr,
+            )
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        """Nothing is to be said."""
+
+
+@contextmanager
+def showing_progress(estimator: Any, *, quiet: bool) -> Iterator[None]:
+    """Let an estimator show its progress on the error stream within the block.
+
+    Parameters
+    ----------
+    estimator : object
+        One that takes scikit-learn's callbacks.
+    quiet : bool
+        Whether to show none.
+    """
+    if quiet:
+        yield
+        return
+    if not sys.stderr.isatty() or find_spec("rich") is None:
+        estimator.set_callbacks(PhaseLines())
+        yield
+        return
+    import rich
+
+    # scikit-learn's bar goes to rich's own console, which is on the standard output.
+    rich.reconfigure(stderr=True)
+    # A terminal that is named "dumb" cannot draw one line over another.
+    can_redraw = rich.get_console().is_interactive
+    estimator.set_callbacks(ProgressBar() if can_redraw else PhaseLines())
+    try:
+        yield
+    finally:
+        rich.reconfigure()

@@ -1,0 +1,279 @@
+"""`antibackdoor scan`: look for poison in anyone's images, and train a network without it."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from antibackdoor.benchmark import limited_threads, make_defense
+from antibackdoor.cli._codes import DONE, FOUND
+from antibackdoor.cli._data import Data, add_data, read_data
+from antibackdoor.cli._progress import showing_progress
+from antibackdoor.cli._scan_folder import ScanFolder
+from antibackdoor.cli._text import printable, say, to_csv
+from antibackdoor.cli._verdict import tell_verdict
+from antibackdoor.inspection import write_report
+from antibackdoor.persistence import save_model
+from antibackdoor.utils import write_whole
+
+# The search splits no class of fewer images: two clouds of so few say nothing.
+_FEWEST_IMAGES = 20
+
+_EXTRAS = ("filelock", "safetensors", "skops")
+
+_EXAMPLES = """\
+examples:
+  antibackdoor scan photos --out scanned
+  antibackdoor scan photos --out scanned --size 64 --backbone resnet18 --device cuda
+  antibackdoor scan data.npz --out scanned --defense cbd
+  antibackdoor scan X.npy y.npy --out scanned --epochs-scale 0.2
+  antibackdoor scan photos --out scanned --resume
+
+what is in DIR afterwards:
+  report.html   verdict and flagged images, to be looked at and decided about one by one
+  suspects.csv  all images, most suspect first: file, label, score, flagged or not
+  model.skops   the clean classifier, for antibackdoor.load_model
+  log.txt       settings, versions, what was skipped, verdict, times
+
+exit codes:
+  0 nothing is flagged, 3 something is, 1 it failed, 2 it cannot be done, 130 interrupted
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the words of this command to a parser."""
+    parser = commands.add_parser(
+        "scan",
+        help="look for poison in images, and train a classifier without it",
+        description="Look for poisoned images in training data, and train a clean classifier on "
+        "it. Nothing but the data is needed.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add_data(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--resume", action="store_true", help="go on with the scan that was stopped in DIR"
+    )
+    existing.add_argument(
+        "--force", action="store_true", help="write over the results that are in DIR"
+    )
+
+    images = parser.add_argument_group("images of a folder")
+    images.add_argument(
+        "--size",
+        type=int,
+        metavar="N",
+        help="height and width they are brought to (the size most of them have, up to 224; else "
+        "32, 64, 96, 128 or 224, by the median of the shorter sides)",
+    )
+    images.add_argument(
+        "--no-crop",
+        action="store_true",
+        help="squeeze images of other proportions in, in place of cutting off what stands over",
+    )
+
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--defense", choices=("abl", "cbd"), default="abl", help="the method (abl)"
+    )
+    training.add_argument(
+        "--epochs-scale",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="multiplies all numbers of epochs: below 1 quicker and less sure (1)",
+    )
+    training.add_argument(
+        "--backbone",
+        default="auto",
+        metavar="NAME",
+        help="small-cnn, wrn-16-1, preact-resnet18, or a classifier of torchvision (by the size "
+        "of the images)",
+    )
+    training.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of all that is drawn (0)"
+    )
+    training.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    training.add_argument(
+        "--threads", type=int, metavar="N", help="of the CPU (those that torch takes by itself)"
+    )
+    training.add_argument(
+        "--quiet", action="store_true", help="say nothing but warnings and the verdict"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    started = time.perf_counter()
+    _check_arguments(arguments)
+    folder = ScanFolder(arguments.out)
+    folder.check(Path(arguments.data[0]), resume=arguments.resume, force=arguments.force)
+    if not arguments.quiet:
+        say(f"Reading {' '.join(map(printable, arguments.data))}", file=sys.stderr)
+    data = read_data(arguments.data, size=arguments.size, crop=not arguments.no_crop)
+    lines = [*data.lines, *_too_small(data)]
+    if not arguments.quiet:
+        for line in lines:
+            say(line, file=sys.stderr)
+    with _kept(folder, arguments):
+        folder.make(resume=arguments.resume)
+        folder.write_log(_settings(arguments) + lines + _all_notes(data))
+        classifier = _fit(arguments, data, folder)
+        _write(classifier, data, folder)
+        verdict = tell_verdict(classifier, data.y, arguments.epochs_scale)
+        folder.write_log([*verdict, *_times(classifier, time.perf_counter() - started)])
+        folder.finish()
+    for line in [*verdict, *_where(folder)]:
+        say(line)
+    return FOUND if len(classifier.isolate_) else DONE
+
+
+def _check_arguments(arguments: argparse.Namespace) -> None:
+    """Refuse what would be found out hours later."""
+    for name in _EXTRAS:
+        if find_spec(name) is None:
+            raise ImportError(f"scan needs {name}: pip install 'antibackdoor[persist]'.")
+    if arguments.threads is not None and arguments.threads < 1:
+        raise ValueError(f"--threads {arguments.threads}: wanted one or more.")
+    # Written so that nan is refused too.
+    if not 0 < arguments.epochs_scale <= 1000:
+        raise ValueError(
+            f"--epochs-scale {arguments.epochs_scale}: wanted a number above 0, up to 1000."
+        )
+
+
+def _too_small(data: Data) -> list[str]:
+    """Say which classes cannot be searched, and refuse if that is all of them."""
+    classes, counts = np.unique(data.y, return_counts=True)
+    if counts.max() < _FEWEST_IMAGES:
+        raise ValueError(
+            f"DATA holds {len(data.y)} images, at most {counts.max()} of a class; wanted "
+            f"{_FEWEST_IMAGES} or more of a class: nothing can be found in fewer."
+        )
+    small = [printable(name) for name in classes[counts < _FEWEST_IMAGES]]
+    if not small:
+        return []
+    shown = ", ".join(small[:5]) + (f" and {len(small) - 5:,} more" if len(small) > 5 else "")
+    return [f"not searched, of fewer than {_FEWEST_IMAGES} images: {shown}"]
+
+
+@contextmanager
+def _kept(folder: ScanFolder, arguments: argparse.Namespace) -> Iterator[None]:
+    """Say what is left of a scan that does not come to its end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = folder.has_checkpoints()
+        folder.leave()
+        if not kept:
+            raise KeyboardInterrupt("nothing was finished yet, and nothing is kept") from None
+        words = [word for word in arguments.words if word not in ("--force", "--resume")]
+        command = shlex.join(["antibackdoor", *words, "--resume"])
+        raise KeyboardInterrupt(f"what was finished is kept. To go on: {command}") from None
+    except OSError:
+        if folder.has_checkpoints():
+            say("what was finished is kept: --resume goes on from there", file=sys.stderr)
+        folder.leave()
+        raise
+    except BaseException:
+        folder.leave()
+        raise
+
+
+def _fit(arguments: argparse.Namespace, data: Data, folder: ScanFolder) -> Any:
+    classifier = make_defense(
+        arguments.defense,
+        backbone=arguments.backbone,
+        seed=arguments.seed,
+        schedule=arguments.epochs_scale,
+        device=arguments.device,
+        settings={"layout": data.layout, "checkpoint_dir": folder.checkpoints},
+    )
+    with (
+        limited_threads(arguments.threads),
+        _told_warnings(folder),
+        showing_progress(classifier, quiet=arguments.quiet),
+    ):
+        return classifier.fit(data.X, data.y)
+
+
+@contextmanager
+def _told_warnings(folder: ScanFolder) -> Iterator[None]:
+    """Tell warnings as a line, without the place in the code they come from."""
+
+    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
+        say(f"warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        yield
+
+
+def _write(classifier: Any, data: Data, folder: ScanFolder) -> None:
+    write_report(classifier, data.X, data.y, folder.report, file_names=data.file_names)
+    write_whole(folder.suspects, _suspects(classifier, data))
+    save_model(classifier, folder.model)
+
+
+def _suspects(classifier: Any, data: Data) -> bytes:
+    """Return the table of all images: the flagged ones first, most suspect first."""
+    scores, flagged = classifier.isolate_scores_, classifier.isolate_mask_
+    others = np.flatnonzero(~flagged)
+    order = [*classifier.isolate_, *others[np.argsort(-scores[others], kind="stable")]]
+    names = data.file_names or [""] * len(data.y)
+    return to_csv(
+        ["rank", "row", "file_name", "label", "score", "flagged"],
+        (
+            [rank, int(row), names[row], str(data.y[row]), float(scores[row]), int(flagged[row])]
+            for rank, row in enumerate(order, start=1)
+        ),
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> list[str]:
+    names = ("antibackdoor", "torch", "scikit-learn", "numpy", "pillow")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    return [
+        f"{datetime.now().astimezone().isoformat(timespec='seconds')} "
+        f"antibackdoor {printable(shlex.join(arguments.words))}",
+        f"versions: Python {platform.python_version()}, {versions}",
+        f"threads: {arguments.threads or torch.get_num_threads()}",
+    ]
+
+
+def _all_notes(data: Data) -> list[str]:
+    return [f"note: {printable(name)}: {printable(why)}" for name, why in data.notes]
+
+
+def _times(classifier: Any, seconds: float) -> list[str]:
+    spent: dict[str, float] = {}
+    for row in classifier.history_:
+        spent[row["phase"]] = spent.get(row["phase"], 0.0) + row["seconds"]
+    phases = ", ".join(f"{phase} {needed:.1f} s" for phase, needed in spent.items())
+    return [f"epochs of the phases, all runs together: {phases}", f"this run: {seconds:.1f} s"]
+
+
+def _where(folder: ScanFolder) -> list[str]:
+    return [
+        f"Look at the images:   {printable(folder.report)}",
+        f"All scores:           {printable(folder.suspects)}",
+        f"Clean classifier:     {printable(folder.model)}",
+        f"Log:                  {printable(folder.log)}",
+    ]
