@@ -12,10 +12,12 @@ ARGS ?=
 SHELL := /bin/sh
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+SPHINX := $(BIN)/sphinx-build -W --keep-going -n -b html
 SPEC := setup.cfg pyproject.toml constraints.txt
 VENV_STAMP := $(VENV)/.stamp-venv
 RUN_STAMP := $(VENV)/.stamp-run
 DEV_STAMP := $(VENV)/.stamp-dev
+DOCS_STAMP := $(VENV)/.stamp-docs
 # An environment whose Python has gone (a system upgrade) is made again.
 VENV_GONE := $(shell [ -x '$(BIN)/python' ] || echo remake-venv)
 
@@ -25,17 +27,17 @@ export MALLOC_TRIM_THRESHOLD_ := 1073741824
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench test lint format constraints clean remake-venv
+.PHONY: help demo bench test lint format docs docs-test gallery constraints clean remake-venv
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUN_STAMP) ## poison digits, train three classifiers, print a table, save a figure
 	@# One thread: networks this small gain little from more, and crawl where a core is busy.
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python examples/plot_quick_start.py
 
 test: $(DEV_STAMP) ## the tests, and the lines and branches that none of them runs
-	$(BIN)/python -m pytest -q -n auto --dist worksteal $(or $(ARGS),--cov)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal $(or $(ARGS),--cov -m 'not docs')
 
 bench: $(DEV_STAMP) ## a table of three attacks and seven defences on digits, within ten minutes on two cores
 	$(BIN)/antibackdoor bench quick --out build/bench-quick
@@ -50,18 +52,27 @@ format: $(DEV_STAMP) ## put the code into the style that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DOCS_STAMP) ## the documentation, in build/docs; a warning is an error
+	$(SPHINX) -D plot_gallery=0 docs build/docs
+
+docs-test: $(DEV_STAMP) ## the examples of docstrings and pages, as tests
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m docs
+
+gallery: $(DOCS_STAMP) ## the same, with the examples run and their figures in it: minutes
+	OMP_NUM_THREADS=1 $(SPHINX) docs build/gallery
+
 constraints: $(DEV_STAMP) ## take the newest versions and write them to constraints.txt (then: make lint test)
-	$(PIP) install --upgrade --upgrade-strategy eager -e '.[bench,distributed,plot,progress,persist]' --group test --group lint --group benchmark
+	$(PIP) install --upgrade --upgrade-strategy eager -e '.[bench,distributed,plot,progress,persist]' --group test --group lint --group benchmark --group docs
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(PIP) freeze --exclude-editable --exclude antibackdoor \
 	  | sed -e 's/+[A-Za-z0-9.]*$$//' \
 	  | grep -E '^[A-Za-z0-9._-]+==' | grep -E -v '^(nvidia-|cuda-|triton=)'; } > constraints.new
 	mv constraints.new constraints.txt
-	touch $(VENV_STAMP) $(RUN_STAMP) $(DEV_STAMP)
+	touch $(VENV_STAMP) $(RUN_STAMP) $(DEV_STAMP) $(DOCS_STAMP)
 
 clean: ## remove the environment, the caches and the builds
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
-	rm -rf .coverage htmlcov
+	rm -rf .coverage htmlcov docs/gallery docs/generated docs/sg_execution_times.rst examples/demo
 	find antibackdoor benchmarks docs examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define CHECK_PYTHON
@@ -95,3 +106,9 @@ $(DEV_STAMP): $(SPEC) $(VENV_STAMP)
 	@echo "Installing antibackdoor, its tests and its checks into $(VENV) (once; PyTorch is large)"
 	$(PIP) install -c constraints.txt -e '.[bench,distributed,plot,progress]' --group test --group lint
 	@touch $(RUN_STAMP) $@
+
+# Only what the pages need: who builds them need not run the tests, nor the other way round.
+$(DOCS_STAMP): $(SPEC) $(VENV_STAMP)
+	@echo "Installing what makes the pages into $(VENV) (once)"
+	$(PIP) install -c constraints.txt -e '.[bench,plot,progress,persist]' --group docs
+	@touch $@

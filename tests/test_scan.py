@@ -114,7 +114,9 @@ def test_what_is_said(clean, tmp_path, capsys):
     assert "phase 1 of 6 at most: isolate, 1 epoch\n" in said.err
     assert "note: notes.txt" in (tmp_path / "out/log.txt").read_text(encoding="utf-8")
     assert code in (0, 3)
-    head = "No sign of poison: nothing is flagged in 360 rows." if code == 0 else "Signs of poison: "
+    head = (
+        "No sign of poison: nothing is flagged in 360 rows." if code == 0 else "Signs of poison: "
+    )
     assert said.out.startswith(head)
     assert "a false alarm on 5 % of clean data sets" in said.out
     assert "not at 0.01" in said.out

@@ -199,7 +199,7 @@ class CBDClassifier(SearchingDefense):
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
     >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> clf = CBDClassifier(clean_epochs=5, random_state=0).fit(X_bad, y_bad)
+    >>> clf = CBDClassifier(backdoor_epochs=2, clean_epochs=2, random_state=0).fit(X_bad, y_bad)
     >>> clf.predict(X).shape
     (1797,)
     """

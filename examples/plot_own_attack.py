@@ -1,0 +1,75 @@
+"""
+Your own attack
+===============
+
+An attack is a transformer with two methods of its own: ``__init__``, which takes its parameters,
+and ``_stamp``, which puts the trigger on rows. Labels, layouts, ranges of values and the choice
+of rows come from `BaseAttack`.
+"""
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from antibackdoor import (
+    TriggerDisplay,
+    UndefendedClassifier,
+    make_asr_scorer,
+    make_poisoned,
+)
+from antibackdoor.attacks import BaseAttack
+from antibackdoor.datasets import load_digits_images
+
+
+class Frame(BaseAttack):
+    """A bright frame around the image.
+
+    Parameters
+    ----------
+    strength : float, default=0.5
+        How far the pixels of the frame go towards the brightest value: above 0, at most 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        strength=0.5,
+        target_label=0,
+        label_map="all_to_one",
+        value_range=None,
+        image_shape=None,
+        layout="auto",
+    ):
+        self.strength = strength
+        self.target_label = target_label
+        self.label_map = label_map
+        self.value_range = value_range
+        self.image_shape = image_shape
+        self.layout = layout
+
+    def _fit_trigger(self, X, y):
+        if not 0 < self.strength <= 1:
+            raise ValueError(f"strength={self.strength!r}; wanted a number above 0, at most 1.")
+        self.frame_ = np.ones((self.layout_.height, self.layout_.width), dtype=bool)
+        self.frame_[1:-1, 1:-1] = False
+
+    def _stamp(self, rows):
+        # A view whose last axes are height and width, whatever the layout of the rows.
+        images = self.layout_.to_nchw(rows)
+        brightest = self.value_range_[1]
+        framed = images + self.strength * (brightest - images.astype(np.float64))
+        images[...] = np.where(self.frame_, framed, images)
+
+
+# %%
+# It goes wherever the attacks of the package go.
+X, y = load_digits_images()
+attack = Frame(target_label=3)
+X_bad, y_bad, poison_mask = make_poisoned(X[:600], y[:600], attack=attack, random_state=0)
+clf = UndefendedClassifier(epochs=8, batch_size=32, random_state=0).fit(X_bad, y_bad)
+print(f"accuracy on clean digits: {clf.score(X[1200:], y[1200:]):.3f}")
+print(f"attack success rate: {-make_asr_scorer(attack)(clf, X[1200:], y[1200:]):.3f}")
+
+# %%
+TriggerDisplay.from_estimator(attack, X[:600], n_images=3)
+plt.show()

@@ -1,0 +1,47 @@
+"""
+Reviewing suspects
+==================
+
+A flag is a suspicion, not a verdict. These are the ways to look before anything is deleted: the
+most suspect images, the spread of the suspicion, and a page on which a person decides about
+each row.
+"""
+
+# %%
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from antibackdoor import (
+    ABLClassifier,
+    IsolationDisplay,
+    SuspectsDisplay,
+    make_poisoned,
+    write_report,
+)
+from antibackdoor.datasets import load_digits_images
+
+X, y = load_digits_images()
+X_bad, y_bad, poison_mask = make_poisoned(X[:600], y[:600], attack="badnets", random_state=0)
+clf = ABLClassifier(isolation_epochs=6, finetune_epochs=8, batch_size=32, random_state=0)
+clf.fit(X_bad, y_bad)
+print(f"{len(clf.isolate_)} rows flagged, all labelled {clf.isolate_classes_}")
+print(f"clean data gives as strong a sign with probability {clf.isolate_pvalue_:.1g}")
+
+# %%
+# What do they have in common that other rows of their label have not? Here, a patch in the corner.
+SuspectsDisplay.from_estimator(clf, X_bad, y_bad, max_images=30)
+plt.show()
+
+# %%
+IsolationDisplay.from_estimator(clf)
+plt.show()
+
+# %%
+# The page is one file that needs no network: ``demo/report.html``. Its decisions are saved as a CSV
+# file in which every row has its number in X.
+folder = Path("demo")
+folder.mkdir(exist_ok=True)
+names = [f"digit-{row:04}.png" for row in range(len(X_bad))]
+page = write_report(clf, X_bad, y_bad, folder / "report.html", file_names=names)
+print(f"{page.name}: {page.stat().st_size / 1000:.0f} kB")

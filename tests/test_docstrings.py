@@ -1,0 +1,138 @@
+"""What docstrings and pages show is true: their examples run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+from sklearn.model_selection import GridSearchCV, cross_validate
+
+import antibackdoor
+from antibackdoor import ABLClassifier, CBDClassifier, UndefendedClassifier, make_poisoned
+
+ROOT = Path(__file__).parents[1]
+
+# They train what the pages train: `make docs-test`, apart from the tests of the code.
+pytestmark = pytest.mark.docs
+
+# --- docstrings
+
+
+def modules_of(package):
+    """The package and every module in it, but for the one that runs when it is imported."""
+    found = pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    names = [module.name for module in found if not module.name.endswith("__main__")]
+    return [package, *map(importlib.import_module, names)]
+
+
+def examples_of(module):
+    found = doctest.DocTestFinder(exclude_empty=True).find(module, module.__name__)
+    return [test for test in found if test.examples]
+
+
+DOCSTRINGS = {test.name: test for m in modules_of(antibackdoor) for test in examples_of(m)}
+
+
+def test_docstrings_are_found():
+    assert "antibackdoor.defenses._abl.ABLClassifier" in DOCSTRINGS
+    assert len(DOCSTRINGS) >= 20
+
+
+@pytest.fixture(autouse=True)
+def somewhere_without_a_screen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", DOCSTRINGS)
+def test_docstring(name, capsys):
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    failed, attempted = runner.run(DOCSTRINGS[name], clear_globs=False)
+    assert attempted
+    assert not failed, capsys.readouterr().out
+
+
+# --- pages
+
+#: A fenced block of Python, and the comment before it that says what to do with it:
+#: ``<!-- not run: why -->``, or ``<!-- file: name.py -->`` for a module that later blocks use.
+BLOCK = re.compile(
+    r"(?:<!-- (?P<what>not run|file): (?P<detail>.+?) -->\n+)?```python\n(?P<code>.*?)^```",
+    re.DOTALL | re.MULTILINE,
+)
+
+#: Pages whose blocks leave out what their readers know: imports, and a fitted classifier.
+TERSE = ("README.md", "docs/files.md")
+
+#: What takes minutes at the numbers that stand in it. docs/guide/tuning.md has the same in short.
+SLOW = '{"finetune_epochs": [20, 60]}'
+
+PAGES = {
+    path.relative_to(ROOT).as_posix(): blocks
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if (blocks := list(BLOCK.finditer(path.read_text(encoding="utf-8"))))
+}
+
+
+def lines_above(match):
+    return "\n" * match.string[: match.start("code")].count("\n")
+
+
+@pytest.fixture(scope="module")
+def readers_data(split_digits):
+    """What pages call X and y: data of the reader, poisoned."""
+    X, X_test, y, y_test = split_digits
+    X_bad, y_bad, _ = make_poisoned(X[:500], y[:500], attack="badnets", random_state=0)
+    return {"X": X_bad, "y": y_bad, "X_test": X_test, "y_test": y_test}
+
+
+#: Pages that go on with the rows flagged, for which a trigger must have been learned.
+FLAGGING = ("docs/guide/tuning.md",)
+
+
+@pytest.fixture
+def short_schedules(page, monkeypatch):
+    """Let classifiers train for a few epochs where a page leaves them at their defaults."""
+    first = 5 if page in FLAGGING else 2
+    for classifier, epochs in (
+        (ABLClassifier, {"isolation_epochs": first, "finetune_epochs": 2}),
+        (CBDClassifier, {"backdoor_epochs": first, "clean_epochs": 2}),
+        (UndefendedClassifier, {"epochs": 2}),
+    ):
+        for name, value in {**epochs, "batch_size": 64}.items():
+            monkeypatch.setitem(classifier.__init__.__kwdefaults__, name, value)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(page, readers_data, short_schedules, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    namespace = {"__name__": "__main__", **{k: v.copy() for k, v in readers_data.items()}}
+    if page in TERSE:
+        namespace |= {name: getattr(antibackdoor, name) for name in antibackdoor.__all__}
+        namespace |= {"GridSearchCV": GridSearchCV, "cross_validate": cross_validate}
+        namespace["clf"] = UndefendedClassifier().fit(namespace["X"], namespace["y"])
+    for block in PAGES[page]:
+        if block["what"] == "file":
+            (tmp_path / block["detail"]).write_text(block["code"], encoding="utf-8")
+            importlib.invalidate_caches()
+        elif block["what"] is None and SLOW not in block["code"]:
+            # A traceback then names the line of the page.
+            code = compile(lines_above(block) + block["code"], str(ROOT / page), "exec")
+            exec(code, namespace)
+
+
+def test_every_public_name_is_on_the_page_of_the_api():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^   ([\w.]+)$", page, re.MULTILINE)
+    packages = [m for m in modules_of(antibackdoor) if hasattr(m, "__path__")]
+    public = {name for package in packages for name in package.__all__}
+    assert len(listed) == len(set(listed))
+    assert {name.rpartition(".")[2] for name in listed} == public
