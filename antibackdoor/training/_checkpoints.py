@@ -129,6 +129,9 @@ class Checkpoints:
             training.restore(stored["training"])
             restore_random_states(training.generator, stored["random"])
             progress = Progress(key, **stored["progress"])
+            # A file is read into the memory of the CPU; the losses to come are where the rows are.
+            device = training.generator.device
+            progress.losses = [losses.to(device) for losses in progress.losses]
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"checkpoint_dir={str(self._directory)!r} holds a checkpoint whose phase {key!r} "
