@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import NotFittedError
 
 
 @contextmanager
@@ -21,6 +22,8 @@ def naming(argument: str) -> Iterator[None]:
     """
     try:
         yield
+    except NotFittedError:  # a ValueError of its own, which says enough
+        raise
     except (OverflowError, RuntimeError) as error:
         raise ValueError(f"{argument}: {error}") from error
     except (TypeError, ValueError) as error:
