@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils import Tags, check_array, check_consistent_length
+from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -23,7 +23,13 @@ from antibackdoor.attacks._label_maps import (
     find_classes,
     holds_labels,
 )
-from antibackdoor.utils import ImageLayout, all_or_nothing, naming, resolve_layout
+from antibackdoor.utils import (
+    ImageLayout,
+    all_or_nothing,
+    as_numbers,
+    naming,
+    resolve_layout,
+)
 
 #: What a parameter that becomes a `cover_ratio` may be. No data set has rows for more.
 COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
@@ -334,10 +340,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
 
     def _check_rows(self, X: ArrayLike, *, reset: bool) -> np.ndarray:
         with naming("X"):
-            rows: np.ndarray = validate_data(self, X, dtype="numeric", allow_nd=True, reset=reset)
-            if rows.dtype.kind == "O":  # what scikit-learn makes of a list of fractions
-                rows = check_array(rows, dtype=np.float64, allow_nd=True, input_name="X")
-        return rows
+            return as_numbers(validate_data(self, X, dtype="numeric", allow_nd=True, reset=reset))
 
     def _resolve_layout(self) -> ImageLayout:
         found = resolve_layout(self.input_shape_, self.image_shape, self.layout)

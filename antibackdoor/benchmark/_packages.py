@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from antibackdoor.utils import require
 
 # pandas imports jinja2 and tabulate for LaTeX and Markdown, and would miss them late.
 _PACKAGES = ("jinja2", "matplotlib", "pandas", "tabulate")
@@ -16,10 +16,4 @@ def check_packages() -> None:
     ImportError
         If a package is missing; the message says how to get it.
     """
-    for name in _PACKAGES:
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise ImportError(
-                f"Tables and plots need {name}: pip install 'antibackdoor[bench]'."
-            ) from error
+    require("a table", "bench", *_PACKAGES)

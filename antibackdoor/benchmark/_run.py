@@ -334,9 +334,10 @@ def _measure_attack(
 def limited_threads(threads: int | None) -> Iterator[None]:
     """Keep torch and numerical libraries to some threads, and give them back; None: as they are.
 
-    A process does one thing of this kind at a time, whatever threads its backend has: two
-    would draw from the same generators of torch. What asks joblib for more inside is not
-    sent out either, since a Dask worker that waits for it begins something else meanwhile.
+    A process does one thing of this kind at a time, whatever threads its backend has: the
+    number is the process's, and the first to end would give it back to all. What asks joblib
+    for more inside is not sent out either, since a Dask worker that waits for it begins
+    something else meanwhile.
     """
     with _ONE_AT_A_TIME:
         before = torch.get_num_threads()

@@ -25,13 +25,14 @@ from antibackdoor.benchmark import (
     write_tables,
 )
 from antibackdoor.cli._codes import DONE, FAILED
-from antibackdoor.utils import resolve_device
+from antibackdoor.utils import require, resolve_device
 
 _EXAMPLES = """\
 examples:
   antibackdoor bench quick
   antibackdoor bench abl-table1 --dry-run
-  antibackdoor bench abl-table1 --datasets cifar10 --n-train 5000 --schedule 0.2 --out tables
+  antibackdoor bench abl-table1 --datasets cifar10 --n-train 5000 --schedule 0.2 \\
+      --set batch_size=32 augment=None --out tables
   antibackdoor bench quick --attacks badnets "badnets(label_map='all_to_all')" \\
       --defenses undefended "abl(gamma=0.3)" my_package.my_module.MyClassifier --seeds 0 1 2
   antibackdoor bench cbd-table1 --dask-scheduler tcp://head:8786 --n-jobs 64
@@ -152,12 +153,9 @@ def _backend(arguments: argparse.Namespace) -> Iterator[None]:
     if arguments.dask_scheduler is None:
         yield
         return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError(
-            "--dask-scheduler needs Dask: pip install 'antibackdoor[distributed]'."
-        ) from error
+    require("--dask-scheduler", "distributed", "distributed")
+    from distributed import Client
+
     with Client(arguments.dask_scheduler), parallel_config(backend="dask"):
         yield
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,10 @@ from antibackdoor.cli._text import printable, say, to_csv
 from antibackdoor.cli._verdict import tell_verdict
 from antibackdoor.inspection import write_report
 from antibackdoor.persistence import save_model
-from antibackdoor.utils import write_whole
+from antibackdoor.utils import require, write_whole
 
 # The search splits no class of fewer images: two clouds of so few say nothing.
 _FEWEST_IMAGES = 20
-
-_EXTRAS = ("filelock", "safetensors", "skops")
 
 _EXAMPLES = """\
 examples:
@@ -147,9 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
     """Refuse what would be found out hours later."""
-    for name in _EXTRAS:
-        if find_spec(name) is None:
-            raise ImportError(f"scan needs {name}: pip install 'antibackdoor[persist]'.")
+    require("scan", "persist", "filelock", "safetensors", "skops")
     if arguments.threads is not None and arguments.threads < 1:
         raise ValueError(f"--threads {arguments.threads}: wanted one or more.")
     # Written so that nan is refused too.

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_random_state, column_or_1d
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
-from antibackdoor.utils import naming
+from antibackdoor.utils import as_numbers, naming
 
 _DEFAULT_TARGET = 0
 
@@ -109,7 +109,8 @@ def make_poisoned(
     180
     """
     attack = _choose_attack(attack, target_label)
-    rows = _check_rows(X)
+    with naming("X"):
+        rows = as_numbers(check_array(X, dtype="numeric", allow_nd=True, input_name="X"))
     with naming("y"):
         labels: np.ndarray = column_or_1d(y)
     if len(rows) != len(labels):
@@ -167,14 +168,6 @@ def draw_rows(
     attack._validate_params()
     poisoned = _draw_poison(attack.eligible(labels), poison_rate, attack, rng)
     return poisoned, _draw_cover(len(labels), poisoned, attack, rng)
-
-
-def _check_rows(X: ArrayLike) -> np.ndarray:
-    with naming("X"):
-        rows: np.ndarray = check_array(X, dtype="numeric", allow_nd=True, input_name="X")
-        if rows.dtype.kind == "O":  # what scikit-learn makes of a list of fractions
-            rows = check_array(rows, dtype=np.float64, allow_nd=True, input_name="X")
-    return rows
 
 
 def _check_poison_rate(poison_rate: Any) -> None:

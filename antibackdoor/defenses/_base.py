@@ -27,6 +27,7 @@ from antibackdoor.defenses._identity import identify_fit
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation
 from antibackdoor.training import (
+    ADVICE,
     AUGMENTATIONS,
     SCHEDULES,
     Augmentation,
@@ -385,10 +386,7 @@ def _check_predictions(network: Network, samples: Samples) -> None:
         .isfinite()
         .all()
     ):
-        raise FloatingPointError(
-            "the trained network predicts what is not finite; a smaller learning_rate or smaller "
-            "values in X may keep it so."
-        )
+        raise FloatingPointError(f"the trained network predicts what is not finite; {ADVICE}")
 
 
 def _network_dtype(X: np.ndarray, layout: ImageLayout | None) -> torch.dtype:

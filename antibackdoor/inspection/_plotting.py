@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from antibackdoor.utils import require
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -25,12 +27,7 @@ def check_plot(caller: str) -> None:
     ImportError
         If matplotlib is not there; the message says how to get it.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"{caller} needs matplotlib: pip install 'antibackdoor[plot]'."
-        ) from error
+    require(caller, "plot", "matplotlib")
 
 
 def new_axes(**figure: Any) -> Axes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from antibackdoor.utils import require
+
 
 def import_skops() -> Any:
     """Return `skops.io`.
@@ -13,11 +15,7 @@ def import_skops() -> Any:
     ImportError
         If it is not installed; the message names the extra.
     """
-    try:
-        import skops.io
-    except ImportError as error:
-        raise ImportError(
-            "save_model and load_model need skops; install it by "
-            "pip install 'antibackdoor[persist]'."
-        ) from error
+    require("a model file", "persist", "skops")
+    import skops.io
+
     return skops.io

@@ -4,7 +4,7 @@ from antibackdoor.training._augment import AUGMENTATIONS, Augmentation
 from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
 from antibackdoor.training._checkpoints import Checkpoints, open_checkpoints
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
-from antibackdoor.training._loop import Recipe, Training
+from antibackdoor.training._loop import ADVICE, Recipe, Training
 from antibackdoor.training._objectives import (
     CrossEntropy,
     HeldLoss,
@@ -20,6 +20,7 @@ from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
 
 __all__ = [
+    "ADVICE",
     "AUGMENTATIONS",
     "SCHEDULES",
     "Augmentation",

@@ -18,7 +18,7 @@ import torch
 
 from antibackdoor.training._loop import Training
 from antibackdoor.training._pack import pack, unpack
-from antibackdoor.utils import random_states, restore_random_states, write_whole
+from antibackdoor.utils import random_states, require, restore_random_states, write_whole
 
 # Of the layout of the files.
 _FORMAT = 1
@@ -194,13 +194,9 @@ def open_checkpoints(directory: str | os.PathLike[str]) -> Iterator[Checkpoints]
     OSError
         If it cannot be made or read.
     """
-    try:
-        import safetensors  # noqa: F401
-        from filelock import FileLock, Timeout
-    except ImportError as error:
-        raise ImportError(
-            "checkpoint_dir= needs filelock and safetensors: pip install antibackdoor[persist]"
-        ) from error
+    require("checkpoint_dir=", "persist", "filelock", "safetensors")
+    from filelock import FileLock, Timeout
+
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / "lock")

@@ -17,7 +17,8 @@ from antibackdoor.training._objectives import Objective, StatefulObjective, samp
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import make_schedule
 
-_ADVICE = "a smaller learning_rate or smaller values in X may keep it so."
+#: To whoever trains what is no longer finite.
+ADVICE = "a smaller learning_rate or smaller values in X may keep it so."
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Training:
             try:
                 value, logits = self._step(index)
             except torch.linalg.LinAlgError as error:  # of weights that are not finite
-                raise FloatingPointError(f"{error}; {_ADVICE}") from error
+                raise FloatingPointError(f"{error}; {ADVICE}") from error
             losses[index] = sample_losses(logits, labels[index])
             correct = (logits.argmax(1) == labels[index]).sum()
             # Stays on the device: asking for a number here would wait for it.
@@ -143,7 +144,7 @@ class Training:
         objective_sum, correct_sum, seen = totals.tolist()
         # The weights too: the last step of an epoch has no objective after it.
         if not math.isfinite(objective_sum) or not _all_finite(self._network):
-            raise FloatingPointError(f"the training objective or a weight is not finite; {_ADVICE}")
+            raise FloatingPointError(f"the training objective or a weight is not finite; {ADVICE}")
         return EpochRecord(losses, objective_sum / seen, correct_sum / seen, rate)
 
     def _step(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,8 +1,9 @@
 """Arguments, device, random state and image layouts: what every floor above stands on."""
 
-from antibackdoor.utils._arguments import check_whole_numbers, naming
+from antibackdoor.utils._arguments import as_numbers, check_whole_numbers, naming
 from antibackdoor.utils._atomic import all_or_nothing
 from antibackdoor.utils._device import resolve_device
+from antibackdoor.utils._extras import require
 from antibackdoor.utils._files import write_whole
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._random import (
@@ -16,10 +17,12 @@ from antibackdoor.utils._torch import usual_torch
 __all__ = [
     "ImageLayout",
     "all_or_nothing",
+    "as_numbers",
     "check_whole_numbers",
     "draw_seed",
     "naming",
     "random_states",
+    "require",
     "resolve_device",
     "resolve_layout",
     "restore_random_states",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_array
 
 
 @contextmanager
@@ -31,6 +32,13 @@ def naming(argument: str) -> Iterator[None]:
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{argument}: {error}") from error
+
+
+def as_numbers(rows: np.ndarray) -> np.ndarray:
+    """Turn into floats what scikit-learn leaves as objects, such as a list of fractions."""
+    if rows.dtype.kind != "O":
+        return rows
+    return check_array(rows, dtype=np.float64, allow_nd=True, input_name="X")
 
 
 def check_whole_numbers(argument: str, values: Any, wanted: str) -> tuple[int, ...]:
