@@ -30,7 +30,6 @@ from antibackdoor.training import (
     ADVICE,
     AUGMENTATIONS,
     SCHEDULES,
-    Augmentation,
     Batches,
     Objective,
     Recipe,
@@ -40,6 +39,7 @@ from antibackdoor.training import (
     check_schedule,
     compute_logits,
     open_checkpoints,
+    resolve_augmentation,
     run_phase,
 )
 from antibackdoor.utils import (
@@ -165,7 +165,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         X, y, samples, classes, labels = self._validate_training_data(X, y)
         if clean_mask is not None:
             clean_mask = check_clean_mask(clean_mask, y)
-        augmentation = self._resolve_augmentation(samples.layout)
+        augmentation = resolve_augmentation(self.augment, samples.layout)
         seeds = [draw_seed(random_state), draw_seed(random_state)]
         fitted = {
             "classes_": classes,
@@ -251,27 +251,6 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
             )
         samples = Samples(X, layout, device, _network_dtype(X, layout), resident=not mapped)
         return X, y, samples, classes, torch.as_tensor(encoded, device=device)
-
-    def _resolve_augmentation(self, layout: ImageLayout | None) -> Augmentation | None:
-        names: tuple[Any, ...]
-        if self.augment is None:
-            names = ()
-        elif not isinstance(self.augment, str):
-            names = tuple(self.augment)
-        else:
-            names = _default_augmentation(layout) if self.augment == "auto" else (self.augment,)
-        unknown = [name for name in names if not isinstance(name, str) or name not in AUGMENTATIONS]
-        if unknown:
-            raise ValueError(
-                f"augment={self.augment!r} holds {unknown}; wanted 'auto', None or "
-                f"some of {AUGMENTATIONS}."
-            )
-        if names and layout is None:
-            raise ValueError(
-                f"augment={self.augment!r} moves pixels, but X holds no images; give "
-                f"image_shape= to fold its rows, or augment=None."
-            )
-        return Augmentation(names) if names else None
 
     def _build_network(
         self, samples: Samples, n_classes: int, mean: torch.Tensor, scale: torch.Tensor
@@ -392,14 +371,3 @@ def _check_predictions(network: Network, samples: Samples) -> None:
 def _network_dtype(X: np.ndarray, layout: ImageLayout | None) -> torch.dtype:
     """Tables keep their width; images, whose cost is in the arithmetic, take float32."""
     return torch.float64 if layout is None and X.dtype == np.float64 else torch.float32
-
-
-def _default_augmentation(layout: ImageLayout | None) -> tuple[str, ...]:
-    """Name the changes that leave the class of most images as it is.
-
-    A shift is safe where it is small against the image. A mirror image is safe
-    for photographs, which colour stands for here, not for characters.
-    """
-    if layout is None or min(layout.height, layout.width) < 16:
-        return ()
-    return ("crop", "flip") if layout.channels > 1 else ("crop",)

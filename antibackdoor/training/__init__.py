@@ -1,6 +1,6 @@
 """The one training loop, and what it is made of."""
 
-from antibackdoor.training._augment import AUGMENTATIONS, Augmentation
+from antibackdoor.training._augment import AUGMENTATIONS, Augmentation, resolve_augmentation
 from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
 from antibackdoor.training._checkpoints import Checkpoints, open_checkpoints
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
@@ -43,6 +43,7 @@ __all__ = [
     "global_gradient_ascent",
     "local_gradient_ascent",
     "open_checkpoints",
+    "resolve_augmentation",
     "run_phase",
     "sample_losses",
 ]

@@ -2,13 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from antibackdoor.utils import ImageLayout
+
 #: Names a user may give in `augment=`.
 AUGMENTATIONS = ("crop", "flip", "cutout")
+
+
+def resolve_augmentation(
+    augment: str | Sequence[str] | None, layout: ImageLayout | None
+) -> Augmentation | None:
+    """Return the changes that `augment=` of a classifier asks for.
+
+    Parameters
+    ----------
+    augment : str, sequence of str or None
+        ``"auto"``, or one or some of `AUGMENTATIONS`.
+    layout : ImageLayout or None
+        Of the images; None for tables.
+
+    Returns
+    -------
+    Augmentation or None
+
+    Raises
+    ------
+    ValueError
+        If there is no such change, or there are no images to change.
+    """
+    names: tuple[Any, ...]
+    if augment is None:
+        names = ()
+    elif not isinstance(augment, str):
+        names = tuple(augment)
+    else:
+        names = _default_augmentation(layout) if augment == "auto" else (augment,)
+    unknown = [name for name in names if not isinstance(name, str) or name not in AUGMENTATIONS]
+    if unknown:
+        raise ValueError(
+            f"augment={augment!r} holds {unknown}; wanted 'auto', None or some of {AUGMENTATIONS}."
+        )
+    if names and layout is None:
+        raise ValueError(
+            f"augment={augment!r} moves pixels, but X holds no images; give image_shape= to fold "
+            f"its rows, or augment=None."
+        )
+    return Augmentation(names) if names else None
+
+
+def _default_augmentation(layout: ImageLayout | None) -> tuple[str, ...]:
+    """Name the changes that leave the class of most images as it is.
+
+    A shift is safe where it is small against the image. A mirror image is safe
+    for photographs, which colour stands for here, not for characters.
+    """
+    if layout is None or min(layout.height, layout.width) < 16:
+        return ()
+    return ("crop", "flip") if layout.channels > 1 else ("crop",)
 
 
 class Augmentation:
