@@ -59,7 +59,7 @@ format: $(DEV_STAMP) ## put the code into the style that lint asks for
 docs: $(DOCS_STAMP) ## the documentation, in build/docs; a warning is an error
 	$(SPHINX) -D plot_gallery=0 docs build/docs
 
-docs-test: $(DEV_STAMP) ## the examples of docstrings and pages, as tests
+docs-test: $(DEV_STAMP) ## the examples of docstrings and pages and the quick start, as tests
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m docs
 
 gallery: $(DOCS_STAMP) ## the same, with the examples run and their figures in it: minutes

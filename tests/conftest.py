@@ -17,6 +17,10 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items):
     """Run the slow tests first, or one of two processes ends with them while the other waits."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    # They train for long what other tests train in short: counted, they take a sixth longer.
+    for item in items:
+        if item.get_closest_marker("slow") is not None:
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session")

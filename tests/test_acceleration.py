@@ -113,7 +113,7 @@ def test_what_looks_into_the_body_is_handed_the_network_itself(rows, broken_comp
 @pytest.mark.parametrize(
     "clf",
     [
-        ABLClassifier(isolation_epochs=3, finetune_epochs=2, random_state=0),
+        ABLClassifier(isolation_epochs=3, isolation_ratio=0.05, finetune_epochs=2, random_state=0),
         CBDClassifier(backdoor_epochs=3, clean_epochs=2, isolation_ratio=None, random_state=0),
     ],
     ids=["abl", "cbd"],

@@ -23,9 +23,11 @@ def test_discovery_finds_the_classifiers():
     assert names >= {"ABLClassifier", "CBDClassifier", "UndefendedClassifier"}
 
 
-#: Defaults but for schedules of a hundred epochs and more.
+#: Defaults but for long schedules.
 SHORTER = {
+    "ABLClassifier": {"finetune_epochs": 20},
     "CBDClassifier": {"clean_epochs": 10},
+    "UndefendedClassifier": {"epochs": 20},
     "ActivationClusteringClassifier": {"epochs": 10, "finetune_epochs": 30},
     "SpectralSignaturesClassifier": {"epochs": 10, "finetune_epochs": 30},
     "FinePruningClassifier": {"epochs": 20, "finetune_epochs": 10},

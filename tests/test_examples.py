@@ -13,7 +13,8 @@ import pytest
 QUICK_START = Path(__file__).parents[1] / "examples" / "plot_quick_start.py"
 
 
-@pytest.mark.slow
+# As what the pages show it runs in `make docs-test`: it is a minute and a half of training.
+@pytest.mark.docs
 def test_quick_start(tmp_path, monkeypatch, capsys):
     # In this process: another one would take seconds to import torch again.
     monkeypatch.chdir(tmp_path)
