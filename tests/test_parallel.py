@@ -254,6 +254,8 @@ def predict_alone(clf, X, y):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """Function that reads what the processes 0 and 1 have written under a name."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork and SIGKILL")
     place = tmp_path_factory.mktemp("two")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -276,9 +278,6 @@ def two(tmp_path_factory):
         return [dict(np.load(place / f"{name}-{rank}.npz")) for rank in (0, 1)]
 
     return read
-
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
 
 def assert_same(first, second):
@@ -385,6 +384,13 @@ def test_who_joins(monkeypatch):
         assert not _parallel._may_join()
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert not _parallel._may_join()
+
+
+def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "99")
+    with pytest.raises(ValueError, match="device='cuda:99' cannot be used on this machine"):
+        undefended().fit(*poisoned())
 
 
 def main(place):

@@ -51,7 +51,7 @@ def _statistics(team: Team, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     every = x.new_zeros(team.size, 2 * n_channels + 1)
     if len(x):
         variance, mean = torch.var_mean(x, _all_but_channels(x), correction=0)
-        every[team.rank] = torch.cat([mean, variance, mean.new_tensor([x.numel() / n_channels])])
+        every[team.rank] = torch.cat([mean, variance, mean.new_full((1,), x.numel() / n_channels)])
     means, variances, n_values = team.add_up(every).split([n_channels, n_channels, 1], dim=1)
     weights = n_values / n_values.sum()
     mean = (weights * means).sum(0)

@@ -23,9 +23,9 @@ from joblib.parallel import get_active_backend
 
 Answer = TypeVar("Answer")
 
-#: How long a process waits for another before it takes it for lost: longer than any of them
-#: reads, searches or writes alone.
-PATIENCE = timedelta(minutes=10)
+#: How long a process waits for one that lives and does not come. It may be writing, or in a
+#: callback of its own; one that has ended is noticed at once.
+PATIENCE = timedelta(minutes=30)
 
 #: What torchrun, and whoever does its work, tells a process.
 _TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -53,9 +53,10 @@ class Team:
     objects: dist.ProcessGroup | None = None
 
     @property
-    def groups(self) -> set[dist.ProcessGroup]:
+    def groups(self) -> list[dist.ProcessGroup]:
         """The connections, each once."""
-        return {group for group in (self.tensors, self.objects) if group is not None}
+        groups = dict.fromkeys((self.tensors, self.objects))
+        return [group for group in groups if group is not None]
 
     def exchange(self, said: Any) -> list[Any]:
         """Return what each process has said, in the order of their ranks."""

@@ -30,7 +30,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         if not torch.cuda.is_available():
             return torch.device("cpu")
         number = os.environ.get("LOCAL_RANK", "")
-        return torch.device("cuda", int(number)) if number.isdigit() else torch.device("cuda")
+        device = f"cuda:{number}" if number.isdigit() else "cuda"
     try:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
