@@ -3,7 +3,7 @@
 #
 #   PYTHON=/path/to/python3.12   the Python to make the environment with (3.11 or newer)
 #   VENV=.venv                   where the environment goes
-#   ARGS="-k cbd -x"             arguments for pytest; then what they cover is not counted
+#   ARGS="-k cbd -x"             arguments for pytest; then what `make test` covers is not counted
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -27,7 +27,7 @@ export MALLOC_TRIM_THRESHOLD_ := 1073741824
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench test lint format docs docs-test gallery constraints clean remake-venv
+.PHONY: help demo bench test speed lint format docs docs-test gallery constraints clean remake-venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ test: $(DEV_STAMP) ## the tests, and the lines and branches that none of them ru
 
 bench: $(DEV_STAMP) ## a table of three attacks and seven defences on digits, within ten minutes on two cores
 	$(BIN)/antibackdoor bench quick --out build/bench-quick
+
+speed: $(DEV_STAMP) ## time the parts of a fit, to compare before and after a change (benchmarks/speed_suite.py)
+	$(PIP) install --quiet -c constraints.txt --group benchmark
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:xdist benchmarks/speed_suite.py $(ARGS)
 
 lint: $(DEV_STAMP) ## style, types and the import rules
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ from antibackdoor import (
 from antibackdoor.backbones import Network
 from antibackdoor.datasets import load_digits_images
 from antibackdoor.training import _parallel, alone, current_team, joined
-from antibackdoor.training._split import backward, by_rows, split
+from antibackdoor.training._batch_norm import batch_norm
+from antibackdoor.training._parallel import Team
+from antibackdoor.training._split import backward, by_rows, measures_together, split
 
 CPU = torch.device("cpu")
 
@@ -166,6 +169,8 @@ def draw_noise(rank):
         torch.manual_seed(0)
         before = torch.default_generator.get_state()
         shown = split(network)
+        waits = [measures_together(body) for body in (network.body, layers(0).body)]
+        torch.default_generator.set_state(before)
         shown.body[1].eval()
         shown.features(torch.ones(4, 50))
         untouched = torch.equal(torch.default_generator.get_state(), before)
@@ -174,6 +179,8 @@ def draw_noise(rank):
         states = team.exchange(torch.default_generator.get_state())
     return {
         "untouched": untouched,
+        "nothing to wait for": not waits[0],
+        "batch norm waits": waits[1],
         "alike": torch.equal(*states),
         "ranks differ": not torch.equal(first[0], first[2]),
         "steps differ": not torch.equal(first, second),
@@ -304,6 +311,28 @@ def test_batch_norm_and_gradients_are_those_of_the_whole_batch(n_rows, two):
     for answers in two("answers"):
         # The inputs lie about 100.
         assert answers["batch norm"][n_rows] < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_batch_norm_of_one_process_is_torchs(dtype):
+    theirs = nn.BatchNorm2d(3)
+    seeded = torch.Generator().manual_seed(0)
+    nn.init.normal_(theirs.weight, generator=seeded)
+    x, weights = torch.randn(2, 16, 3, 4, 4, generator=seeded).to(dtype)
+    if dtype == torch.float64:
+        theirs = theirs.double()
+    mine, found = copy.deepcopy(theirs), []
+    for layer, normalise in ((theirs, theirs), (mine, partial(batch_norm, mine, Team(), True))):
+        given = x.clone().requires_grad_()
+        made = normalise(given)
+        (made * weights).sum().backward()
+        tensors = [made, given.grad, layer.weight.grad, layer.bias.grad]
+        found.append([*tensors, *layer.state_dict().values()])
+    for a, b in zip(*found, strict=True):
+        assert a.dtype == b.dtype
+        # bfloat16 has 8 bits, and torch rounds at other places.
+        near = {"rtol": 1e-2, "atol": 1e-2} if dtype == torch.bfloat16 else {}
+        torch.testing.assert_close(a, b, **near)
 
 
 def test_noise_differs_and_the_generators_agree(two):

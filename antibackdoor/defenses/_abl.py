@@ -200,6 +200,9 @@ class ABLClassifier(SearchingDefense):
         where the shape does not tell.
     device : str or torch.device, default="auto"
         ``"auto"``: CUDA where there is one, else the CPU.
+    compile : {"auto", True, False}, default="auto"
+        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
+        fails, one RuntimeWarning says so and the fit goes on without.
     checkpoint_dir : str or path, default=None
         Directory, made if it is not there, in which the fit is written down after every
         epoch. A fit of the same data and parameters goes on from there, to the same result.
@@ -310,6 +313,7 @@ class ABLClassifier(SearchingDefense):
         image_shape: Sequence[int] | None = None,
         layout: Literal["auto", "channels_first", "channels_last"] = "auto",
         device: str | torch.device = "auto",
+        compile: bool | Literal["auto"] = "auto",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -324,6 +328,7 @@ class ABLClassifier(SearchingDefense):
             image_shape=image_shape,
             layout=layout,
             device=device,
+            compile=compile,
             checkpoint_dir=checkpoint_dir,
             random_state=random_state,
         )

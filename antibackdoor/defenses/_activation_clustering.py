@@ -91,6 +91,9 @@ class ActivationClusteringClassifier(FilteringDefense):
         where the shape does not tell.
     device : str or torch.device, default="auto"
         ``"auto"``: CUDA where there is one, else the CPU.
+    compile : {"auto", True, False}, default="auto"
+        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
+        fails, one RuntimeWarning says so and the fit goes on without.
     checkpoint_dir : str or path, default=None
         Directory, made if it is not there, in which the fit is written down after every
         epoch. A fit of the same data and parameters goes on from there, to the same result.
@@ -191,6 +194,7 @@ class ActivationClusteringClassifier(FilteringDefense):
         image_shape: Sequence[int] | None = None,
         layout: Literal["auto", "channels_first", "channels_last"] = "auto",
         device: str | torch.device = "auto",
+        compile: bool | Literal["auto"] = "auto",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -207,6 +211,7 @@ class ActivationClusteringClassifier(FilteringDefense):
             image_shape=image_shape,
             layout=layout,
             device=device,
+            compile=compile,
             checkpoint_dir=checkpoint_dir,
             random_state=random_state,
         )

@@ -30,6 +30,7 @@ from antibackdoor.training import (
     ADVICE,
     AUGMENTATIONS,
     SCHEDULES,
+    Acceleration,
     Batches,
     Objective,
     Recipe,
@@ -84,6 +85,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         "image_shape": ["array-like", None],
         "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
         "device": [str, torch.device],
+        "compile": [StrOptions({"auto"}), "boolean"],
         "checkpoint_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
     }
@@ -108,6 +110,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         image_shape: Sequence[int] | None,
         layout: Literal["auto", "channels_first", "channels_last"],
         device: str | torch.device,
+        compile: bool | Literal["auto"],
         checkpoint_dir: str | os.PathLike[str] | None,
         random_state: int | np.random.RandomState | None,
     ) -> None:
@@ -121,6 +124,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         self.image_shape = image_shape
         self.layout = layout
         self.device = device
+        self.compile = compile
         self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
 
@@ -214,6 +218,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
                 context=self._init_callback_context(max_subtasks=self._n_phases()),
                 generator=torch.Generator(samples.device).manual_seed(seeds[1]),
                 new_network=new_network,
+                acceleration=Acceleration(self.compile, samples.device),
                 augmentation=augmentation,
                 fitted=fitted,
                 clean_mask=clean_mask,
@@ -347,6 +352,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
             recipe=recipe,
             generator=run.generator,
             parameters=parameters,
+            acceleration=run.acceleration,
         )
         return run_phase(
             name,

@@ -11,7 +11,7 @@ import torch
 from sklearn.callback import CallbackContext
 
 from antibackdoor.backbones import Network
-from antibackdoor.training import Augmentation, Checkpoints, Samples
+from antibackdoor.training import Acceleration, Augmentation, Checkpoints, Samples
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Run:
     context: CallbackContext
     generator: torch.Generator
     new_network: Callable[[], Network]
+    acceleration: Acceleration
     augmentation: Augmentation | None
     fitted: dict[str, Any]
     #: Which rows the caller knows to be clean, checked; None where fit was not told.

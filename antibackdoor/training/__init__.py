@@ -1,5 +1,6 @@
 """The one training loop, and what it is made of."""
 
+from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, Augmentation, resolve_augmentation
 from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
 from antibackdoor.training._checkpoints import Checkpoints, open_checkpoints
@@ -24,6 +25,7 @@ __all__ = [
     "ADVICE",
     "AUGMENTATIONS",
     "SCHEDULES",
+    "Acceleration",
     "Augmentation",
     "Batches",
     "Checkpoints",

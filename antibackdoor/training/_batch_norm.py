@@ -48,6 +48,7 @@ def batch_norm(layer: _BatchNorm, team: Team, counts: bool, x: torch.Tensor) -> 
 def _statistics(team: Team, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return mean, variance and number of values of each channel over all processes."""
     n_channels = x.shape[1]
+    x = _widened(x)
     every = x.new_zeros(team.size, 2 * n_channels + 1)
     if len(x):
         variance, mean = torch.var_mean(x, _all_but_channels(x), correction=0)
@@ -100,6 +101,7 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, mean, scale, n_values = ctx.saved_tensors
         shape = (1, -1) + (1,) * (x.ndim - 2)
+        gradient = _widened(gradient)
         standardised = (x - mean.view(shape)) * scale.view(shape)
         mine = torch.stack(
             [
@@ -113,8 +115,13 @@ class _Normalise(torch.autograd.Function):
         if weight is not None:
             scale = scale * weight
         of_x = gradient - standardised * along.view(shape) - level.view(shape)
-        of_x = of_x * scale.view(shape) if ctx.counts else torch.zeros_like(x)
-        return of_x, of_weight, of_bias, *(None,) * 6
+        of_x = of_x * scale.view(shape) if ctx.counts else torch.zeros_like(of_x)
+        return of_x.to(x.dtype), of_weight, of_bias, *(None,) * 6
+
+
+def _widened(x: torch.Tensor) -> torch.Tensor:
+    """Return half-precision values as float32, in which sums of many keep their digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _all_but_channels(x: torch.Tensor) -> list[int]:

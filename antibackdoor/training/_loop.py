@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from antibackdoor.backbones import Network
+from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import Augmentation
 from antibackdoor.training._batches import Batches
 from antibackdoor.training._objectives import Objective, StatefulObjective, sample_losses
@@ -85,6 +86,8 @@ class Training:
         Gives the order of the rows and the augmentation; on the same device.
     parameters : iterable of torch.nn.Parameter, default=None
         What is moved; None: the parameters of the network.
+    acceleration : Acceleration, default=None
+        None: the network runs as it is.
     """
 
     def __init__(
@@ -99,10 +102,14 @@ class Training:
         recipe: Recipe,
         generator: torch.Generator,
         parameters: Iterable[nn.Parameter] | None = None,
+        acceleration: Acceleration | None = None,
     ) -> None:
         self.generator = generator
         self._network = network
-        self._shown = split(network)
+        # The same weights, for the objective to call.
+        apart = getattr(objective, "takes_network_apart", False)
+        fast = network if acceleration is None or apart else acceleration.wrap(network)
+        self._running = split(fast)
         self._samples = samples
         self._labels = labels
         self._batches = batches
@@ -132,7 +139,8 @@ class Training:
         """
         samples, labels = self._samples, self._labels
         losses = torch.full((len(samples),), torch.nan, dtype=samples.dtype, device=samples.device)
-        totals = torch.zeros(3, dtype=torch.float64, device=samples.device)
+        totals = torch.zeros(2, dtype=torch.float64, device=samples.device)
+        seen = 0
         self._network.train()
         for index in self._batches.epoch(self.generator):
             rate = self._optimizer.param_groups[0]["lr"]
@@ -143,8 +151,9 @@ class Training:
             losses[index] = sample_losses(logits, labels[index])
             correct = (logits.argmax(1) == labels[index]).sum()
             # Stays on the device: asking for a number here would wait for it.
-            totals += torch.stack([value * len(index), correct, correct.new_tensor(len(index))])
-        objective_sum, correct_sum, seen = totals.tolist()
+            totals += torch.stack([value * len(index), correct])
+            seen += len(index)
+        objective_sum, correct_sum = totals.tolist()
         # The weights too: the last step of an epoch has no objective after it.
         if not math.isfinite(objective_sum) or not _all_finite(self._network):
             raise FloatingPointError(f"the training objective or a weight is not finite; {ADVICE}")
@@ -155,7 +164,7 @@ class Training:
         if self._augmentation is not None:
             stored = self._augmentation(stored, self.generator)
         inputs = self._samples.to_inputs(stored)
-        value, logits = self._objective(self._shown, inputs, self._labels[index], index)
+        value, logits = self._objective(self._running, inputs, self._labels[index], index)
         self._optimizer.zero_grad(set_to_none=True)
         backward(value, self._moved)
         self._optimizer.step()

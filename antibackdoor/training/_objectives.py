@@ -15,7 +15,13 @@ from antibackdoor.backbones import Network
 
 
 class Objective(Protocol):
-    """What the training loop calls at each step."""
+    """What the training loop calls at each step.
+
+    The network that it is called with has the weights of the one in training, but its body may
+    be wrapped. An objective that asks for more than its logits, features and head, such as for
+    maps inside the body or for weights by their name, has an attribute
+    ``takes_network_apart = True`` and is handed the network itself.
+    """
 
     def __call__(
         self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
@@ -95,12 +101,14 @@ def global_gradient_ascent(
     torch.Tensor
         A scalar. A side without samples counts zero.
     """
-    risen = losses[isolated]
-    if bound is not None:
-        risen = risen.clamp(max=bound)
-    # A sum over at least one: the mean of an empty side would be nan.
-    clean = losses[~isolated]
-    return clean.sum() / max(len(clean), 1) - risen.sum() / max(len(risen), 1)
+    # Sums over where, not over chosen rows: how many there are is known on the device alone, and
+    # asking would wait for it. A count of at least one, since the mean of an empty side is nan.
+    risen = losses if bound is None else losses.clamp(max=bound)
+    return _mean_where(~isolated, losses) - _mean_where(isolated, risen)
+
+
+def _mean_where(chosen: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+    return torch.where(chosen, losses, 0).sum() / chosen.sum().clamp(min=1)
 
 
 class CrossEntropy:

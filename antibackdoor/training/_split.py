@@ -94,7 +94,7 @@ class SplitNetwork(Network):
     @contextmanager
     def _statistics_of_all(self) -> Iterator[None]:
         """Let batch norm measure the whole batch, here and in the backward pass of it."""
-        layers = [layer for layer in self.body.modules() if isinstance(layer, _BatchNorm)]
+        layers = _batch_norms(self.body)
         try:
             for layer in layers:
                 # In the instance, over the method of the class.
@@ -143,6 +143,11 @@ def split(network: Network) -> Network:
     return SplitNetwork(network, team)
 
 
+def measures_together(body: nn.Module) -> bool:
+    """Tell whether a body, as `split` shows it, waits for other processes in its midst."""
+    return current_team().size > 1 and len(_batch_norms(body)) > 0
+
+
 def backward(value: torch.Tensor, parameters: Iterable[nn.Parameter]) -> None:
     """Compute the gradient of the value minimised, the sum of what the processes have of it.
 
@@ -188,6 +193,10 @@ def by_rows(compute: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor)
         return compute(rows)
     share = Share(len(rows), team)
     return share.gather(compute(share.take(rows)))
+
+
+def _batch_norms(body: nn.Module) -> list[_BatchNorm]:
+    return [layer for layer in body.modules() if isinstance(layer, _BatchNorm)]
 
 
 def _states(device: torch.device) -> list[torch.Tensor]:

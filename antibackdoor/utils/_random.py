@@ -14,11 +14,6 @@ import torch
 _ONE_BLOCK_AT_A_TIME = RLock()
 
 
-# Of torch's generators a process has one set: who draws from them between two threads' draws
-# would change what both draw.
-_LENT = RLock()
-
-
 def draw_seed(random_state: np.random.RandomState) -> int:
     """Draw a seed for one torch generator."""
     return int(random_state.randint(np.iinfo(np.int32).max))
