@@ -55,6 +55,14 @@ class Network(nn.Module):
         """Return the logits, shape (n, n_classes)."""
         return self.head(self.features(x))
 
+    def gathered(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return, for every row last given to `features`, what was taken inside the body.
+
+        For what a hook has seen there: a network in training on several devices shows its
+        body a share of the batch on each. This one shows it all.
+        """
+        return rows
+
 
 def split_head(
     backbone: nn.Module, example: torch.Tensor, n_classes: int

@@ -23,7 +23,7 @@ from torch import nn
 from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.defenses._classifier import INPUT_DTYPES, NetworkClassifier
 from antibackdoor.defenses._clean_rows import check_clean_mask
-from antibackdoor.defenses._identity import identify_fit
+from antibackdoor.defenses._identity import check_same_fit, identify_fit
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation
 from antibackdoor.training import (
@@ -37,8 +37,11 @@ from antibackdoor.training import (
     Samples,
     ShuffledRows,
     Training,
+    alone,
     check_schedule,
     compute_logits,
+    current_team,
+    joined,
     open_checkpoints,
     resolve_augmentation,
     run_phase,
@@ -153,6 +156,8 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         FloatingPointError
             If the training diverges. The estimator is as it was, and the last checkpoint is
             of the epoch before.
+        RuntimeError
+            If another process of the fit has failed or ended. The estimator is as it was.
         """
         return self._fit(X, y)
 
@@ -163,6 +168,11 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         The public `fit` is what scikit-learn reads the metadata requests from, so each has
         the arguments of its own and no others.
         """
+        with joined(resolve_device(self.device)):
+            return self._fit_with_others(X, y, clean_mask)
+
+    def _fit_with_others(self, X: Any, y: Any, clean_mask: Any) -> Self:
+        """Fit, beside the other processes of the fit if there are any."""
         random_state = check_random_state(self.random_state)
         check_schedule(self.lr_schedule)
         self._check_sizes()
@@ -180,6 +190,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
                 **{name: getattr(self, name) for name in _NETWORK_PARAMETERS},
             },
         }
+        check_same_fit(self, X, labels, classes, clean_mask)
         with ExitStack() as stack:
             checkpoints = None
             if self.checkpoint_dir is not None:
@@ -187,6 +198,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
                 if self.random_state is None:
                     # Any seeds would do; only those of the checkpoint go on from it.
                     seeds = checkpoints.seeds or seeds
+            seeds = current_team().from_first(lambda: seeds)
             stack.enter_context(seeded_torch(seeds[0], samples.device))
             mean, scale = samples.channel_statistics()
 
@@ -213,13 +225,18 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
                 checkpoints=checkpoints,
             )
             # The mask is no metadata of theirs: callbacks hand metadata on to scorers.
-            run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            with alone():
+                run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
             network, isolation = self._train(run)
+            # What is worked out on each process may differ in a last digit where machines do.
+            current_team().copy_first(network.state_dict().values())
+            isolation = current_team().from_first(lambda: isolation)
             _check_predictions(network, samples)
         self._keep(run, network, isolation)
-        run.context.call_on_fit_task_end(
-            estimator=self, X=X, y=y, reconstruction_attributes={**fitted, "module_": network}
-        )
+        with alone():
+            run.context.call_on_fit_task_end(
+                estimator=self, X=X, y=y, reconstruction_attributes={**fitted, "module_": network}
+            )
         return self
 
     @abstractmethod

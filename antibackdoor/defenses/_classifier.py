@@ -10,7 +10,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from antibackdoor.backbones import Network, network_from_arrays, to_arrays
-from antibackdoor.training import Samples, compute_logits
+from antibackdoor.training import Samples, alone, compute_logits
 from antibackdoor.utils import ImageLayout, naming, resolve_layout, usual_torch
 
 #: Types of X that are kept; any other is turned into the first.
@@ -53,7 +53,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         samples = Samples(
             X, self._fitted_layout(), weight.device, weight.dtype, resident=not mapped
         )
-        return compute_logits(self.module_, samples).double().cpu().numpy()
+        with alone():  # a user may ask on one process only
+            return compute_logits(self.module_, samples).double().cpu().numpy()
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the logits.

@@ -12,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from antibackdoor.backbones import Network, to_arrays
+from antibackdoor.training import check_same, current_team
 
 # Bytes of X that are read at a time: it may be mapped from a file.
 _CHUNK = 2**24
@@ -19,6 +20,11 @@ _CHUNK = 2**24
 #: Parameters that the result does not depend on, or that are told apart by what they lead to:
 #: the seeds and the network that was made.
 _LEFT_OUT = ("backbone", "checkpoint_dir", "device", "memory", "random_state")
+
+_PLACES = ("checkpoint_dir", "device", "memory")
+
+# Rows of X that the processes of a fit compare, at least.
+_N_COMPARED = 256
 
 
 def identify_fit(
@@ -48,21 +54,71 @@ def identify_fit(
     dict
         Text, numbers, and dicts and lists of them.
     """
-    parameters = estimator.get_params(deep=False)
+    return {
+        **_identify_task(estimator, X, labels, classes, clean_mask),
+        "device": next(network.parameters()).device.type,
+        "network": _digest_network(network),
+        "parameters": _parameters(estimator),
+        "seeds": list(seeds),
+    }
+
+
+def check_same_fit(
+    estimator: BaseEstimator,
+    X: np.ndarray,
+    labels: torch.Tensor,
+    classes: np.ndarray,
+    clean_mask: np.ndarray | None,
+) -> None:
+    """Refuse a fit whose processes were given different data or parameters.
+
+    Of `X` some rows are looked at: each process would else read all that may lie in a file.
+
+    Parameters
+    ----------
+    estimator, X, labels, classes, clean_mask
+        As in `identify_fit`.
+
+    Raises
+    ------
+    ValueError
+        On every process, if the fit is not the same on one.
+    """
+    if current_team().size == 1:
+        return
+    left_out = {name: getattr(estimator, name, None) for name in _LEFT_OUT}
+    # Of what is no text or number the kind must do; directories are the first process's.
+    kinds = {
+        name: value
+        if isinstance(value, str | int) and name not in _PLACES
+        else type(value).__name__
+        for name, value in left_out.items()
+    }
+    some = X[:: max(1, len(X) // _N_COMPARED)]
+    task = _identify_task(estimator, some, labels, classes, clean_mask)
+    check_same({**kinds, **_parameters(estimator), **task})
+
+
+def _identify_task(
+    estimator: BaseEstimator,
+    X: np.ndarray,
+    labels: torch.Tensor,
+    classes: np.ndarray,
+    clean_mask: np.ndarray | None,
+) -> dict[str, Any]:
     return {
         "class": type(estimator).__qualname__,
         "classes": [repr(label) for label in classes.tolist()],
         "clean_mask": None if clean_mask is None else _digest(clean_mask),
-        "device": next(network.parameters()).device.type,
-        "network": _digest_network(network),
-        "parameters": {
-            name: repr(value) for name, value in parameters.items() if name not in _LEFT_OUT
-        },
-        "seeds": list(seeds),
         "versions": {name: version(name) for name in ("antibackdoor", "torch")},
         "X": _digest(X),
         "y": _digest(labels.cpu().numpy()),
     }
+
+
+def _parameters(estimator: BaseEstimator) -> dict[str, str]:
+    parameters = estimator.get_params(deep=False)
+    return {name: repr(value) for name, value in parameters.items() if name not in _LEFT_OUT}
 
 
 def _digest(array: np.ndarray) -> str:

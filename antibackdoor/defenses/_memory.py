@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from joblib import Memory
+from joblib.memory import MemorizedFunc
 from sklearn.utils.validation import check_memory
 
 from antibackdoor.backbones import Network, to_arrays
 from antibackdoor.defenses._run import Run
+from antibackdoor.training import current_team
 from antibackdoor.utils import random_states, restore_random_states
 
 Answer = TypeVar("Answer")
@@ -55,8 +57,8 @@ def remembered(
     n_before = len(run.history)
     start = _state(run, network)
     parameters = {"version": version("antibackdoor"), **parameters}
-    answer, end, history = recall(
-        parameters, run.X, run.y, start, run=run, network=network, compute=compute
+    answer, end, history = _recall(
+        recall, (parameters, run.X, run.y, start), {"run": run, "network": network}, compute
     )
     network.load_state_dict({name: _to_tensor(array) for name, array in end["weights"].items()})
     restore_random_states(
@@ -64,6 +66,20 @@ def remembered(
     )
     run.history[n_before:] = history
     return answer
+
+
+def _recall(
+    recall: MemorizedFunc, key: tuple[Any, ...], beside: dict[str, Any], compute: Callable[[], Any]
+) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+    """Ask the memory: of several processes the first, and all compute what is not there."""
+    team = current_team()
+    beside = {**beside, "compute": compute}
+    if team.size == 1:
+        return recall(*key, **beside)
+    if team.from_first(lambda: recall.check_call_in_cache(*key, **beside)):
+        return team.from_first(lambda: recall(*key, **beside))
+    # Asked again, the memory might hold by now what another fit has computed, for one of us.
+    return recall.call(*key, **beside)[0] if team.rank == 0 else _compute(*key, **beside)
 
 
 def _compute(

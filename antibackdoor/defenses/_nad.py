@@ -294,7 +294,7 @@ def attentions(
         features = network.features(inputs)
     if not maps:
         return {tuple(features.shape[1:]): features}, features
-    return {size: attention(last) for size, last in maps.items()}, features
+    return {size: network.gathered(attention(last)) for size, last in maps.items()}, features
 
 
 @contextmanager

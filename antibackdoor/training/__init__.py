@@ -16,6 +16,7 @@ from antibackdoor.training._objectives import (
     local_gradient_ascent,
     sample_losses,
 )
+from antibackdoor.training._parallel import alone, check_same, current_team, joined
 from antibackdoor.training._phase import run_phase
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
@@ -37,12 +38,16 @@ __all__ = [
     "ShuffledRows",
     "Training",
     "Unlearning",
+    "alone",
+    "check_same",
     "check_schedule",
     "compute_features",
     "compute_logits",
     "compute_losses",
+    "current_team",
     "flooding",
     "global_gradient_ascent",
+    "joined",
     "local_gradient_ascent",
     "open_checkpoints",
     "resolve_augmentation",

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from antibackdoor.backbones import Network
+from antibackdoor.training._split import measures_together
 
 
 class Acceleration:
@@ -22,7 +23,8 @@ class Acceleration:
     ----------
     compile : {"auto", True, False}
         Whether to put bodies through `torch.compile`. ``"auto"``: on CUDA. A compilation that
-        fails is told of by one warning, and the fit goes on without.
+        fails is told of by one warning, and the fit goes on without. So it does where several
+        processes train a body with batch norm, which asks the others in the midst of it.
     device : torch.device
         Of the fit. On CUDA, where it knows bfloat16, bodies in float32 compute in that.
     """
@@ -46,7 +48,7 @@ class Acceleration:
             For training only: its state names other parts than `network` has.
         """
         body = network.body
-        if self.compiles:
+        if self.compiles and not measures_together(body):
             body = _Compiled(body, self)
         if self.mixes and network.head.weight.dtype == torch.float32:
             body = _Mixed(body, self._device.type)

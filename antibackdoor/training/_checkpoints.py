@@ -9,7 +9,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 
 from antibackdoor.training._loop import Training
 from antibackdoor.training._pack import pack, unpack
+from antibackdoor.training._parallel import current_team
 from antibackdoor.utils import random_states, require, restore_random_states, write_whole
 
 # Of the layout of the files.
@@ -144,8 +145,10 @@ class Checkpoints:
         """Write down how far a phase has come.
 
         Where it cannot be written, a warning says so, once, and the training goes on: the last
-        checkpoint that could be is still there.
+        checkpoint that could be is still there. Of several processes the first writes.
         """
+        if current_team().rank > 0:
+            return
         self._phases[progress.name] = {
             "progress": {
                 "history": progress.history,
@@ -177,6 +180,8 @@ class Checkpoints:
 def open_checkpoints(directory: str | os.PathLike[str]) -> Iterator[Checkpoints]:
     """Lock a directory of checkpoints, made if it is not there, for the block.
 
+    Of several processes of a fit the first locks and reads it, and tells the others.
+
     Parameters
     ----------
     directory : str or path
@@ -194,10 +199,18 @@ def open_checkpoints(directory: str | os.PathLike[str]) -> Iterator[Checkpoints]
     OSError
         If it cannot be made or read.
     """
+    path = Path(directory)
+    with ExitStack() as stack:
+        newest, number = current_team().from_first(lambda: stack.enter_context(_locked(path)))
+        yield Checkpoints(path, newest, number)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[tuple[dict[str, Any] | None, int]]:
+    """Give what the newest checkpoint holds, and its number."""
     require("checkpoint_dir=", "persist", "filelock", "safetensors")
     from filelock import FileLock, Timeout
 
-    path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / "lock")
     try:
@@ -205,15 +218,15 @@ def open_checkpoints(directory: str | os.PathLike[str]) -> Iterator[Checkpoints]
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ValueError(
-            f"checkpoint_dir={str(directory)!r} is in use by another fit; give each a directory "
-            f"of its own."
+            f"checkpoint_dir={str(path)!r} is in use by another fit; give each a directory of its "
+            f"own."
         ) from error
     try:
         # What a killed process had begun to write.
         for left in path.glob(f"*{_ENDING}.*.part"):
             left.unlink(missing_ok=True)
         files = _files(path)
-        yield Checkpoints(path, _newest(files), files[0][0] if files else 0)
+        yield _newest(files), files[0][0] if files else 0
     finally:
         lock.release()
 

@@ -1,12 +1,15 @@
-"""Asking a trained network about many rows."""
+"""Asking a trained network about many rows: inside a fit by several processes, a share each."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 
 from antibackdoor.backbones import Network
 from antibackdoor.training._objectives import sample_losses
 from antibackdoor.training._samples import Samples
+from antibackdoor.training._split import by_rows
 
 
 @torch.no_grad()
@@ -15,16 +18,26 @@ def compute_logits(
 ) -> torch.Tensor:
     """Return the logits of rows, all by default, in evaluation mode: (n_rows, n_classes)."""
     network.eval()
-    return torch.cat([network(inputs) for inputs in samples.chunks(rows)])
+    return _by_chunks(network, samples, rows)
 
 
 @torch.no_grad()
 def compute_features(network: Network, samples: Samples) -> torch.Tensor:
     """Return the features of all rows, shape (n_samples, n_features), in evaluation mode."""
     network.eval()
-    return torch.cat([network.features(inputs) for inputs in samples.chunks()])
+    return _by_chunks(network.features, samples)
 
 
 def compute_losses(network: Network, samples: Samples, labels: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropy of all rows, shape (n_samples,), in nats."""
     return sample_losses(compute_logits(network, samples), labels)
+
+
+def _by_chunks(
+    ask: Callable[[torch.Tensor], torch.Tensor],
+    samples: Samples,
+    rows: torch.Tensor | None = None,
+) -> torch.Tensor:
+    if rows is None:
+        rows = torch.arange(len(samples), device=samples.device)
+    return by_rows(lambda some: torch.cat([ask(inputs) for inputs in samples.chunks(some)]), rows)

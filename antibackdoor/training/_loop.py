@@ -17,6 +17,7 @@ from antibackdoor.training._batches import Batches
 from antibackdoor.training._objectives import Objective, StatefulObjective, sample_losses
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import make_schedule
+from antibackdoor.training._split import backward, split
 
 #: To whoever trains what is no longer finite.
 ADVICE = "a smaller learning_rate or smaller values in X may keep it so."
@@ -107,13 +108,15 @@ class Training:
         self._network = network
         # The same weights, for the objective to call.
         apart = getattr(objective, "takes_network_apart", False)
-        self._running = network if acceleration is None or apart else acceleration.wrap(network)
+        fast = network if acceleration is None or apart else acceleration.wrap(network)
+        self._running = split(fast)
         self._samples = samples
         self._labels = labels
         self._batches = batches
         self._objective = objective
         self._augmentation = recipe.augmentation
         moved = list(network.parameters() if parameters is None else parameters)
+        self._moved = moved
         in_network = {id(parameter) for parameter in network.parameters()}
         self._beside = [parameter for parameter in moved if id(parameter) not in in_network]
         # Nesterov's form needs a momentum to look ahead with.
@@ -163,7 +166,7 @@ class Training:
         inputs = self._samples.to_inputs(stored)
         value, logits = self._objective(self._running, inputs, self._labels[index], index)
         self._optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        backward(value, self._moved)
         self._optimizer.step()
         self._schedule.step()
         return value.detach(), logits.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from sklearn.callback import CallbackContext
 
 from antibackdoor.training._checkpoints import Checkpoints, Progress
 from antibackdoor.training._loop import EpochRecord, Training
+from antibackdoor.training._parallel import Team, alone, current_team
 
 
 def run_phase(
@@ -64,31 +66,60 @@ def run_phase(
         If the training diverges.
     """
     told = {**told, "reconstruction_attributes": as_fitted}
+    team = current_team()
     phase = context.subcontext(name, max_subtasks=epochs)
-    phase.call_on_fit_task_begin(**told)
+    with alone():  # callbacks may differ from process to process
+        phase.call_on_fit_task_begin(**told)
     progress = Progress(name) if checkpoints is None else checkpoints.resume(name, training)
     if progress.history and not progress.finished and stop is not None:
         stop()
     while not progress.finished and len(progress.history) < epochs:
         task = phase.subcontext("epoch")
-        task.call_on_fit_task_begin(**told)
+        with alone():
+            task.call_on_fit_task_begin(**told)
         started = time.perf_counter()
         epoch = len(progress.history)
         try:
             record = training.run_epoch()
         except FloatingPointError as error:
             raise FloatingPointError(f"phase {name!r}, epoch {epoch}: {error}") from None
-        progress.history.append(_row(name, epoch, record, time.perf_counter() - started))
+        seconds = time.perf_counter() - started
         if keep_losses:
             progress.losses.append(record.losses)
-        asked = task.call_on_fit_task_end(**told)
+        with alone():
+            asked = task.call_on_fit_task_end(**told)
+        asked, seconds = _settle(team, progress.name, epoch, record, asked, seconds)
+        progress.history.append(_row(name, epoch, record, seconds))
         stopped = asked or (stop is not None and stop())
         progress.finished = stopped or epoch + 1 == epochs
         if checkpoints is not None:
             checkpoints.save(progress, training)
     history += progress.history
-    phase.call_on_fit_task_end(**told)
+    with alone():
+        phase.call_on_fit_task_end(**told)
     return progress.losses
+
+
+def _settle(
+    team: Team, name: str, epoch: int, record: EpochRecord, asked: bool, seconds: float
+) -> tuple[bool, float]:
+    """Return whether a callback of any process asked to stop, and the first one's seconds.
+
+    Raises
+    ------
+    RuntimeError
+        If the processes are no longer at the same place of the same fit.
+    """
+    if team.size == 1:
+        return asked, seconds
+    seen = zlib.crc32(record.losses.isnan().cpu().numpy().tobytes())
+    answers = team.exchange(((name, epoch, seen), asked, seconds))
+    if any(place != answers[0][0] for place, _, _ in answers):
+        raise RuntimeError(
+            f"the processes of this fit have come apart in phase {name!r}, epoch {epoch}: they "
+            f"have trained on different rows. All must have the same packages and hardware."
+        )
+    return any(asked for _, asked, _ in answers), answers[0][2]
 
 
 def _row(name: str, epoch: int, record: EpochRecord, seconds: float) -> dict[str, Any]:

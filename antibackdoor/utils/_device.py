@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 
@@ -12,7 +14,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     ----------
     device : str or torch.device
         ``"auto"`` (CUDA where there is one, else the CPU) or any name that
-        torch knows, such as ``"cpu"`` or ``"cuda:1"``.
+        torch knows, such as ``"cpu"`` or ``"cuda:1"``. Of the processes that torchrun has
+        started on a machine, ``"auto"`` gives each a GPU of its own.
 
     Returns
     -------
@@ -24,7 +27,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
         If torch does not know the name or the machine has no such device.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        number = os.environ.get("LOCAL_RANK", "")
+        device = f"cuda:{number}" if number.isdigit() else "cuda"
     try:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
