@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 from sklearn.base import BaseEstimator
 
 from antibackdoor.backbones import Network, to_arrays
+from antibackdoor.training import Source
+from antibackdoor.utils import LazyRows
 
-# Bytes of X that are read at a time: it may be mapped from a file.
+# Bytes of X that are read at a time: it may be in a file, or not there yet.
 _CHUNK = 2**24
 
 #: Parameters that the result does not depend on, or that are told apart by what they lead to:
@@ -23,7 +26,8 @@ _LEFT_OUT = ("backbone", "checkpoint_dir", "device", "memory", "random_state")
 
 def identify_fit(
     estimator: BaseEstimator,
-    X: np.ndarray,
+    X: np.ndarray | LazyRows,
+    source: Source,
     labels: torch.Tensor,
     classes: np.ndarray,
     clean_mask: np.ndarray | None,
@@ -35,7 +39,9 @@ def identify_fit(
     Parameters
     ----------
     estimator : BaseEstimator
-    X : numpy.ndarray of shape (n_samples, ...)
+    X : numpy.ndarray of shape (n_samples, ...) or LazyRows
+    source : Source
+        Reads its rows.
     labels : torch.Tensor of shape (n_samples,), int64
     classes : numpy.ndarray of shape (n_classes,)
     clean_mask : numpy.ndarray of shape (n_samples,), bool, or None
@@ -60,17 +66,25 @@ def identify_fit(
         },
         "seeds": list(seeds),
         "versions": {name: version(name) for name in ("antibackdoor", "torch")},
-        "X": _digest(X),
+        "X": digest_rows(X, source),
         "y": _digest(labels.cpu().numpy()),
     }
 
 
-def _digest(array: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
-    rows = max(1, _CHUNK // max(1, array[:1].nbytes))
-    for start in range(0, len(array), rows):
-        digest.update(array[start : start + rows].tobytes())
+def digest_rows(X: np.ndarray | LazyRows, source: Source) -> str:
+    """Return a digest of type, shape and values of X, whose rows a source reads."""
+    digest = hashlib.sha256(f"{X.dtype.str} {X.shape}".encode())
+    together = max(1, _CHUNK // (X.dtype.itemsize * math.prod(X.shape[1:])))
+    batches = [
+        np.arange(start, min(start + together, len(X))) for start in range(0, len(X), together)
+    ]
+    for rows in source.read_batches(batches):
+        digest.update(rows.tobytes())
     return digest.hexdigest()
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(f"{array.dtype.str} {array.shape}".encode() + array.tobytes()).hexdigest()
 
 
 def _digest_network(network: Network) -> str:

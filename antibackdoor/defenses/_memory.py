@@ -12,6 +12,7 @@ from joblib import Memory
 from sklearn.utils.validation import check_memory
 
 from antibackdoor.backbones import Network, to_arrays
+from antibackdoor.defenses._identity import digest_rows
 from antibackdoor.defenses._run import Run
 from antibackdoor.utils import random_states, restore_random_states
 
@@ -56,7 +57,14 @@ def remembered(
     start = _state(run, network)
     parameters = {"version": version("antibackdoor"), **parameters}
     answer, end, history = recall(
-        parameters, run.X, run.y, start, run=run, network=network, compute=compute
+        parameters,
+        # Of the values: a file keeps its name when it is changed.
+        digest_rows(run.X, run.samples.source),
+        run.y,
+        start,
+        run=run,
+        network=network,
+        compute=compute,
     )
     network.load_state_dict({name: _to_tensor(array) for name, array in end["weights"].items()})
     restore_random_states(
@@ -68,7 +76,7 @@ def remembered(
 
 def _compute(
     parameters: dict[str, Any],
-    X: np.ndarray,
+    X: str,
     y: np.ndarray,
     start: dict[str, Any],
     run: Run,

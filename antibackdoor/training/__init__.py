@@ -5,6 +5,7 @@ from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
 from antibackdoor.training._checkpoints import Checkpoints, open_checkpoints
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
 from antibackdoor.training._loop import ADVICE, Recipe, Training
+from antibackdoor.training._mapped import find_place, is_mapped
 from antibackdoor.training._objectives import (
     CrossEntropy,
     HeldLoss,
@@ -18,6 +19,7 @@ from antibackdoor.training._objectives import (
 from antibackdoor.training._phase import run_phase
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
+from antibackdoor.training._sources import Source
 
 __all__ = [
     "ADVICE",
@@ -33,14 +35,17 @@ __all__ = [
     "Recipe",
     "Samples",
     "ShuffledRows",
+    "Source",
     "Training",
     "Unlearning",
     "check_schedule",
     "compute_features",
     "compute_logits",
     "compute_losses",
+    "find_place",
     "flooding",
     "global_gradient_ascent",
+    "is_mapped",
     "local_gradient_ascent",
     "open_checkpoints",
     "resolve_augmentation",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from antibackdoor.backbones import Network
@@ -15,16 +17,32 @@ def compute_logits(
 ) -> torch.Tensor:
     """Return the logits of rows, all by default, in evaluation mode: (n_rows, n_classes)."""
     network.eval()
-    return torch.cat([network(inputs) for inputs in samples.chunks(rows)])
+    return _by_chunks(network, samples, rows)
 
 
 @torch.no_grad()
 def compute_features(network: Network, samples: Samples) -> torch.Tensor:
     """Return the features of all rows, shape (n_samples, n_features), in evaluation mode."""
     network.eval()
-    return torch.cat([network.features(inputs) for inputs in samples.chunks()])
+    return _by_chunks(network.features, samples)
 
 
 def compute_losses(network: Network, samples: Samples, labels: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropy of all rows, shape (n_samples,), in nats."""
     return sample_losses(compute_logits(network, samples), labels)
+
+
+def _by_chunks(
+    ask: Callable[[torch.Tensor], torch.Tensor], samples: Samples, rows: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the answers about rows, all by default, in one tensor."""
+    n_rows, n_done = len(samples) if rows is None else len(rows), 0
+    answers = torch.empty(0)
+    for inputs in samples.chunks(rows):
+        answer = ask(inputs)
+        if n_done == 0:
+            # Filled part by part: a list of the parts beside it would double the memory.
+            answers = answer.new_empty((n_rows, *answer.shape[1:]))
+        answers[n_done : n_done + len(answer)] = answer
+        n_done += len(answer)
+    return answers
