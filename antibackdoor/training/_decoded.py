@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from traceback import clear_frames
 from typing import Any
 
 import numpy as np
@@ -42,21 +43,22 @@ class DecodedRows:
             yield from map(self.read, batches)
             return
         self._order.batches = batches
-        self._in_use, n_given = True, 0
+        self._in_use, n_given, failure = True, 0, None
         try:
             for rows in self._open():
                 yield rows
                 n_given += 1
-        except Exception:
-            # What a worker raised has the text of its traceback for a message, and names the
-            # file somewhere in it. Decoded here the batch raises it in plain words.
-            self.close()
-            self.read(batches[n_given])
-            raise
+        except Exception as error:
+            failure = str(error)
+            clear_frames(error.__traceback__)  # they hold on to the processes
         finally:
             self._in_use = False
             if n_given < len(batches):
                 self.close()
+        if failure is not None:
+            # The text of a worker's traceback. Decoded here, the batch says what is wrong.
+            self.read(batches[n_given])
+            raise RuntimeError(f"X: a process that decodes its rows has failed: {failure}")
 
     def close(self) -> None:
         """End the processes."""
