@@ -130,9 +130,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         finetune_epochs=arguments.epochs,
         random_state=0,
     )
-    watch = Watch()
     started = time.perf_counter()
-    classifier.fit(X, y)
+    with Watch() as watch:
+        classifier.fit(X, y)
     seconds = time.perf_counter() - started
     epochs = [row for row in classifier.history_ if row["phase"] in ("isolate", "finetune")]
     return {
@@ -142,7 +142,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "images_per_second": round(len(X) * len(epochs) / sum(row["seconds"] for row in epochs), 1),
         "peak_mb": round(status("VmHWM"), 1),
-        "peak_anonymous_mb": round(watch.stop(), 1),
+        "peak_anonymous_mb": round(watch.highest, 1),
     }
 
 
@@ -156,31 +156,31 @@ def open_data(arguments: argparse.Namespace) -> tuple[Any, np.ndarray]:
     elif kind.endswith("opened"):
         images = open_image_folder(arguments.out / "images", n_jobs=arguments.n_jobs)
     else:
-        X = np.load(arguments.out / "X.npy", mmap_mode=None if kind == "array" else "r")
-        return X[:n], labels_of(n)
+        X = np.load(arguments.out / "X.npy", mmap_mode=None if kind == "array" else "r")[:n]
+        return X, labels_of(len(X))
     # Class by class: some of them are some of each.
     step = max(1, len(images.y) // n)
     return images.X[::step], images.y[::step]
 
 
 class Watch:
-    """The highest RssAnon there was, in MB: Linux keeps no peak of it."""
+    """The highest RssAnon there is in a block, in MB: Linux keeps no peak of it."""
 
-    def __init__(self) -> None:
-        self._highest = 0.0
+    highest = 0.0
+
+    def __enter__(self) -> Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
         self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
 
     def _look(self) -> None:
         while not self._over.wait(0.1):
-            self._highest = max(self._highest, status("RssAnon"))
-
-    def stop(self) -> float:
-        """Return it, and look no more."""
-        self._over.set()
-        self._thread.join()
-        return self._highest
+            self.highest = max(self.highest, status("RssAnon"))
 
 
 def status(name: str) -> float:

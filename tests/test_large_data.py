@@ -448,8 +448,9 @@ def test_what_is_no_image_is_skipped_at_the_opening(folder, tmp_path):
     (tmp_path / "light" / "1.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match="two classes"):
         open_image_folder(tmp_path)
-    with pytest.raises(TypeError, match="size"):
-        open_image_folder(tmp_path, size="8")
+    for name, value, error in (("size", "8", TypeError), ("n_jobs", 0, ValueError)):
+        with pytest.raises(error, match=f"^{name}="):
+            open_image_folder(folder, **{name: value})
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -44,7 +45,9 @@ class LazyRows(ABC):
     Raises
     ------
     ValueError
-        If shape or dtype are of no X.
+        If shape or dtype are of no X, or `n_jobs` is 0.
+    TypeError
+        If `n_jobs` is no whole number.
 
     Examples
     --------
@@ -71,6 +74,10 @@ class LazyRows(ABC):
         self.dtype = np.dtype(dtype)
         if self.dtype not in _DTYPES:
             raise ValueError(f"dtype={dtype!r}; wanted uint8, float32 or float64.")
+        if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral)):
+            raise TypeError(f"n_jobs={n_jobs!r}; wanted a whole number or None.")
+        if n_jobs == 0:
+            raise ValueError("n_jobs=0; wanted 1 or more, -1 for one a processor, or None.")
         self.n_jobs = n_jobs
         self._row_shape = tuple(int(length) for length in shape[1:])
         self._numbers = np.arange(shape[0])
