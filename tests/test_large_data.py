@@ -68,9 +68,9 @@ def assert_same_fit(one, other):
 
 @pytest.fixture(scope="module")
 def poisoned(digits):
-    """400 digits, a fifth of them with a trigger: uint8 (400, 8, 8), and their labels."""
+    """250 digits, a fifth of them with a trigger: uint8 (250, 8, 8), and their labels."""
     X, y = digits
-    X_bad, y_bad, _ = make_poisoned(X[:400], y[:400], poison_rate=0.2, random_state=0)
+    X_bad, y_bad, _ = make_poisoned(X[:250], y[:250], poison_rate=0.2, random_state=0)
     return X_bad, y_bad
 
 
@@ -139,9 +139,13 @@ def test_worker_processes_change_nothing_and_end_with_the_fit(poisoned):
 
 
 def test_never_all_rows_are_asked_for(poisoned):
-    X = Held(np.tile(poisoned[0], (3, 1, 1)))
-    quick(epochs=1).fit(X, np.tile(poisoned[1], 3)).predict(X)
-    assert sum(X.asked) >= 3 * len(X)
+    """Not by the search either, which looks at whole classes."""
+    X = Held(np.tile(poisoned[0], (5, 1, 1)))
+    y = np.arange(len(X)) % 2  # whose classes are of more rows than a chunk
+    searching().fit(X, y)
+    assert sum(X.asked) > 5 * len(X)
+    assert max(X.asked) <= 512
+    quick(epochs=1).fit(X, y).predict(X)
     assert max(X.asked) <= 512
 
 
@@ -262,7 +266,7 @@ MEASURE = """
 import sys
 import numpy as np
 from torch import nn
-from antibackdoor import ABLClassifier
+from antibackdoor import UndefendedClassifier
 
 def peak():
     with open("/proc/self/status") as status:
@@ -273,34 +277,35 @@ def small(shape, n_classes):
 
 def fit(n):
     X, y = np.load(sys.argv[1], mmap_mode="r")[:n], np.arange(n) % 4
-    classifier = ABLClassifier(
-        backbone=small, isolation_epochs=1, finetune_epochs=1, batch_size=12, augment=None
+    classifier = UndefendedClassifier(
+        backbone=small, epochs=1, batch_size=12, augment=None, random_state=0
     )
     return classifier.fit(X, y).predict(X)
 
-fit(500)
+fit(600)
 few = peak()
-fit(2000)
+fit(4000)
 print(peak() - few)
 """
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="asks Linux for the peak")
 def test_memory_does_not_grow_with_a_mapped_file(tmp_path):
-    # 37 MB, of which a fit on the first quarter sees 9.
-    shape = (2000, 64, 96, 3)
+    # 74 MB, of which the first fit sees 11.
+    shape = (4000, 64, 96, 3)
     pixels = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", dtype=np.uint8, shape=shape)
     pixels[:] = np.arange(96 * 3, dtype=np.uint8).reshape(96, 3)
-    pixels[:, ::5] = np.random.default_rng(0).integers(0, 256, (2000, 1, 1, 1), dtype=np.uint8)
+    pixels[:, ::5] = np.random.default_rng(0).integers(0, 256, (4000, 1, 1, 1), dtype=np.uint8)
     del pixels
     answer = subprocess.run(
         [sys.executable, "-c", MEASURE, tmp_path / "X.npy"],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # glibc gives each large piece back at once: what it would keep differs by 80 MB.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"},
     )
-    assert float(answer.stdout) < 12
+    assert float(answer.stdout) < 40
 
 
 def test_prediction_copies_no_array(digits, monkeypatch):
@@ -345,12 +350,12 @@ def test_parts_of_lazy_rows_are_lazy(poisoned):
     np.testing.assert_array_equal(np.asarray(second), train_test_split(X, random_state=0)[1])
     np.testing.assert_array_equal(np.asarray(pickle.loads(pickle.dumps(second))), second)
     assert np.asarray(lazy[:2], dtype=np.float32).dtype == np.float32
-    assert (len(lazy), lazy.ndim, lazy.dtype) == (400, 3, np.uint8)
+    assert (len(lazy), lazy.ndim, lazy.dtype) == (250, 3, np.uint8)
 
 
 def test_lazy_rows_are_indexed_by_rows_alone(poisoned):
     lazy = Held(poisoned[0])
-    for key in ((0, 1), (slice(None), 1), np.zeros((2, 2), int), 400, [400], "a"):
+    for key in ((0, 1), (slice(None), 1), np.zeros((2, 2), int), 250, [250], "a"):
         with pytest.raises(IndexError):
             lazy[key]
 
