@@ -11,6 +11,7 @@ import numpy as np
 
 from antibackdoor.cli._text import printable
 from antibackdoor.datasets import load_arrays, load_image_folder
+from antibackdoor.utils import LazyRows
 
 # Shorter lists are shown whole.
 _MOST_SHOWN = 5
@@ -22,7 +23,7 @@ class Data:
 
     Attributes
     ----------
-    X : ndarray of shape (n, H, W), (n, H, W, C) or (n, C, H, W)
+    X : ndarray or LazyRows of shape (n, H, W), (n, H, W, C) or (n, C, H, W)
     y : ndarray of shape (n,)
     layout : str
         As the classifiers take it.
@@ -34,7 +35,7 @@ class Data:
         Files that were skipped or are not as they were, and why.
     """
 
-    X: np.ndarray
+    X: np.ndarray | LazyRows
     y: np.ndarray
     layout: str = "channels_last"
     file_names: list[str] | None = None

@@ -161,6 +161,26 @@ def fit_image(image: Image, height: int, width: int, *, crop: bool) -> np.ndarra
     return np.asarray(image.resize((width, height), method))
 
 
+def to_row(image: Image, row_shape: tuple[int, ...], *, crop: bool) -> np.ndarray:
+    """Bring an image to the size and the channels of a row.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    row_shape : tuple of int
+        Height, width and channels: 1 for grey, 3 for RGB.
+    crop : bool
+        As in `fit_image`.
+
+    Returns
+    -------
+    ndarray of uint8, shape row_shape
+    """
+    height, width, n_channels = row_shape
+    plain = image.convert("L" if n_channels == 1 else "RGB")
+    return fit_image(plain, height, width, crop=crop).reshape(row_shape)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, list[str]]]:
     """Open an image file, and turn all that is wrong with it into `UnreadableImageError`."""

@@ -1,4 +1,4 @@
-"""Anyone's folder of images, as it comes."""
+"""Anyone's folder of images, as it comes: all in memory, or opened to be decoded on demand."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from typing import Any
 import numpy as np
 
 from antibackdoor.datasets._dataset import listed
+from antibackdoor.datasets._folder_images import FolderImages
 from antibackdoor.datasets._image_files import Listing, class_of, list_image_files
-from antibackdoor.datasets._images import (
-    UnreadableImageError,
-    fit_image,
-    probe_image,
-    read_image,
-)
+from antibackdoor.datasets._images import UnreadableImageError, probe_image, read_image, to_row
+from antibackdoor.utils import LazyRows
 
 # Sides that images of many sizes are brought to: those that networks are made for.
 _SIDES = (32, 64, 96, 128, 224)
@@ -35,7 +32,7 @@ class LabelledImages:
 
     Attributes
     ----------
-    X : ndarray of uint8, shape (n, H, W, C)
+    X : ndarray of uint8, shape (n, H, W, C), or LazyRows of the same
         C is 1 where all files are grey, else 3.
     y : ndarray of str, shape (n,)
         Names of the class folders.
@@ -49,7 +46,7 @@ class LabelledImages:
         Images that had other proportions and lost their margins on two sides.
     """
 
-    X: np.ndarray
+    X: np.ndarray | LazyRows
     y: np.ndarray
     file_names: list[str]
     skipped: list[tuple[str, str]]
@@ -102,48 +99,129 @@ def load_image_folder(
     >>> images = load_image_folder("photos")  # doctest: +SKIP
     >>> images.X.shape, images.skipped  # doctest: +SKIP
     """
-    _check_size(size)
-    listing = list_image_files(directory)
-    skipped = listing.skipped
-    names, heads = _probe(listing, skipped)
-    if not names:
-        raise ValueError(
-            f"directory={str(directory)!r} holds no image in a class folder; wanted "
-            f"CLASS/IMAGE.png of two classes or more.{_examples(skipped)}"
-        )
-    height, width = (size, size) if size is not None else _choose_size([head[:2] for head in heads])
-    mode = "L" if all(is_grey for _, _, is_grey in heads) else "RGB"
+    plan = _plan(directory, size)
     # Filled row by row: a list of images beside it would double the memory.
-    X = np.empty((len(names), height, width, 1 if mode == "L" else 3), dtype=np.uint8)
+    X = np.empty((len(plan.names), *plan.row_shape), dtype=np.uint8)
     kept: list[str] = []
     remarks: list[tuple[str, str]] = []
     n_cropped = 0
-    for name in names:
+    for name in plan.names:
         try:
-            image, said = read_image(listing.path(name))
+            image, said = read_image(plan.listing.path(name))
         except UnreadableImageError as error:
-            skipped.append((name, str(error)))
+            plan.skipped.append((name, str(error)))
             continue
-        pixels = fit_image(image.convert(mode), height, width, crop=crop)
-        X[len(kept)] = pixels.reshape(X.shape[1:])
+        X[len(kept)] = to_row(image, plan.row_shape, crop=crop)
         kept.append(name)
         remarks += [(name, remark) for remark in said]
-        n_cropped += crop and image.width * height != image.height * width
+        n_cropped += crop and _loses_margins(image.height, image.width, plan.row_shape)
     y = np.array([class_of(name) for name in kept])
-    _check_classes(directory, listing, y, skipped)
-    return LabelledImages(X[: len(kept)], y, kept, sorted(skipped), remarks, n_cropped)
+    _check_classes(directory, plan.listing, y)
+    return LabelledImages(X[: len(kept)], y, kept, sorted(plan.skipped), remarks, n_cropped)
 
 
-def _probe(
-    listing: Listing, skipped: list[tuple[str, str]]
-) -> tuple[list[str], list[tuple[int, int, bool]]]:
+def open_image_folder(
+    directory: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    crop: bool = True,
+    n_jobs: int | None = None,
+) -> LabelledImages:
+    """Open ``directory/CLASS/*.png``, for images that are decoded when they are asked for.
+
+    As `load_image_folder`, for more images than memory holds: X of the answer is a
+    `LazyRows`, which classifiers take as they take an array. Only the heads of the files are
+    read here. What cannot be told from them is not in the answer: a file that turns out to
+    be damaged further on is not skipped, it ends the fit by an error that names it.
+
+    Parameters
+    ----------
+    directory : str or path
+        Folder of the class folders. Its files must stay as they are.
+    size : int, default=None
+        As in `load_image_folder`.
+    crop : bool, default=True
+        As in `load_image_folder`.
+    n_jobs : int, default=None
+        How many processes decode images ahead while a network is trained or predicts. None
+        and 1: none, images are decoded where they are used. -1: one for each processor.
+
+    Returns
+    -------
+    LabelledImages
+        Without remarks. `n_cropped` goes by the sizes in the heads.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If there is no such folder.
+    OSError
+        If a folder in it cannot be read.
+    ValueError
+        If there are images of less than two classes, or `size` is out of range.
+    TypeError
+        If `size` is no whole number.
+
+    Examples
+    --------
+    >>> from antibackdoor import ABLClassifier
+    >>> from antibackdoor.datasets import open_image_folder
+    >>> images = open_image_folder("photos", n_jobs=4)  # doctest: +SKIP
+    >>> ABLClassifier().fit(images.X, images.y)  # doctest: +SKIP
+    """
+    plan = _plan(directory, size)
+    y = np.array([class_of(name) for name in plan.names])
+    _check_classes(directory, plan.listing, y)
+    X = FolderImages(plan.listing.root, plan.names, plan.row_shape, crop=crop, n_jobs=n_jobs)
+    n_cropped = sum(
+        crop and _loses_margins(height, width, plan.row_shape) for height, width in plan.sizes
+    )
+    return LabelledImages(X, y, plan.names, sorted(plan.skipped), [], n_cropped)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be decoded, and to which shape; nothing has been."""
+
+    listing: Listing
+    names: list[str]
+    #: Height and width of each, as its head says.
+    sizes: list[tuple[int, int]]
+    row_shape: tuple[int, int, int]
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        return self.listing.skipped
+
+
+def _plan(directory: str | os.PathLike[str], size: int | None) -> _Plan:
+    _check_size(size)
+    listing = list_image_files(directory)
+    names, heads = _probe(listing)
+    if not names:
+        raise ValueError(
+            f"directory={str(directory)!r} holds no image in a class folder; wanted "
+            f"CLASS/IMAGE.png of two classes or more.{_examples(listing.skipped)}"
+        )
+    sizes = [(height, width) for height, width, _ in heads]
+    height, width = (int(size), int(size)) if size is not None else _choose_size(sizes)
+    n_channels = 1 if all(is_grey for _, _, is_grey in heads) else 3
+    return _Plan(listing, names, sizes, (height, width, n_channels))
+
+
+def _loses_margins(height: int, width: int, row_shape: tuple[int, int, int]) -> bool:
+    """Tell whether an image has other proportions than the rows."""
+    return width * row_shape[0] != height * row_shape[1]
+
+
+def _probe(listing: Listing) -> tuple[list[str], list[tuple[int, int, bool]]]:
     """Return the files that begin as an image does, and what their heads say."""
     names, heads = [], []
     for name in listing.names:
         try:
             heads.append(probe_image(listing.path(name)))
         except UnreadableImageError as error:
-            skipped.append((name, str(error)))
+            listing.skipped.append((name, str(error)))
         else:
             names.append(name)
     return names, heads
@@ -169,13 +247,9 @@ def _check_size(size: Any) -> None:
         raise ValueError(f"size={size!r}; {wanted}.")
 
 
-def _check_classes(
-    directory: str | os.PathLike[str],
-    listing: Listing,
-    y: np.ndarray,
-    skipped: list[tuple[str, str]],
-) -> None:
+def _check_classes(directory: str | os.PathLike[str], listing: Listing, y: np.ndarray) -> None:
     """Refuse less than two classes, and list those that have lost all their files."""
+    skipped = listing.skipped
     present = np.unique(y).tolist()
     if len(present) < 2:
         held = f"usable images of one class, {present[0]!r}" if present else "no usable image"

@@ -21,9 +21,10 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from antibackdoor.backbones import Backbone, Network, build_network
-from antibackdoor.defenses._classifier import INPUT_DTYPES, NetworkClassifier
+from antibackdoor.defenses._classifier import NetworkClassifier
 from antibackdoor.defenses._clean_rows import check_clean_mask
 from antibackdoor.defenses._identity import check_same_fit, identify_fit
+from antibackdoor.defenses._rows import stays_in_place, validate_rows
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation
 from antibackdoor.training import (
@@ -48,6 +49,7 @@ from antibackdoor.training import (
 )
 from antibackdoor.utils import (
     ImageLayout,
+    LazyRows,
     all_or_nothing,
     draw_seed,
     naming,
@@ -139,7 +141,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             uint8 is taken for pixels and scaled to [0, 1]; floats are used as given.
-            An array mapped from a file is read in batches.
+            An array mapped from a file, and a `LazyRows`, are read in batches.
         y : array-like of shape (n_samples,)
             Class labels of any type, of two classes or more.
 
@@ -190,8 +192,9 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
                 **{name: getattr(self, name) for name in _NETWORK_PARAMETERS},
             },
         }
-        check_same_fit(self, X, labels, classes, clean_mask)
         with ExitStack() as stack:
+            stack.callback(samples.close)
+            check_same_fit(self, X, samples.source, labels, classes, clean_mask)
             checkpoints = None
             if self.checkpoint_dir is not None:
                 checkpoints = stack.enter_context(open_checkpoints(self.checkpoint_dir))
@@ -208,7 +211,10 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
 
             first = new_network()  # a backbone that does not fit the data ends here, untrained
             if checkpoints is not None:
-                checkpoints.begin(identify_fit(self, X, labels, classes, clean_mask, seeds, first))
+                identity = identify_fit(
+                    self, X, samples.source, labels, classes, clean_mask, seeds, first
+                )
+                checkpoints.begin(identity)
             run = Run(
                 X=X,
                 y=y,
@@ -255,14 +261,12 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
 
     def _validate_training_data(
         self, X: Any, y: Any
-    ) -> tuple[np.ndarray, np.ndarray, Samples, np.ndarray, torch.Tensor]:
-        mapped = isinstance(X, np.memmap)
+    ) -> tuple[np.ndarray | LazyRows, np.ndarray, Samples, np.ndarray, torch.Tensor]:
         device = resolve_device(self.device)
         with naming("y"):
             y = validate_data(self, y=y)
             check_classification_targets(y)
-        with naming("X"):
-            X = validate_data(self, X, dtype=INPUT_DTYPES, allow_nd=True)
+        X = validate_rows(self, X, reset=True)
         with naming("X and y"):
             check_consistent_length(X, y)
         layout = resolve_layout(X.shape[1:], self.image_shape, self.layout)
@@ -271,7 +275,8 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
             raise ValueError(
                 f"y holds one class, {classes[0]!r}; wanted two classes or more to tell apart."
             )
-        samples = Samples(X, layout, device, _network_dtype(X, layout), resident=not mapped)
+        dtype = _network_dtype(X, layout)
+        samples = Samples(X, layout, device, dtype, resident=not stays_in_place(X))
         return X, y, samples, classes, torch.as_tensor(encoded, device=device)
 
     def _build_network(
@@ -391,6 +396,6 @@ def _check_predictions(network: Network, samples: Samples) -> None:
         raise FloatingPointError(f"the trained network predicts what is not finite; {ADVICE}")
 
 
-def _network_dtype(X: np.ndarray, layout: ImageLayout | None) -> torch.dtype:
+def _network_dtype(X: np.ndarray | LazyRows, layout: ImageLayout | None) -> torch.dtype:
     """Tables keep their width; images, whose cost is in the arithmetic, take float32."""
     return torch.float64 if layout is None and X.dtype == np.float64 else torch.float32

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from antibackdoor.backbones import Network, network_from_arrays, to_arrays
+from antibackdoor.defenses._rows import validate_rows
 from antibackdoor.training import Samples, alone, compute_logits
-from antibackdoor.utils import ImageLayout, naming, resolve_layout, usual_torch
-
-#: Types of X that are kept; any other is turned into the first.
-INPUT_DTYPES = (np.float64, np.float32, np.uint8)
+from antibackdoor.utils import ImageLayout, resolve_layout, usual_torch
 
 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):
@@ -34,9 +33,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
     @usual_torch()
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        mapped = isinstance(X, np.memmap)
-        with naming("X"):
-            X = validate_data(self, X, dtype=INPUT_DTYPES, allow_nd=True, reset=False)
+        X = validate_rows(self, X, reset=False)
         if X.shape[1:] != tuple(self.input_shape_):
             raise ValueError(
                 f"X has rows of shape {X.shape[1:]}, but {type(self).__name__} was fitted on "
@@ -50,10 +47,10 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
                 f"scaled to [0, 1], so give the type that was fitted."
             )
         weight = next(self.module_.parameters())
-        samples = Samples(
-            X, self._fitted_layout(), weight.device, weight.dtype, resident=not mapped
-        )
-        with alone():  # a user may ask on one process only
+        # Each row is read once, so nothing is gained by copying them all to the device.
+        layout = self._fitted_layout()
+        samples = Samples(X, layout, weight.device, weight.dtype, resident=False)
+        with alone(), closing(samples):  # a user may ask on one process only
             return compute_logits(self.module_, samples).double().cpu().numpy()
 
     def decision_function(self, X: Any) -> np.ndarray:

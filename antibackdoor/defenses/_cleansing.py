@@ -68,7 +68,7 @@ class CleansingDefense(BaseDefense):
         X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             uint8 is taken for pixels and scaled to [0, 1]; floats are used as given.
-            An array mapped from a file is read in batches.
+            An array mapped from a file, and a `LazyRows`, are read in batches.
         y : array-like of shape (n_samples,)
             Class labels of any type, of two classes or more.
         clean_mask : array-like of shape (n_samples,), bool, default=None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -12,9 +13,10 @@ import torch
 from sklearn.base import BaseEstimator
 
 from antibackdoor.backbones import Network, to_arrays
-from antibackdoor.training import check_same, current_team
+from antibackdoor.training import Source, check_same, current_team
+from antibackdoor.utils import LazyRows
 
-# Bytes of X that are read at a time: it may be mapped from a file.
+# Bytes of X that are read at a time: it may be in a file, or not there yet.
 _CHUNK = 2**24
 
 #: Parameters that the result does not depend on, or that are told apart by what they lead to:
@@ -29,7 +31,8 @@ _N_COMPARED = 256
 
 def identify_fit(
     estimator: BaseEstimator,
-    X: np.ndarray,
+    X: np.ndarray | LazyRows,
+    source: Source,
     labels: torch.Tensor,
     classes: np.ndarray,
     clean_mask: np.ndarray | None,
@@ -41,7 +44,9 @@ def identify_fit(
     Parameters
     ----------
     estimator : BaseEstimator
-    X : numpy.ndarray of shape (n_samples, ...)
+    X : numpy.ndarray of shape (n_samples, ...) or LazyRows
+    source : Source
+        Reads its rows.
     labels : torch.Tensor of shape (n_samples,), int64
     classes : numpy.ndarray of shape (n_classes,)
     clean_mask : numpy.ndarray of shape (n_samples,), bool, or None
@@ -55,7 +60,7 @@ def identify_fit(
         Text, numbers, and dicts and lists of them.
     """
     return {
-        **_identify_task(estimator, X, labels, classes, clean_mask),
+        **_identify_task(estimator, digest_rows(X, source), labels, classes, clean_mask),
         "device": next(network.parameters()).device.type,
         "network": _digest_network(network),
         "parameters": _parameters(estimator),
@@ -65,7 +70,8 @@ def identify_fit(
 
 def check_same_fit(
     estimator: BaseEstimator,
-    X: np.ndarray,
+    X: np.ndarray | LazyRows,
+    source: Source,
     labels: torch.Tensor,
     classes: np.ndarray,
     clean_mask: np.ndarray | None,
@@ -76,7 +82,7 @@ def check_same_fit(
 
     Parameters
     ----------
-    estimator, X, labels, classes, clean_mask
+    estimator, X, source, labels, classes, clean_mask
         As in `identify_fit`.
 
     Raises
@@ -94,14 +100,14 @@ def check_same_fit(
         else type(value).__name__
         for name, value in left_out.items()
     }
-    some = X[:: max(1, len(X) // _N_COMPARED)]
-    task = _identify_task(estimator, some, labels, classes, clean_mask)
-    check_same({**kinds, **_parameters(estimator), **task})
+    some = source.read(np.arange(0, len(X), max(1, len(X) // _N_COMPARED)))
+    task = _identify_task(estimator, _digest(some), labels, classes, clean_mask)
+    check_same({**kinds, **_parameters(estimator), **task, "shape": list(X.shape)})
 
 
 def _identify_task(
     estimator: BaseEstimator,
-    X: np.ndarray,
+    rows: str,
     labels: torch.Tensor,
     classes: np.ndarray,
     clean_mask: np.ndarray | None,
@@ -111,7 +117,7 @@ def _identify_task(
         "classes": [repr(label) for label in classes.tolist()],
         "clean_mask": None if clean_mask is None else _digest(clean_mask),
         "versions": {name: version(name) for name in ("antibackdoor", "torch")},
-        "X": _digest(X),
+        "X": rows,
         "y": _digest(labels.cpu().numpy()),
     }
 
@@ -121,12 +127,20 @@ def _parameters(estimator: BaseEstimator) -> dict[str, str]:
     return {name: repr(value) for name, value in parameters.items() if name not in _LEFT_OUT}
 
 
-def _digest(array: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
-    rows = max(1, _CHUNK // max(1, array[:1].nbytes))
-    for start in range(0, len(array), rows):
-        digest.update(array[start : start + rows].tobytes())
+def digest_rows(X: np.ndarray | LazyRows, source: Source) -> str:
+    """Return a digest of type, shape and values of X, whose rows a source reads."""
+    digest = hashlib.sha256(f"{X.dtype.str} {X.shape}".encode())
+    together = max(1, _CHUNK // (X.dtype.itemsize * math.prod(X.shape[1:])))
+    batches = [
+        np.arange(start, min(start + together, len(X))) for start in range(0, len(X), together)
+    ]
+    for rows in source.read_batches(batches):
+        digest.update(rows.tobytes())
     return digest.hexdigest()
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(f"{array.dtype.str} {array.shape}".encode() + array.tobytes()).hexdigest()
 
 
 def _digest_network(network: Network) -> str:

@@ -13,6 +13,7 @@ from joblib.memory import MemorizedFunc
 from sklearn.utils.validation import check_memory
 
 from antibackdoor.backbones import Network, to_arrays
+from antibackdoor.defenses._identity import digest_rows
 from antibackdoor.defenses._run import Run
 from antibackdoor.training import current_team
 from antibackdoor.utils import random_states, restore_random_states
@@ -57,9 +58,10 @@ def remembered(
     n_before = len(run.history)
     start = _state(run, network)
     parameters = {"version": version("antibackdoor"), **parameters}
-    answer, end, history = _recall(
-        recall, (parameters, run.X, run.y, start), {"run": run, "network": network}, compute
-    )
+    # Of the values: a file keeps its name when it is changed.
+    key = (parameters, digest_rows(run.X, run.samples.source), run.y, start)
+    beside = {"run": run, "network": network, "compute": compute}
+    answer, end, history = _recall(recall, key, beside)
     network.load_state_dict({name: _to_tensor(array) for name, array in end["weights"].items()})
     restore_random_states(
         run.generator, {name: _to_tensor(array) for name, array in end["random"].items()}
@@ -69,11 +71,10 @@ def remembered(
 
 
 def _recall(
-    recall: MemorizedFunc, key: tuple[Any, ...], beside: dict[str, Any], compute: Callable[[], Any]
+    recall: MemorizedFunc, key: tuple[Any, ...], beside: dict[str, Any]
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Ask the memory: of several processes the first, and all compute what is not there."""
     team = current_team()
-    beside = {**beside, "compute": compute}
     if team.size == 1:
         return recall(*key, **beside)
     if team.from_first(lambda: recall.check_call_in_cache(*key, **beside)):
@@ -84,7 +85,7 @@ def _recall(
 
 def _compute(
     parameters: dict[str, Any],
-    X: np.ndarray,
+    X: str,
     y: np.ndarray,
     start: dict[str, Any],
     run: Run,

@@ -314,8 +314,9 @@ def measure_batch_norm(
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean over the batches
         layer.train()
-    for index in ShuffledRows(rows, _STATISTICS_BATCH).epoch(generator):
-        network(samples.to_inputs(samples.stored(index)))
+    batches = list(ShuffledRows(rows, _STATISTICS_BATCH).epoch(generator))
+    for stored in samples.stored_batches(batches):
+        network(samples.to_inputs(stored))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     network.eval()

@@ -12,13 +12,14 @@ from sklearn.callback import CallbackContext
 
 from antibackdoor.backbones import Network
 from antibackdoor.training import Acceleration, Augmentation, Checkpoints, Samples
+from antibackdoor.utils import LazyRows
 
 
 @dataclass
 class Run:
     """One call of fit: its data, its randomness and what it has recorded."""
 
-    X: np.ndarray
+    X: np.ndarray | LazyRows
     y: np.ndarray
     samples: Samples
     labels: torch.Tensor

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from antibackdoor.utils import naming
+from antibackdoor.utils import LazyRows, naming
 
 _FAMILY = (
     "isolate_",
@@ -50,8 +50,10 @@ def check_isolates(classifier: Any, name: str = "classifier") -> None:
         )
 
 
-def check_training_rows(classifier: Any, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and labels that a classifier was fitted on as arrays.
+def check_training_rows(
+    classifier: Any, X: Any, y: Any
+) -> tuple[np.ndarray | LazyRows, np.ndarray]:
+    """Return the rows and labels that a classifier was fitted on, as arrays unless X is lazy.
 
     The values are not looked at: X may be mapped from a file of any size.
 
@@ -64,7 +66,7 @@ def check_training_rows(classifier: Any, X: Any, y: Any) -> tuple[np.ndarray, np
 
     Returns
     -------
-    X : numpy.ndarray of shape (n_samples, ...)
+    X : numpy.ndarray of shape (n_samples, ...) or LazyRows
     y : numpy.ndarray of shape (n_samples,)
 
     Raises
@@ -75,8 +77,9 @@ def check_training_rows(classifier: Any, X: Any, y: Any) -> tuple[np.ndarray, np
         If X is sparse.
     """
     n_samples = len(classifier.isolate_mask_)
-    with naming("X"):
-        X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
+    if not isinstance(X, LazyRows):
+        with naming("X"):
+            X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
     with naming("y"):
         y = column_or_1d(y)
     for name, given in (("X", X), ("y", y)):

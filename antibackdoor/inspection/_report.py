@@ -21,7 +21,7 @@ from antibackdoor.inspection._pixels import layout_of, value_range
 from antibackdoor.inspection._sheets import make_sheets
 from antibackdoor.inspection._suspects import most_suspect
 from antibackdoor.inspection._verdict import describe_verdict
-from antibackdoor.utils import naming, write_whole
+from antibackdoor.utils import LazyRows, naming, write_whole
 
 # Of a table, the first features are shown: a card with more cannot be read.
 _MOST_FEATURES = 50
@@ -103,7 +103,11 @@ def write_report(
 
 
 def _describe(
-    classifier: Any, X: np.ndarray, y: np.ndarray, names: list[str] | None, max_images: int
+    classifier: Any,
+    X: np.ndarray | LazyRows,
+    y: np.ndarray,
+    names: list[str] | None,
+    max_images: int,
 ) -> dict[str, Any]:
     """Return all that the page shows."""
     rows = most_suspect(classifier, max_images)
@@ -123,7 +127,7 @@ def _describe(
     }
     layout = layout_of(classifier, X.shape[1:])
     if layout is None:
-        page["table"] = _table(classifier, X[rows])
+        page["table"] = _table(classifier, np.asarray(X[rows]))
     elif len(rows):
         page["sheets"] = make_sheets(X, rows, layout)
     return page

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from antibackdoor.inspection._pixels import to_pixels, value_range
-from antibackdoor.utils import ImageLayout
+from antibackdoor.utils import ImageLayout, LazyRows
 
 # One image each makes a larger file and opens no faster (benchmarks/report_page.py).
 _TILES_A_SHEET = 256
@@ -21,12 +21,12 @@ _MOST_PIXELS = 12_000_000
 _LONGEST_SIDE = 256
 
 
-def make_sheets(X: np.ndarray, rows: np.ndarray, layout: ImageLayout) -> dict[str, Any]:
+def make_sheets(X: np.ndarray | LazyRows, rows: np.ndarray, layout: ImageLayout) -> dict[str, Any]:
     """Put rows of X as tiles on sheets, row by row.
 
     Parameters
     ----------
-    X : numpy.ndarray of shape (n_samples, *layout.input_shape)
+    X : numpy.ndarray or LazyRows of shape (n_samples, *layout.input_shape)
         May be mapped from a file: a sheet's rows are read at a time.
     rows : numpy.ndarray of shape (n_rows,), int
         Which rows, in the order of the tiles.
@@ -48,7 +48,7 @@ def make_sheets(X: np.ndarray, rows: np.ndarray, layout: ImageLayout) -> dict[st
     """
     image_module = _import_pillow()
     parts = [rows[start : start + _TILES_A_SHEET] for start in range(0, len(rows), _TILES_A_SHEET)]
-    ranges = [value_range(X[part]) for part in parts]
+    ranges = [value_range(np.asarray(X[part])) for part in parts]
     limits = min(low for low, _ in ranges), max(high for _, high in ranges)
     width, height = _tile_size(layout, len(rows))
     columns = ceil(sqrt(_TILES_A_SHEET))
@@ -56,7 +56,7 @@ def make_sheets(X: np.ndarray, rows: np.ndarray, layout: ImageLayout) -> dict[st
     for part in parts:
         tiles = [
             image_module.fromarray(pixels).resize((width, height), image_module.Resampling.BOX)
-            for pixels in to_pixels(X[part], layout, limits)
+            for pixels in to_pixels(np.asarray(X[part]), layout, limits)
         ]
         size = (columns * width, ceil(len(tiles) / columns) * height)
         sheet = image_module.new(tiles[0].mode, size)

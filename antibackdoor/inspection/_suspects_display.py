@@ -111,7 +111,7 @@ class SuspectsDisplay:
                 f"the values of a table."
             )
         rows = most_suspect(estimator, max_images)
-        suspects = X[rows]
+        suspects = np.asarray(X[rows])
         display = cls(
             images=to_pixels(suspects, layout, value_range(suspects)),
             rows=rows,

@@ -6,6 +6,7 @@ from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
 from antibackdoor.training._checkpoints import Checkpoints, open_checkpoints
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
 from antibackdoor.training._loop import ADVICE, Recipe, Training
+from antibackdoor.training._mapped import find_place, is_mapped
 from antibackdoor.training._objectives import (
     CrossEntropy,
     HeldLoss,
@@ -20,6 +21,7 @@ from antibackdoor.training._parallel import alone, check_same, current_team, joi
 from antibackdoor.training._phase import run_phase
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
+from antibackdoor.training._sources import Source
 
 __all__ = [
     "ADVICE",
@@ -36,6 +38,7 @@ __all__ = [
     "Recipe",
     "Samples",
     "ShuffledRows",
+    "Source",
     "Training",
     "Unlearning",
     "alone",
@@ -45,8 +48,10 @@ __all__ = [
     "compute_logits",
     "compute_losses",
     "current_team",
+    "find_place",
     "flooding",
     "global_gradient_ascent",
+    "is_mapped",
     "joined",
     "local_gradient_ascent",
     "open_checkpoints",

@@ -34,10 +34,23 @@ def compute_losses(network: Network, samples: Samples, labels: torch.Tensor) -> 
 
 
 def _by_chunks(
-    ask: Callable[[torch.Tensor], torch.Tensor],
-    samples: Samples,
-    rows: torch.Tensor | None = None,
+    ask: Callable[[torch.Tensor], torch.Tensor], samples: Samples, rows: torch.Tensor | None = None
 ) -> torch.Tensor:
+    """Return the answers about rows, all by default, in one tensor."""
     if rows is None:
         rows = torch.arange(len(samples), device=samples.device)
-    return by_rows(lambda some: torch.cat([ask(inputs) for inputs in samples.chunks(some)]), rows)
+    return by_rows(lambda some: _ask(ask, samples, some), rows)
+
+
+def _ask(
+    ask: Callable[[torch.Tensor], torch.Tensor], samples: Samples, rows: torch.Tensor
+) -> torch.Tensor:
+    answers, n_done = torch.empty(0), 0
+    for inputs in samples.chunks(rows):
+        answer = ask(inputs)
+        if n_done == 0:
+            # Filled part by part: a list of the parts beside it would double the memory.
+            answers = answer.new_empty((len(rows), *answer.shape[1:]))
+        answers[n_done : n_done + len(answer)] = answer
+        n_done += len(answer)
+    return answers

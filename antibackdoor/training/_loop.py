@@ -142,10 +142,12 @@ class Training:
         totals = torch.zeros(2, dtype=torch.float64, device=samples.device)
         seen = 0
         self._network.train()
-        for index in self._batches.epoch(self.generator):
+        batches = list(self._batches.epoch(self.generator))
+        # strict: asked for one batch too many, the rows know that the epoch is over.
+        for index, stored in zip(batches, samples.stored_batches(batches), strict=True):
             rate = self._optimizer.param_groups[0]["lr"]
             try:
-                value, logits = self._step(index)
+                value, logits = self._step(index, stored)
             except torch.linalg.LinAlgError as error:  # of weights that are not finite
                 raise FloatingPointError(f"{error}; {ADVICE}") from error
             losses[index] = sample_losses(logits, labels[index])
@@ -159,8 +161,7 @@ class Training:
             raise FloatingPointError(f"the training objective or a weight is not finite; {ADVICE}")
         return EpochRecord(losses, objective_sum / seen, correct_sum / seen, rate)
 
-    def _step(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        stored = self._samples.stored(index)
+    def _step(self, index: torch.Tensor, stored: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._augmentation is not None:
             stored = self._augmentation(stored, self.generator)
         inputs = self._samples.to_inputs(stored)

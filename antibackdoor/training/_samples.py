@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from antibackdoor.utils import ImageLayout
+from antibackdoor.training._sources import ArrayRows, Source, open_source
+from antibackdoor.utils import ImageLayout, LazyRows
 
-#: Rows of a chunk where all rows are read once, in order.
-CHUNK = 512
+# Rows of a chunk where all rows are read once, in order, and the pixels (or features) of a
+# chunk, which bound the memory that a network takes for large images: 512 of 32 x 32.
+_CHUNK_ROWS = 512
+_CHUNK_PIXELS = 512 * 32 * 32
 
 
 class Samples:
-    """The rows of X on a device.
+    """The rows of X, given out on a device.
 
-    Pixels stay uint8 until a batch is asked for. An array that is mapped from
-    a file stays in the file and is read batch by batch.
+    Pixels stay uint8 until a batch is asked for.
 
     Parameters
     ----------
-    X : numpy.ndarray of shape (n_samples, ...)
+    X : numpy.ndarray of shape (n_samples, ...) or LazyRows
         Validated rows. uint8 is scaled to [0, 1]; floats are given out as they are.
     layout : ImageLayout or None
         How a row holds an image; None for tabular rows.
@@ -31,12 +32,18 @@ class Samples:
     dtype : torch.dtype
         Of the batches given out.
     resident : bool, default=True
-        Copy all rows to the device. False: leave them in `X`.
+        Copy all rows to the device. False: leave them where they are, in an array, in the
+        file that it is mapped from or undecoded, and read them batch by batch.
+
+    Raises
+    ------
+    ValueError
+        If rows are left in a file that has been cut short.
     """
 
     def __init__(
         self,
-        X: np.ndarray,
+        X: np.ndarray | LazyRows,
         layout: ImageLayout | None,
         device: torch.device,
         dtype: torch.dtype,
@@ -46,25 +53,37 @@ class Samples:
         self.layout = layout
         self.device = device
         self.dtype = dtype
-        self._rows = X if layout is None else np.moveaxis(layout.to_nchw(X), 1, -1)
-        self._stored = self._to_device(self._rows) if resident else None
+        self.input_shape: tuple[int, ...] = X.shape[1:] if layout is None else layout.chw
+        self._n_rows = len(X)
+        #: How rows are read as they are in X; for the loop it is `stored`.
+        self._resident: torch.Tensor | None = None
+        #: How rows are read as they are in X.
+        self.source: Source
+        if resident:
+            array = np.asarray(X)
+            self.source, self._resident = ArrayRows(array), self._to_device(array)
+        else:
+            self.source = open_source(X)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._n_rows
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample in a batch: (n_features,) or (C, H, W)."""
-        return self._rows.shape[1:] if self.layout is None else self.layout.chw
+    def close(self) -> None:
+        """Give back the files and processes that rows are read by."""
+        self.source.close()
 
     def stored(self, index: torch.Tensor) -> torch.Tensor:
         """Return rows in their stored type, images as (n, H, W, C)."""
-        if self._stored is not None:
-            return self._stored[index]
-        # Read in file order, then put back into the order asked for.
-        order = np.argsort(index.cpu().numpy(), kind="stable")
-        rows = self._to_device(self._rows[index.cpu().numpy()[order]])
-        return rows[torch.as_tensor(np.argsort(order, kind="stable"), device=self.device)]
+        if self._resident is not None:
+            return self._resident[index]
+        return self._to_device(self.source.read(index.cpu().numpy()))
+
+    def stored_batches(self, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Give the `stored` rows of many batches, one after the other."""
+        if self._resident is not None:
+            return map(self.stored, batches)
+        numbers = [index.cpu().numpy() for index in batches]
+        return map(self._to_device, self.source.read_batches(numbers))
 
     def to_inputs(self, stored: torch.Tensor) -> torch.Tensor:
         """Turn stored rows into what a network takes: floats, images as (n, C, H, W)."""
@@ -76,16 +95,13 @@ class Samples:
 
     def chunks(self, rows: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
         """Give rows in the order asked for, all by default, as inputs."""
-        if rows is None:
-            rows = torch.arange(len(self), device=self.device)
-        for index in rows.split(CHUNK):
-            yield self.to_inputs(self.stored(index))
+        return map(self.to_inputs, self._stored_chunks(rows))
 
     def mean(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the mean of some rows in their stored units, shape of a stored row, float64."""
-        total = torch.zeros(self._rows.shape[1:], dtype=torch.float64, device=self.device)
-        for index in rows.split(CHUNK):
-            total += self.stored(index).double().sum(0)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for stored in self._stored_chunks(rows):
+            total = total + stored.double().sum(0)
         return total / len(rows)
 
     def shifted(self, rows: torch.Tensor, difference: torch.Tensor) -> Samples:
@@ -100,15 +116,9 @@ class Samples:
         Returns
         -------
         Samples
+            That reads the rows of these when it is asked for its own.
         """
-        stored = self.stored(rows)
-        moved = stored.double() + difference
-        if stored.dtype == torch.uint8:
-            moved = moved.clamp(0, 255).round()
-        shifted = copy.copy(self)
-        shifted._stored = moved.to(stored.dtype)
-        shifted._rows = shifted._stored.cpu().numpy()
-        return shifted
+        return _Shifted(self, rows, difference)
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and standard deviation per channel, or per column of a table."""
@@ -126,7 +136,15 @@ class Samples:
             variance += (values - mean).square().sum(0)
         return mean, (variance / n_values).sqrt()
 
+    def _stored_chunks(self, rows: torch.Tensor | None) -> Iterator[torch.Tensor]:
+        if rows is None:
+            rows = torch.arange(len(self), device=self.device)
+        pixels = math.prod(self.input_shape[-2:])
+        return self.stored_batches(rows.split(max(1, min(_CHUNK_ROWS, _CHUNK_PIXELS // pixels))))
+
     def _to_device(self, rows: np.ndarray) -> torch.Tensor:
+        if self.layout is not None:
+            rows = np.moveaxis(self.layout.to_nchw(rows), 1, -1)
         rows = np.ascontiguousarray(rows)
         if not rows.flags.writeable:
             rows = rows.copy()  # torch warns of tensors over memory it must not write
@@ -134,3 +152,33 @@ class Samples:
         if tensor.dtype != torch.uint8:
             tensor = tensor.to(self.dtype)
         return tensor.to(self.device)
+
+
+class _Shifted(Samples):
+    """Some rows of other samples, with a difference added to each."""
+
+    def __init__(self, samples: Samples, rows: torch.Tensor, difference: torch.Tensor) -> None:
+        self.layout = samples.layout
+        self.device = samples.device
+        self.dtype = samples.dtype
+        self.input_shape = samples.input_shape
+        self.source = samples.source
+        self._samples = samples
+        self._rows = rows
+        self._difference = difference
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def stored(self, index: torch.Tensor) -> torch.Tensor:
+        return self._shift(self._samples.stored(self._rows[index]))
+
+    def stored_batches(self, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        stored = self._samples.stored_batches([self._rows[index] for index in batches])
+        return map(self._shift, stored)
+
+    def _shift(self, stored: torch.Tensor) -> torch.Tensor:
+        shifted = stored.double() + self._difference
+        if stored.dtype == torch.uint8:
+            shifted = shifted.clamp(0, 255).round()
+        return shifted.to(stored.dtype)

@@ -189,7 +189,7 @@ def by_rows(compute: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor)
     torch.Tensor of shape (n_rows, ...)
     """
     team = current_team()
-    if len(rows) < team.size:
+    if team.size == 1 or len(rows) < team.size:
         return compute(rows)
     share = Share(len(rows), team)
     return share.gather(compute(share.take(rows)))

@@ -6,6 +6,7 @@ from antibackdoor.utils._device import resolve_device
 from antibackdoor.utils._extras import require
 from antibackdoor.utils._files import write_whole
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
+from antibackdoor.utils._lazy_rows import LazyRows
 from antibackdoor.utils._random import (
     draw_seed,
     random_states,
@@ -16,6 +17,7 @@ from antibackdoor.utils._torch import usual_torch
 
 __all__ = [
     "ImageLayout",
+    "LazyRows",
     "all_or_nothing",
     "as_numbers",
     "check_whole_numbers",

@@ -1,0 +1,71 @@
+"""Images of a folder, decoded when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from antibackdoor.datasets._images import UnreadableImageError, read_image, to_row
+from antibackdoor.utils import LazyRows
+
+
+class FolderImages(LazyRows):
+    """Images of a folder as uint8 rows (n, H, W, C) that are not kept in memory.
+
+    Parameters
+    ----------
+    root : Path
+    names : sequence of str
+        Of the files, from the root on.
+    row_shape : tuple of int
+        Height, width and channels, 1 or 3, that they are brought to.
+    crop : bool
+        As in `load_image_folder`.
+    n_jobs : int or None
+        As in `LazyRows`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        names: Sequence[str],
+        row_shape: tuple[int, int, int],
+        *,
+        crop: bool,
+        n_jobs: int | None,
+    ) -> None:
+        super().__init__((len(names), *row_shape), n_jobs=n_jobs)
+        self._root = root
+        self._names = names
+        self._crop = crop
+
+    def decode(self, numbers: np.ndarray) -> np.ndarray:
+        """Decode images.
+
+        Parameters
+        ----------
+        numbers : numpy.ndarray of shape (n_rows,), int64
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_rows, H, W, C), uint8
+
+        Raises
+        ------
+        ValueError
+            If a file is no image, or no longer there.
+        """
+        rows = np.empty((len(numbers), *self.shape[1:]), dtype=np.uint8)
+        for row, number in enumerate(numbers):
+            path = self._root / self._names[number]
+            try:
+                image, _ = read_image(path)
+            except UnreadableImageError as error:
+                raise ValueError(
+                    f"X: {str(path)!r} cannot be decoded as an image: {error}. Repair it or take "
+                    f"it out of the folder, and open the folder again."
+                ) from error
+            rows[row] = to_row(image, rows.shape[1:], crop=self._crop)
+        return rows

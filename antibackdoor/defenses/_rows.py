@@ -1,0 +1,66 @@
+"""The X of a fit or a prediction, checked without reading more of it than memory holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import validate_data
+
+from antibackdoor.training import find_place, is_mapped
+from antibackdoor.utils import LazyRows, naming
+
+#: Types of X that are kept; any other is turned into the first.
+INPUT_DTYPES = (np.float64, np.float32, np.uint8)
+
+
+def validate_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray | LazyRows:
+    """Check X as scikit-learn does, and return it as an array unless it is lazy.
+
+    Whether values are finite that are mapped from a file, or not there yet, is seen when they are
+    read: in fit that is before anything is trained.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    X : array-like of shape (n_samples, ...)
+    reset : bool
+        Whether to take over the number of features or to compare it with the one that was
+        fitted.
+
+    Returns
+    -------
+    numpy.ndarray or LazyRows
+        Of a type in `INPUT_DTYPES`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it cannot be used, or is mapped from a file that has been cut short.
+    """
+    with naming("X"):
+        if isinstance(X, LazyRows):
+            if len(X) == 0:
+                raise ValueError(f"X={X!r} has no rows; wanted one at least.")
+            return validate_data(estimator, X, reset=reset, skip_check_array=True)
+        mapped = is_mapped(X)
+        if mapped:
+            find_place(X)  # to be read through its mapping, a file cut short ends the process
+        rows: np.ndarray = validate_data(
+            estimator,
+            X,
+            dtype=INPUT_DTYPES,
+            allow_nd=True,
+            reset=reset,
+            ensure_all_finite=not mapped,
+        )
+        if mapped and find_place(rows) is None:
+            assert_all_finite(rows, input_name="X")
+        return rows
+
+
+def stays_in_place(X: np.ndarray | LazyRows) -> bool:
+    """Tell whether a fit reads rows batch by batch and does not copy them all to the device."""
+    return isinstance(X, LazyRows) or is_mapped(X)

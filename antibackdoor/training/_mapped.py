@@ -1,0 +1,198 @@
+"""Rows of an array that is mapped from a file, read from the file itself.
+
+What is read through a mapping counts as memory of the process until the system takes it back,
+and a file that is cut short under it ends the process. A read has neither fault.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import FileIO
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from sklearn.utils import assert_all_finite
+
+# Batches that are read while one is trained on.
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a file the rows of an array are.
+
+    Attributes
+    ----------
+    path : Path
+    start : int
+        Of the first row, in bytes.
+    stride : int
+        From a row to the next, in bytes.
+    """
+
+    path: Path
+    start: int
+    stride: int
+
+
+def is_mapped(X: object) -> bool:
+    """Tell whether X is an array that is mapped from a file, or a view of one."""
+    return _find_mapping(X) is not None
+
+
+def _find_mapping(X: object) -> np.memmap | None:
+    found = None
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap) and isinstance(X.base, mmap.mmap):
+            found = X
+        X = X.base
+    return found
+
+
+def find_place(X: np.ndarray) -> Place | None:
+    """Return where in a file the rows of X can be read; None where that cannot be told.
+
+    Parameters
+    ----------
+    X : numpy.ndarray of shape (n_samples, ...)
+
+    Returns
+    -------
+    Place or None
+        None for an array in memory, one that is not the file's ("c", copy on write), whose
+        rows are not in one piece, or whose file has no name or one that is another's by now.
+
+    Raises
+    ------
+    ValueError
+        If the file has been cut short.
+    """
+    mapping = _find_mapping(X)
+    if mapping is None or mapping.filename is None or mapping.mode == "c":
+        return None
+    path = Path(mapping.filename)
+    if X.size == 0 or not X[0].flags.c_contiguous or not path.is_file():
+        return None
+    start = mapping.offset + _address(X) - _address(mapping)
+    place = Place(path, start, X.strides[0])
+    _check_size(X, place)
+    if mapping.mode != "r":
+        mapping.flush()  # what has been written to the array and not yet to the file
+    return place if _holds(place, X) else None
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def _check_size(X: np.ndarray, place: Place) -> None:
+    last = max(place.start, place.start + (len(X) - 1) * place.stride)
+    wanted, found = last + X[0].nbytes, place.path.stat().st_size
+    if found < wanted:
+        raise ValueError(_cut_short(place.path, wanted, found))
+
+
+def _cut_short(path: Path, wanted: int, found: int) -> str:
+    return (
+        f"X is mapped from {str(path)!r}, which has been cut short: it holds {found:,} bytes, but "
+        f"X reaches up to byte {wanted:,}."
+    )
+
+
+def _holds(place: Place, X: np.ndarray) -> bool:
+    """Tell whether the file of that name is still the one that is mapped."""
+    with place.path.open("rb") as file:
+        for row in (0, len(X) - 1):
+            file.seek(place.start + row * place.stride)
+            if file.read(X[row].nbytes) != X[row].tobytes():
+                return False
+    return True
+
+
+class FileRows:
+    """The rows of a mapped array, read from its file.
+
+    Parameters
+    ----------
+    X : numpy.ndarray of shape (n_samples, ...)
+        Whose values are not touched.
+    place : Place
+        Where they are.
+    """
+
+    def __init__(self, X: np.ndarray, place: Place) -> None:
+        self._n_rows, self._row_shape, self._dtype = len(X), X.shape[1:], X.dtype
+        self._row_bytes = X[0].nbytes
+        self._place = place
+        self._file: FileIO | None = None
+        self._lock = Lock()
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows as they are stored.
+
+        Raises
+        ------
+        ValueError
+            If the file has been cut short, or holds values that are not finite.
+        """
+        if rows.min(initial=0) < 0 or rows.max(initial=0) >= self._n_rows:
+            raise IndexError(f"X has {self._n_rows} rows, but others were asked for.")
+        stored = np.empty((len(rows), *self._row_shape), self._dtype)
+        into = stored.reshape(-1).view(np.uint8).data
+        for first, stop in self._runs(rows):
+            part = into[first * self._row_bytes : stop * self._row_bytes]
+            self._fill(part, self._place.start + int(rows[first]) * self._place.stride)
+        assert_all_finite(stored, input_name="X")
+        return stored
+
+    def read_batches(self, batches: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Return the rows of many batches one after the other; a thread reads ahead."""
+        upcoming = iter(batches)
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = deque(reader.submit(self.read, rows) for rows in islice(upcoming, _AHEAD))
+            while ahead:
+                stored = ahead.popleft().result()
+                ahead.extend(reader.submit(self.read, rows) for rows in islice(upcoming, 1))
+                yield stored
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _runs(self, rows: np.ndarray) -> list[tuple[int, int]]:
+        """Return the parts of `rows` that lie one behind the other, in the order of the file."""
+        if len(rows) == 0:
+            return []
+        one_behind_the_other = (np.diff(rows) == 1) & (self._place.stride == self._row_bytes)
+        first = np.concatenate([[0], 1 + np.flatnonzero(~one_behind_the_other)])
+        stop = np.append(first[1:], len(rows))
+        order = np.argsort(rows[first], kind="stable")
+        return list(zip(first[order].tolist(), stop[order].tolist(), strict=True))
+
+    def _fill(self, into: memoryview, start: int) -> None:
+        """Read as many bytes as `into` has."""
+        done = 0
+        while done < len(into):
+            count = self._read_some(into[done:], start + done)
+            if count == 0:
+                found = self._place.path.stat().st_size
+                raise ValueError(_cut_short(self._place.path, start + len(into), found))
+            done += count
+
+    def _read_some(self, into: memoryview, start: int) -> int:
+        with self._lock:
+            if self._file is None:
+                self._file = self._place.path.open("rb", buffering=0)
+            if not hasattr(os, "preadv"):  # Windows
+                self._file.seek(start)
+                return self._file.readinto(into)
+        return os.preadv(self._file.fileno(), [into], start)
