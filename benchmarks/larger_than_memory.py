@@ -5,7 +5,8 @@
 Makes X (n, 32, 32, 3) of uint8, random images whose mean depends on their class, and fits
 `ABLClassifier`, both phases and the search between them, in a process of its own: on the array,
 on the same array mapped from its file, and on 2,000 of its images, whose peak memory is what
-the others are compared with. With --images the same for a folder of PNG files, loaded and opened.
+the others are compared with. With --images the same for a folder of PNG files, loaded and opened;
+with --predict predictions of as many images, in an array, instead of fits.
 
 Prints one JSON object a line. `seconds` are of the whole fit, `images_per_second` of its epochs
 alone, `extra_mb` the peak of all memory (VmHWM) and `extra_anonymous_mb` that of what is no
@@ -40,6 +41,10 @@ def main() -> None:
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
     make_file(arguments.out / "X.npy", arguments.n)
+    if arguments.predict:
+        few = fit_elsewhere(arguments, "predict", FEW)
+        print(json.dumps(beyond(few, fit_elsewhere(arguments, "predict", arguments.predict))))
+        return
     if arguments.mapped_only:
         few = fit_elsewhere(arguments, "few-mapped", FEW)
         print(json.dumps(beyond(few, fit_elsewhere(arguments, "mapped", arguments.n))))
@@ -58,6 +63,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--images", type=int, default=0, help="images of the folder, none by default"
     )
+    parser.add_argument("--predict", type=int, default=0, help="images to predict, of the array")
     parser.add_argument("--n-jobs", type=int, default=2, help="processes that decode")
     parser.add_argument(
         "--backbone", default="small-cnn", help='"light": a layer, for a million images in minutes'
@@ -158,17 +164,26 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         finetune_epochs=arguments.epochs,
         random_state=0,
     )
+    predicts = arguments.kind == "predict"
+    if predicts:
+        classifier.fit(X[:FEW], y[:FEW])
     started = time.perf_counter()
     with Watch() as watch:
-        classifier.fit(X, y)
+        if predicts:
+            classifier.predict(X)
+        else:
+            classifier.fit(X, y)
     seconds = time.perf_counter() - started
     epochs = [row for row in classifier.history_ if row["phase"] in ("isolate", "finetune")]
+    n_seen, seen_in = len(X) * len(epochs), sum(row["seconds"] for row in epochs)
+    if predicts:
+        n_seen, seen_in = len(X), seconds
     return {
         "kind": arguments.kind,
         "n": len(X),
         "backbone": arguments.backbone,
         "seconds": round(seconds, 1),
-        "images_per_second": round(len(X) * len(epochs) / sum(row["seconds"] for row in epochs), 1),
+        "images_per_second": round(n_seen / seen_in, 1),
         "peak_mb": round(status("VmHWM"), 1),
         "peak_anonymous_mb": round(watch.highest, 1),
     }
@@ -185,7 +200,8 @@ def open_data(arguments: argparse.Namespace) -> tuple[Any, np.ndarray]:
         images = open_image_folder(arguments.out / "images", n_jobs=arguments.n_jobs)
     else:
         X = np.load(arguments.out / "X.npy", mmap_mode=None if kind == "array" else "r")[:n]
-        return X, labels_of(len(X))
+        # An array of that size alone; its bytes are counted with the rest.
+        return (np.array(X) if kind == "predict" else X), labels_of(len(X))
     # Class by class: some of them are some of each.
     step = max(1, len(images.y) // n)
     return images.X[::step], images.y[::step]
@@ -194,9 +210,8 @@ def open_data(arguments: argparse.Namespace) -> tuple[Any, np.ndarray]:
 class Watch:
     """The highest RssAnon there is in a block, in MB: Linux keeps no peak of it."""
 
-    highest = 0.0
-
     def __enter__(self) -> Watch:
+        self.highest = status("RssAnon")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
         self._thread.start()
