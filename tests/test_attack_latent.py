@@ -46,6 +46,11 @@ def test_class_means_by_hand():
             return inputs[:, :2]
 
     class Samples:
+        device = torch.device("cpu")
+
+        def __len__(self):
+            return 3
+
         def chunks(self, rows=None):
             yield torch.tensor([[1.0, 0.0, 9.0], [3.0, 4.0, 9.0]])
             yield torch.tensor([[5.0, 7.0, 9.0]])

@@ -25,12 +25,13 @@ class _Block(nn.Module):
             self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = F.relu(self.norm1(x))
+        # In place wherever no gradient needs what was there: each copy is a way through memory.
+        h = F.relu(self.norm1(x), inplace=True)
         # A change of shape is made from the activated input, so that both ways see it.
         residual = x if self.shortcut is None else self.shortcut(h)
         h = self.conv1(h)
-        h = self.conv2(F.relu(self.norm2(h)))
-        return h + residual
+        h = self.conv2(F.relu(self.norm2(h), inplace=True))
+        return h.add_(residual)
 
 
 class PreActResNet(nn.Module):
