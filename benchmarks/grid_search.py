@@ -72,13 +72,15 @@ def main() -> None:
     """Search and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--searches", nargs="+", default=list(searches()))
     options = parser.parse_args()
     print(json.dumps(provenance()))
     all_threads = torch.get_num_threads()
     print("| search | serial, all threads (s) | serial, one thread (s) | n_jobs=2 (s) ", end="")
     print("| over all threads | over one thread | threads of a fit with n_jobs=2 |")
     print("|---|---|---|---|---|---|---|")
-    for name, search in searches().items():
+    for name in options.searches:
+        search = searches()[name]
         seconds: dict[str, list[float]] = {"all": [], "one": [], "two": []}
         for _ in range(options.rounds):
             for label, n_jobs, n_threads in (
