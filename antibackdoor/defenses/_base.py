@@ -112,9 +112,10 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         image_shape: Sequence[int] | None,
         layout: Literal["auto", "channels_first", "channels_last"],
         device: str | torch.device,
-        compile: bool | Literal["auto"],
         checkpoint_dir: str | os.PathLike[str] | None,
         random_state: int | np.random.RandomState | None,
+        # Not asked of each: a defence of a user's own need not know of it.
+        compile: bool | Literal["auto"] = "auto",
     ) -> None:
         self.backbone = backbone
         self.batch_size = batch_size
