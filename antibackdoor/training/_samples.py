@@ -55,7 +55,7 @@ class Samples:
         self.dtype = dtype
         self.input_shape: tuple[int, ...] = X.shape[1:] if layout is None else layout.chw
         self._n_rows = len(X)
-        #: How rows are read as they are in X; for the loop it is `stored`.
+        # All rows as `stored` gives them out, if they are kept on the device.
         self._resident: torch.Tensor | None = None
         #: How rows are read as they are in X.
         self.source: Source
