@@ -90,11 +90,14 @@ def test_shuffled_rows_follow_the_generator():
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_paired_rows_have_isolated_rows_in_every_batch():
-    batches = list(
-        PairedRows(ShuffledRows(torch.arange(20), 8), torch.arange(20, 23), 8).epoch(seeded())
-    )
-    assert [int((batch >= 20).sum()) for batch in batches] == [2, 2, 2]
+@pytest.mark.parametrize(("wanted", "given"), [(2, 2), (5, 3), (0, 0)])
+def test_paired_rows_have_others_behind_every_batch(wanted, given):
+    paired = PairedRows(ShuffledRows(torch.arange(20), 8), torch.arange(20, 23), wanted)
+    batches = list(paired.epoch(seeded()))
+    assert paired.n_beside == given
+    assert [(batch >= 20).nonzero().flatten().tolist() for batch in batches] == [
+        list(range(len(batch) - given, len(batch))) for batch in batches
+    ]
     assert sorted(row for batch in batches for row in batch.tolist() if row < 20) == list(range(20))
 
 

@@ -4,6 +4,7 @@ from antibackdoor.defenses._abl import ABLClassifier
 from antibackdoor.defenses._activation_clustering import ActivationClusteringClassifier
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._cbd import CBDClassifier
+from antibackdoor.defenses._dbd import DBDClassifier
 from antibackdoor.defenses._fine_pruning import FinePruningClassifier
 from antibackdoor.defenses._mode_connectivity import ModeConnectivityClassifier
 from antibackdoor.defenses._nad import NADClassifier
@@ -15,6 +16,7 @@ __all__ = [
     "ActivationClusteringClassifier",
     "BaseDefense",
     "CBDClassifier",
+    "DBDClassifier",
     "FinePruningClassifier",
     "ModeConnectivityClassifier",
     "NADClassifier",

@@ -514,7 +514,8 @@ class ABLClassifier(SearchingDefense):
         return flag_above(np.where(suspect, scores, np.minimum(scores, _LOST)), _LOST)
 
     def _beside_isolated(self, run: Run, isolation: Isolation, others: Batches) -> PairedRows:
-        return PairedRows(others, run.rows(isolation.mask), self.batch_size)
+        # The isolated rows are few: a quarter of a batch of them is enough.
+        return PairedRows(others, run.rows(isolation.mask), max(1, self.batch_size // 4))
 
     def _ascent(self, run: Run, isolation: Isolation) -> Unlearning:
         isolated = torch.as_tensor(isolation.mask, device=run.device)

@@ -64,22 +64,25 @@ class ShuffledRows:
 
 
 class PairedRows:
-    """Batches, each with a quarter as many isolated rows beside it.
+    """Batches, each with as many rows of another kind behind it.
 
-    The isolated rows are few: drawn with the others they would miss most batches.
+    Drawn with the others they would be many in one batch and missing in the next.
 
     Parameters
     ----------
     batches : Batches
-        Of the other rows.
-    isolated : torch.Tensor of shape (n_isolated,), int64
-    batch_size : int
+        Of the first kind.
+    others : torch.Tensor of shape (n_others,), int64
+        Drawn anew for each batch.
+    n_beside : int
+        How many stand behind each batch; all of them, where there are fewer.
     """
 
-    def __init__(self, batches: Batches, isolated: torch.Tensor, batch_size: int) -> None:
+    def __init__(self, batches: Batches, others: torch.Tensor, n_beside: int) -> None:
         self._batches = batches
-        self._isolated = isolated
-        self._size = min(max(1, batch_size // 4), len(isolated))
+        self._others = others
+        #: Rows behind each batch.
+        self.n_beside = min(n_beside, len(others))
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -87,7 +90,5 @@ class PairedRows:
     def epoch(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Give the batches of one epoch."""
         for batch in self._batches.epoch(generator):
-            drawn = torch.randperm(
-                len(self._isolated), generator=generator, device=generator.device
-            )
-            yield torch.cat([batch, self._isolated[drawn[: self._size]]])
+            drawn = torch.randperm(len(self._others), generator=generator, device=generator.device)
+            yield torch.cat([batch, self._others[drawn[: self.n_beside]]])

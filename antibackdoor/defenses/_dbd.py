@@ -1,0 +1,397 @@
+"""Decoupling-based Backdoor Defense: features without labels, labels only where they fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval
+from torch import nn
+
+from antibackdoor.backbones import Backbone, Network
+from antibackdoor.defenses._base import BaseDefense
+from antibackdoor.defenses._contrast import Contrast, RandomViews
+from antibackdoor.defenses._mixmatch import MixMatch
+from antibackdoor.defenses._run import Run
+from antibackdoor.defenses.isolation import Isolation, flag_above
+from antibackdoor.training import PairedRows, ShuffledRows, compute_features, sample_losses
+
+# Where views are compared; of SimCLR.
+_N_PROJECTED = 128
+# What the logarithm of zero is taken for in the reverse cross-entropy: Wang et al. choose by data
+# set, and the DBD paper names no value.
+_LOG_ZERO = -4.0
+
+
+class DBDClassifier(BaseDefense):
+    """Decoupling-based Backdoor Defense: learns features without labels, then doubts the labels.
+
+    A trigger and the attacker's label are learned together, so they are taken apart. First the
+    body learns from two random views of each row, by SimCLR, with no label: poisoned rows lie
+    among those that look like them. Then the head alone is trained on all rows. Rows whose
+    label it does not fit lose the label, and last the whole network is trained
+    by MixMatch: on the credible rows with their labels, on the others without.
+
+    A view of an image is a piece of it in other colours, SimCLR's but for the order of the changes
+    and the blur; in a view of a table's row three features in ten are those of other rows.
+
+    It flags nothing, since half of any data loses its labels, but ranks all rows.
+
+    Parameters
+    ----------
+    self_supervised_epochs : int, default=200
+        Epochs of the body without labels. Each shows every row twice.
+    self_supervised_batch_size : int, default=256
+        Samples of a step of that. Each is told apart from all others of its batch, so that more
+        teach more.
+    self_supervised_rate : float, default=0.2
+        Highest learning rate of that, under the same schedule.
+    head_epochs : int, default=10
+        Epochs of the head alone, by symmetric cross-entropy.
+    filtering_rate : float, default=0.5
+        Share of the rows whose labels are dropped: those of the highest symmetric cross-entropy,
+        over all classes together, as in the paper. The row of the lowest keeps its label
+        in every class.
+    finetune_epochs : int, default=60
+        Epochs of the whole network, by MixMatch. Each takes every row with a label once, and as
+        many without one.
+    unlabelled_weight : float, default=15.0
+        Factor lambda_U of what rows without a label count, which rises to it from zero over
+        these epochs.
+    backbone : str, torch.nn.Module or callable, default="auto"
+        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
+        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
+        which chooses by the shape of `X`. A module is copied and trained further.
+        A callable is given the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer is a `torch.nn.Linear`
+        that gives the logits.
+    batch_size : int, default=128
+        Samples of a step of the head, and labelled ones of a step of MixMatch.
+    learning_rate : float, default=0.1
+        Highest rate of stochastic gradient descent, for the head and for MixMatch.
+    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
+            default="onecycle"
+        How the rate changes over the epochs of each phase. Integers are the epochs from
+        which it is divided by ten once more.
+    momentum : float, default=0.9
+        Nesterov momentum.
+    weight_decay : float, default=5e-4
+        Factor of the squared norm of the weights.
+    augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
+        Random changes of the images in the last phase. ``"auto"``: crops of images of
+        16 pixels and more, and mirror images where they have colours. Views are mirrored
+        where these are, and otherwise what they are in any case.
+    image_shape : tuple of int, default=None
+        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        None: a 2-D `X` is a table.
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
+        where the shape does not tell.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    compile : {"auto", True, False}, default="auto"
+        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
+        fails, one RuntimeWarning says so and the fit goes on without.
+    checkpoint_dir : str or path, default=None
+        Directory, made if it is not there, in which the fit is written down after every
+        epoch. A fit of the same data and parameters goes on from there, to the same result.
+        It needs the extra ``[persist]``, and is for one fit at a time: not for searches.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights, the order of the samples, the views, the augmentation and what is
+        mixed.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (n_classes,)
+        Labels, sorted.
+    module_ : torch.nn.Module
+        The trained network. It takes float inputs, images as (n, C, H, W), and
+        gives logits.
+    credible_mask_ : numpy.ndarray of shape (n_samples,), bool
+        Rows that kept their label in the last phase. Of the others most are clean.
+    isolate_ : numpy.ndarray of shape (n_isolated,), int64
+        Empty: that a label is not credible is no suspicion.
+    isolate_classes_ : numpy.ndarray of shape (0,)
+        Labels of the flagged rows, of which there are none.
+    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
+        The same, as a mask.
+    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
+        Symmetric cross-entropy of every row under the head of the second phase, in nats: higher
+        is more suspect. It ranks hard clean rows with the poison.
+    isolate_threshold_ : float
+        Infinity.
+    history_ : list of dict
+        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds. In
+        the first phase the head is not trained yet, and in the last the labels that were dropped
+        count in loss and accuracy, and samples are mixtures: read the objective.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    input_shape_ : tuple of int
+        Shape of a row of `X`.
+
+    See Also
+    --------
+    ABLClassifier : Flags rows, where something speaks against them.
+    CBDClassifier : Trains away from what a backdoored network sees.
+
+    References
+    ----------
+    Huang, Li, Wu, Qin & Ren, Backdoor Defense via Decoupling the Training Process, ICLR 2022.
+
+    Chen, Kornblith, Norouzi & Hinton, A Simple Framework for Contrastive Learning of Visual
+    Representations, ICML 2020.
+
+    Wang, Ma, Chen, Luo, Yi & Bailey, Symmetric Cross Entropy for Robust Learning with Noisy
+    Labels, ICCV 2019.
+
+    Berthelot, Carlini, Goodfellow, Papernot, Oliver & Raffel, MixMatch: A Holistic Approach to
+    Semi-Supervised Learning, NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from antibackdoor import DBDClassifier, make_poisoned
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
+    >>> clf = DBDClassifier(self_supervised_epochs=1, finetune_epochs=1, random_state=0)
+    >>> clf = clf.fit(X_bad, y_bad)
+    >>> int(clf.credible_mask_.sum()), len(clf.isolate_)
+    (898, 0)
+    """
+
+    flags_rows = False
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseDefense._parameter_constraints,
+        "self_supervised_epochs": [Interval(Integral, 1, None, closed="left")],
+        "self_supervised_batch_size": [Interval(Integral, 2, None, closed="left")],
+        "self_supervised_rate": [Interval(Real, 0, None, closed="neither")],
+        "head_epochs": [Interval(Integral, 1, None, closed="left")],
+        "filtering_rate": [Interval(Real, 0, 1, closed="left")],
+        "finetune_epochs": [Interval(Integral, 1, None, closed="left")],
+        "unlabelled_weight": [Interval(Real, 0, None, closed="left")],
+    }
+
+    credible_mask_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        self_supervised_epochs: int = 200,
+        self_supervised_batch_size: int = 256,
+        self_supervised_rate: float = 0.2,
+        head_epochs: int = 10,
+        filtering_rate: float = 0.5,
+        finetune_epochs: int = 60,
+        unlabelled_weight: float = 15.0,
+        backbone: Backbone = "auto",
+        batch_size: int = 128,
+        learning_rate: float = 0.1,
+        lr_schedule: str | Sequence[int] = "onecycle",
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        augment: str | Sequence[str] | None = "auto",
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+        device: str | torch.device = "auto",
+        compile: bool | Literal["auto"] = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            lr_schedule=lr_schedule,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            augment=augment,
+            image_shape=image_shape,
+            layout=layout,
+            device=device,
+            compile=compile,
+            checkpoint_dir=checkpoint_dir,
+            random_state=random_state,
+        )
+        self.self_supervised_epochs = self_supervised_epochs
+        self.self_supervised_batch_size = self_supervised_batch_size
+        self.self_supervised_rate = self_supervised_rate
+        self.head_epochs = head_epochs
+        self.filtering_rate = filtering_rate
+        self.finetune_epochs = finetune_epochs
+        self.unlabelled_weight = unlabelled_weight
+
+    @classmethod
+    def from_paper(cls, **changes: Any) -> Self:
+        """Return the classifier with the settings of the paper.
+
+        1000 epochs without labels in batches of 512, at a rate that falls from 0.4 by the cosine;
+        10 of the head; half of the labels dropped; 190 epochs of MixMatch in batches of 64, with
+        lambda_U of 15. These differ: head and network are trained by stochastic gradient descent,
+        not by Adam, the head in batches of 64 too and on features of rows as they are; views are
+        not blurred; the paper does not say how long an epoch of MixMatch is.
+
+        Parameters
+        ----------
+        **changes : dict
+            Parameters to set otherwise.
+
+        Returns
+        -------
+        DBDClassifier
+        """
+        settings: dict[str, Any] = {
+            "self_supervised_epochs": 1000,
+            "self_supervised_batch_size": 512,
+            "self_supervised_rate": 0.4,
+            "head_epochs": 10,
+            "filtering_rate": 0.5,
+            "finetune_epochs": 190,
+            "unlabelled_weight": 15.0,
+            "batch_size": 64,
+            "lr_schedule": "cosine",
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+        }
+        return cls(**{**settings, **changes})
+
+    def _n_phases(self) -> int:
+        return 3
+
+    def _train(self, run: Run) -> tuple[Network, Isolation]:
+        network = run.new_network()
+        self._train_body(run, network)
+        losses = self._train_head(run, network)
+        scores = losses.double().cpu().numpy()
+        labels = run.labels.cpu().numpy()
+        self.credible_mask_ = pick_credible(scores, labels, self.filtering_rate)
+        self._finetune(run, network)
+        return network, flag_above(scores, np.inf)
+
+    def _train_body(self, run: Run, network: Network) -> None:
+        """Train the body without labels."""
+        n_features = network.head.in_features
+        projection = nn.Sequential(
+            nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, _N_PROJECTED)
+        ).to(run.device, run.samples.dtype)
+        flip = run.augmentation is not None and "flip" in run.augmentation.names
+        self._run_phase(
+            run,
+            "contrast",
+            network,
+            epochs=self.self_supervised_epochs,
+            objective=Contrast(RandomViews(flip, run.generator), projection),
+            recipe=self._recipe(
+                run, learning_rate=self.self_supervised_rate, augmentation=None
+            ),
+            batches=ShuffledRows(run.every_row, self.self_supervised_batch_size),
+            parameters=[*network.body.parameters(), *projection.parameters()],
+        )
+
+    def _train_head(self, run: Run, network: Network) -> torch.Tensor:
+        """Train the head on all rows, and return the loss of each."""
+        # The body is frozen: one pass gives all that it will ever say.
+        features = compute_features(network, run.samples)
+        self._run_phase(
+            run,
+            "head",
+            network,
+            epochs=self.head_epochs,
+            objective=HeadTraining(features),
+            recipe=self._recipe(run, augmentation=None),
+            parameters=network.head.parameters(),
+        )
+        with torch.no_grad():
+            return symmetric_cross_entropy(network.head(features), run.labels)
+
+    def _finetune(self, run: Run, network: Network) -> None:
+        """Train the whole network, with the labels of the credible rows."""
+        batches = PairedRows(
+            ShuffledRows(run.rows(self.credible_mask_), self.batch_size),
+            run.rows(~self.credible_mask_),
+            self.batch_size,
+        )
+        self._run_phase(
+            run,
+            "finetune",
+            network,
+            epochs=self.finetune_epochs,
+            objective=MixMatch(
+                n_unlabelled=batches.n_beside,
+                augmentation=run.augmentation,
+                weight=self.unlabelled_weight,
+                n_steps=self.finetune_epochs * len(batches),
+                generator=run.generator,
+            ),
+            recipe=self._recipe(run, augmentation=None),
+            batches=batches,
+        )
+
+
+class HeadTraining:
+    """What a head minimises whose body is frozen: the mean `symmetric_cross_entropy`.
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (n_samples, n_features)
+        Of all rows.
+    """
+
+    def __init__(self, features: torch.Tensor) -> None:
+        self._features = features
+
+    def __call__(
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the value to minimise and the logits; see `Objective`."""
+        logits = network.head(self._features[index])
+        return symmetric_cross_entropy(logits, labels).mean(), logits
+
+
+def symmetric_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return cross-entropy and reverse cross-entropy, H(y, p) + H(p, y), of each sample in nats.
+
+    H(p, y) = - sum over k of p_k log y_k, with -4 for the logarithm of zero: four times the
+    probability of all other labels. It is bounded, so that a wrong label pulls little.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n, n_classes)
+    labels : torch.Tensor of shape (n,), int64
+
+    Returns
+    -------
+    torch.Tensor of shape (n,)
+    """
+    losses = sample_losses(logits, labels)
+    wrong = -torch.expm1(-losses)
+    return losses - _LOG_ZERO * wrong
+
+
+def pick_credible(losses: np.ndarray, labels: np.ndarray, filtering_rate: float) -> np.ndarray:
+    """Pick the rows whose labels are kept.
+
+    Parameters
+    ----------
+    losses : numpy.ndarray of shape (n_samples,)
+    labels : numpy.ndarray of shape (n_samples,)
+    filtering_rate : float
+        Share of the rows, those of the highest loss, that are not picked.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_samples,), bool
+        True for the row of lowest loss of every class too, whatever its loss.
+    """
+    order = np.argsort(losses, kind="stable")
+    credible = np.zeros(len(losses), dtype=bool)
+    credible[order[: round((1 - filtering_rate) * len(losses))]] = True
+    # The first of each label in that order.
+    _, lowest = np.unique(labels[order], return_index=True)
+    credible[order[lowest]] = True
+    return credible
