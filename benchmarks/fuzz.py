@@ -70,6 +70,7 @@ CLASSIFIERS = {
         "recovery_epochs": "1",
     },
     "CBDClassifier": {"backdoor_epochs": "1", "clean_epochs": "1"},
+    "DBDClassifier": {"self_supervised_epochs": "1", "head_epochs": "1", "finetune_epochs": "1"},
     "ActivationClusteringClassifier": {"epochs": "1", "finetune_epochs": "1"},
     "SpectralSignaturesClassifier": {"epochs": "1", "finetune_epochs": "1"},
     "FinePruningClassifier": {"epochs": "1", "finetune_epochs": "1"},

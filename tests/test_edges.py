@@ -34,6 +34,7 @@ QUICK = {
         "recovery_epochs": 1,
     },
     "CBDClassifier": {"backdoor_epochs": 1, "clean_epochs": 1},
+    "DBDClassifier": {"self_supervised_epochs": 1, "head_epochs": 1, "finetune_epochs": 1},
     "ActivationClusteringClassifier": ONE_EPOCH,
     "SpectralSignaturesClassifier": ONE_EPOCH,
     "FinePruningClassifier": ONE_EPOCH,

@@ -28,6 +28,7 @@ import antibackdoor.defenses._base as base
 from antibackdoor import (
     ABLClassifier,
     CBDClassifier,
+    DBDClassifier,
     NADClassifier,
     UndefendedClassifier,
     make_poisoned,
@@ -60,11 +61,15 @@ def tiny_cnn(input_shape, n_classes):
 
 _SMALL = {"backbone": tiny_cnn, "random_state": 0}
 
-#: A fit of all terms and one that searches; and attention, which is taken inside the body.
+#: A fit of all terms and one that searches; views that are compared with those of the whole batch;
+#: and attention, which is taken inside the body.
 FITS = {
     "abl": lambda: ABLClassifier(isolation_epochs=3, finetune_epochs=1, **_SMALL),
     "cbd": lambda: CBDClassifier.from_paper(
         backdoor_epochs=1, clean_epochs=2, augment=None, **_SMALL
+    ),
+    "dbd": lambda: DBDClassifier(
+        self_supervised_epochs=1, head_epochs=1, finetune_epochs=1, **_SMALL
     ),
     "nad": lambda: NADClassifier(epochs=1, finetune_epochs=1, **_SMALL),
 }

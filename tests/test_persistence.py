@@ -39,6 +39,7 @@ CLASSIFIERS = {
     "UndefendedClassifier": {"epochs": 1},
     "ABLClassifier": {"isolation_epochs": 2, "finetune_epochs": 1, "isolation_ratio": 0.1},
     "CBDClassifier": {"backdoor_epochs": 1, "clean_epochs": 1, "isolation_ratio": None},
+    "DBDClassifier": {"self_supervised_epochs": 1, "head_epochs": 1, "finetune_epochs": 1},
     "ActivationClusteringClassifier": {**TRAINED_TWICE, "n_components": 2},
     "SpectralSignaturesClassifier": TRAINED_TWICE,
     "FinePruningClassifier": TRAINED_TWICE,

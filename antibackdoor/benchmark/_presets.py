@@ -10,7 +10,7 @@ _PAPER_ATTACKS = ("badnets", "trojan", "blend", "dynamic")
 _ABL_ATTACKS = (*_PAPER_ATTACKS, "sig", "cl", "fc", "dfst", "lba", "cba")
 _CBD_ATTACKS = (*_PAPER_ATTACKS, "sig", "wanet")
 _GIVEN_CLEAN_ROWS = ("fine-pruning", "mode-connectivity", "nad")
-_CBD_COLUMNS = ("undefended", *_GIVEN_CLEAN_ROWS, "abl-paper", "cbd-paper", "cbd")
+_CBD_COLUMNS = ("undefended", *_GIVEN_CLEAN_ROWS, "dbd-paper", "abl-paper", "cbd-paper", "cbd")
 # Class 0, the target, is among GTSRB's smallest: about half a per cent of the rows.
 _GTSRB_CLEAN_LABEL_RATE = 0.0025
 

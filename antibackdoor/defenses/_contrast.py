@@ -53,9 +53,7 @@ class RandomViews:
         return self._change_colours(self._crop(inputs))
 
     def _corrupt(self, rows: torch.Tensor) -> torch.Tensor:
-        donors = torch.randint(
-            len(rows), rows.shape, generator=self._generator, device=rows.device
-        )
+        donors = torch.randint(len(rows), rows.shape, generator=self._generator, device=rows.device)
         replaced = self._uniform(0, 1, rows, rows.shape) < _CORRUPTED
         return torch.where(replaced, rows.gather(0, donors), rows)
 
@@ -94,7 +92,9 @@ class RandomViews:
             saturation = saturation * (self._uniform(0, 1, images) >= _P_GREY)
             colours = _turned_colours(turn, saturation)
         else:  # what other channels are is not known
-            colours = torch.eye(channels, dtype=images.dtype, device=images.device).expand(n, -1, -1)
+            colours = torch.eye(channels, dtype=images.dtype, device=images.device).expand(
+                n, -1, -1
+            )
         mean = images.mean((1, 2, 3))
         colours = colours * (brightness * contrast)[:, None, None]
         offset = brightness * (1 - contrast) * mean

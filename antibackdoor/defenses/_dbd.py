@@ -286,9 +286,7 @@ class DBDClassifier(BaseDefense):
             network,
             epochs=self.self_supervised_epochs,
             objective=Contrast(RandomViews(flip, run.generator), projection),
-            recipe=self._recipe(
-                run, learning_rate=self.self_supervised_rate, augmentation=None
-            ),
+            recipe=self._recipe(run, learning_rate=self.self_supervised_rate, augmentation=None),
             batches=ShuffledRows(run.every_row, self.self_supervised_batch_size),
             parameters=[*network.body.parameters(), *projection.parameters()],
         )

@@ -145,9 +145,10 @@ def _check_isolation(state: dict[str, Any]) -> None:
     known = isinstance(classes, np.ndarray) and np.isin(classes, state["classes_"]).all()
     if not known or classes.ndim != 1:
         raise ValueError("its isolate_classes_ are not all among its classes_")
-    clean = state.get("clean_mask_", follows.mask)
-    if not (isinstance(clean, np.ndarray) and clean.dtype == bool and clean.shape == scores.shape):
-        raise ValueError("its clean_mask_ is no bool array with an entry for each row")
+    for name in ("clean_mask_", "credible_mask_"):
+        mask = state.get(name, follows.mask)
+        if not (isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == scores.shape):
+            raise ValueError(f"its {name} is no bool array with an entry for each row")
 
 
 def _check_attack(state: dict[str, Any]) -> None:
