@@ -27,7 +27,7 @@ def test_discovery_finds_the_classifiers():
 SHORTER = {
     "ABLClassifier": {"finetune_epochs": 20},
     "CBDClassifier": {"clean_epochs": 10},
-    "DBDClassifier": {"self_supervised_epochs": 5, "finetune_epochs": 20},
+    "DBDClassifier": {"self_supervised_epochs": 2, "finetune_epochs": 10},
     "UndefendedClassifier": {"epochs": 20},
     "ActivationClusteringClassifier": {"epochs": 10, "finetune_epochs": 30},
     "SpectralSignaturesClassifier": {"epochs": 10, "finetune_epochs": 30},

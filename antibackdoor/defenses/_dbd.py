@@ -160,8 +160,10 @@ class DBDClassifier(BaseDefense):
     >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
     >>> clf = DBDClassifier(self_supervised_epochs=1, finetune_epochs=1, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad)
-    >>> int(clf.credible_mask_.sum()), len(clf.isolate_)
-    (898, 0)
+    >>> clf.credible_mask_.shape
+    (1797,)
+    >>> clf.isolate_
+    array([], dtype=int64)
     """
 
     flags_rows = False
