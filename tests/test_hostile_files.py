@@ -637,6 +637,7 @@ attribute("a_device_that_is_a_number", "device", value(3), "'device' parameter")
 for name, key, message in (
     ("names_of_other_features", "feature_names_in_", "feature_names_in_ are not 8"),
     ("a_clean_mask_of_text", "clean_mask_", "clean_mask_ is no bool array"),
+    ("a_credible_mask_of_text", "credible_mask_", "credible_mask_ is no bool array"),
 ):
     edit(
         name,

@@ -92,9 +92,7 @@ class RandomViews:
             saturation = saturation * (self._uniform(0, 1, images) >= _P_GREY)
             colours = _turned_colours(turn, saturation)
         else:  # what other channels are is not known
-            colours = torch.eye(channels, dtype=images.dtype, device=images.device).expand(
-                n, -1, -1
-            )
+            colours = torch.eye(channels, dtype=images.dtype, device=images.device)[None]
         mean = images.mean((1, 2, 3))
         colours = colours * (brightness * contrast)[:, None, None]
         offset = brightness * (1 - contrast) * mean

@@ -83,8 +83,8 @@ class DBDClassifier(BaseDefense):
         Factor of the squared norm of the weights.
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
         Random changes of the images in the last phase. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours. Views are mirrored
-        where these are, and otherwise what they are in any case.
+        16 pixels and more, and mirror images where they have colours. Of the views it
+        says only whether they are mirrored.
     image_shape : tuple of int, default=None
         (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
         None: a 2-D `X` is a table.
