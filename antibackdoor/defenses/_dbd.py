@@ -39,7 +39,10 @@ class DBDClassifier(BaseDefense):
     A view of an image is a piece of it in other colours, SimCLR's but for the order of the changes
     and the blur; in a view of a table's row three features in ten are those of other rows.
 
-    It flags nothing, since half of any data loses its labels, but ranks all rows.
+    It flags nothing, since half of any data loses its labels, but ranks all rows. For images: a
+    piece of an image often lacks the trigger, while a view of a table keeps most of it, and digits
+    as a table kept their backdoor. It needs its epochs without labels too: a body that has
+    learned little leaves the head nothing but the trigger.
 
     Parameters
     ----------
