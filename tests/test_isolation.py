@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import joblib
@@ -16,7 +17,7 @@ from antibackdoor import ABLClassifier, make_poisoned
 from antibackdoor.backbones import build_network
 from antibackdoor.defenses.isolation import _search, find_poison, flag_nothing, not_searched
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
-from antibackdoor.defenses.isolation._testimony import assurance, divergence
+from antibackdoor.defenses.isolation._testimony import assurance, information
 from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.metrics import isolation_precision, isolation_recall
 from antibackdoor.training import Samples
@@ -232,30 +233,30 @@ def test_half_of_the_other_rows_are_converted():
 FIVE = np.array([False, True, True, True, True])
 
 
-def test_divergence_of_a_sample_of_all_others_is_zero():
-    sizes = np.array([50, 10, 20, 30, 40])
-    said = np.tile([0.0, 0.1, 0.2, 0.3, 0.4], (7, 1))
-    assert divergence(said, FIVE, sizes) == pytest.approx(0, abs=1e-9)
-    # It is the mean that counts: each row may be sure of one class.
-    sure = np.eye(5)[[1, 2, 2, 3, 3, 3, 4, 4, 4, 4]]
-    assert divergence(sure, FIVE, sizes) == pytest.approx(0, abs=1e-9)
+def test_information_of_rows_that_are_each_recognised_is_the_entropy_of_their_classes():
+    sure = 1000 * np.eye(5)[[1, 1, 2, 2, 3, 3, 4, 4]]
+    assert information(sure, FIVE) == pytest.approx(np.log(4))
+    sure = 1000 * np.eye(5)[[1, 1, 1, 2]]
+    wanted = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert information(sure, FIVE) == pytest.approx(wanted)
 
 
-def test_divergence_of_one_class_alone():
-    said = np.tile([0.0, 0.0, 1.0, 0.0, 0.0], (7, 1))
-    assert divergence(said, FIVE, np.full(5, 30)) == pytest.approx(np.log(4))
-    assert divergence(said, FIVE, np.array([9, 10, 80, 5, 5])) == pytest.approx(np.log(100 / 80))
+@pytest.mark.parametrize("said", [[0, 0, 9, 0, 0], [0, 1, 1, 1, 1], [0, 3, 1, 0, 2]])
+def test_rows_that_are_all_told_the_same_give_no_information(said):
+    logits = np.tile(np.array(said, dtype=float), (7, 1))
+    assert information(logits, FIVE) == pytest.approx(0, abs=1e-9)
 
 
-def test_divergence_leaves_the_unknown_classes_out():
+def test_information_by_hand():
+    # Two rows, which are given (3/4, 1/4) and (1/4, 3/4): log 2 less the entropy of either.
     known = np.array([False, True, True, False])
-    sizes = np.array([1000, 30, 10, 5])
-    said = np.array([[0.5, 0.2, 0.2, 0.1], [0.9, 0.05, 0.05, 0.0]])
-    wanted = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
-    assert divergence(said, known, sizes) == pytest.approx(wanted)
-    said[:, [0, 3]] = said[:, [3, 0]]
-    sizes[0] = 1
-    assert divergence(said, known, sizes) == pytest.approx(wanted)
+    odds = np.log(3)
+    logits = np.array([[9.0, odds, 0.0, -5.0], [0.0, 0.0, odds, 7.0]])
+    wanted = np.log(2) + 0.75 * np.log(0.75) + 0.25 * np.log(0.25)
+    assert information(logits, known) == pytest.approx(wanted)
+    # What it says of classes it does not know does not count.
+    logits[:, [0, 3]] = logits[:, [3, 0]] * 3
+    assert information(logits, known) == pytest.approx(wanted)
 
 
 def test_assurance_by_hand():
@@ -338,6 +339,12 @@ def search(X, labels, network, examiner, **changes):
     return find_poison(network, as_samples(X), labels, scores, **{**settings, **changes})
 
 
+def parts_of_diversity(diversity):
+    """An information of 1 in the rows that are compared with, then of so much in all parts."""
+    given = itertools.chain([1.0], itertools.repeat(diversity))
+    return lambda logits, known: next(given)
+
+
 def test_a_planted_class_is_convicted(planted):
     X, labels, poison, network, examiner = planted
     finding = search(X, labels, network, examiner)
@@ -350,10 +357,12 @@ def test_a_planted_class_is_convicted(planted):
     assert finding.signs["transplant"][2] > 0.9
     assert np.nanmax(np.delete(finding.signs["transplant"], 2)) < 0.1
     # The one class that was asked about; a network without it has been asked.
-    assert np.flatnonzero(np.isfinite(finding.signs["divergence"])).tolist() == [2]
-    assert finding.signs["divergence"][2] < 0.1
+    assert np.flatnonzero(np.isfinite(finding.signs["diversity"])).tolist() == [2]
+    assert finding.signs["diversity"][2] > 0.8
     (trained_on,) = examiner.asked["classes"]
-    np.testing.assert_array_equal(trained_on, labels != 2)
+    assert not trained_on[labels == 2].any()
+    # Some rows of the classes it knows are kept from it, to compare with.
+    assert (~trained_on[labels != 2]).sum() == 50
     # Then one that knows the class by its poison alone.
     (trained_on,) = examiner.asked["rows"]
     np.testing.assert_array_equal(trained_on, (labels != 2) | poison)
@@ -376,12 +385,29 @@ def test_nothing_is_found_in_clean_data(planted):
     assert not finding.isolation.mask.any()
     assert finding.trusted.all()
     assert finding.p_value > 0.5
-    # No transplant spoke against any, so the two that split most clearly were examined.
-    assert np.isfinite(finding.signs["divergence"]).sum() == 2
+    # No transplant spoke against any, so the likeliest were examined, and three left to be known.
+    unknown = np.isfinite(finding.signs["diversity"])
+    assert unknown.sum() in (2, 3)
     (trained_on,) = examiner.asked["classes"]
-    unknown = np.isfinite(finding.signs["divergence"])
-    np.testing.assert_array_equal(trained_on, ~unknown[labels])
+    assert set(labels[trained_on]) == set(np.flatnonzero(~unknown))
     assert examiner.asked["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "examined"), [(10, [3, 5, 4]), (5, [3, 5]), (4, [3]), (3, [])]
+)
+def test_the_clearest_splits_and_the_largest_transplants_are_examined(n_classes, examined):
+    overlaps = {3: 0.01, 4: 0.02, 5: 0.3, 6: 0.2}
+    transplants = {3: 0.05, 4: 0.0, 5: 0.1, 6: 0.01}
+    suspicions = [
+        _search._Suspicion(
+            Parts(label, np.arange(2), np.array([0.0, 1.0]), overlap, contrast=0.5),
+            transplants[label],
+        )
+        for label, overlap in overlaps.items()
+    ]
+    chosen = _search._to_examine(suspicions, level=0.005, n_classes=n_classes)
+    assert [suspicion.label for suspicion in chosen] == examined
 
 
 def test_the_search_is_the_same_for_a_seed(planted):
@@ -411,7 +437,7 @@ def test_the_rate_of_false_alarms_is_the_level_of_the_test(planted, monkeypatch,
         return 0.3 if labels[first[0]] == 2 else 0.0
 
     monkeypatch.setattr(_search, "transplant", speaks_against_two)
-    monkeypatch.setattr(_search, "divergence", lambda *args: 0.45)  # says nothing
+    monkeypatch.setattr(_search, "information", parts_of_diversity(0.5))  # says nothing
     X, labels, poison, network, examiner = planted
     finding = search(X, labels, network, examiner, false_alarm_rate=rate)
     assert finding.p_value == pytest.approx(wanted)
@@ -426,7 +452,7 @@ def test_the_rate_of_false_alarms_is_the_level_of_the_test(planted, monkeypatch,
 def test_two_parts_that_look_like_no_other_class_are_natural(planted, monkeypatch):
     """Light and dark images of one thing: a transplant alone would convict the class."""
     X, labels, _, network, examiner = planted
-    monkeypatch.setattr(_search, "divergence", lambda *args: 0.9)
+    monkeypatch.setattr(_search, "information", parts_of_diversity(0.2))
     finding = search(X, labels, network, examiner)
     assert finding.signs["transplant"][2] > 0.9
     assert len(finding.classes) == 0
@@ -434,14 +460,14 @@ def test_two_parts_that_look_like_no_other_class_are_natural(planted, monkeypatc
     assert finding.p_value > 0.5
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 4])
+@pytest.mark.parametrize("n_classes", [2, 3])
 def test_with_few_classes_nobody_is_left_to_examine(planted, n_classes):
     X, labels, poison, _, examiner = planted
     rows = (labels < n_classes) & ~poison
     network = linear_network(class_weights()[:n_classes], np.zeros(n_classes), X.shape[1:])
     finding = search(X[rows], labels[rows], network, examiner)
     assert examiner.asked == {"classes": [], "rows": []}
-    assert np.isnan(finding.signs["divergence"]).all()
+    assert np.isnan(finding.signs["diversity"]).all()
     assert len(finding.classes) == 0
 
 
@@ -516,7 +542,7 @@ def test_doubtful_rows_are_neither_flagged_nor_trusted(planted, monkeypatch):
     examiner = Examiner(new, network)
     parts, unlearned, undecided = missing_some(labels, poison)
     monkeypatch.setattr(_search, "split_classes", lambda *args: [parts])
-    monkeypatch.setattr(_search, "divergence", lambda *args: 0.45)  # says nothing
+    monkeypatch.setattr(_search, "information", parts_of_diversity(0.5))  # says nothing
     finding = search(X, labels, network, examiner)
     assert finding.classes.tolist() == [2]
     flagged = set(np.flatnonzero(finding.isolation.mask))
@@ -558,7 +584,7 @@ def test_most_poison_in_digits_is_flagged(poisoned):
     assert isolation_precision(poison_mask, clf.isolate_mask_) > 0.9
     # The signs are in the order of classes_.
     target = clf.classes_.tolist().index("zero")
-    assert set(clf.isolate_signs_) == {"transplant", "divergence"}
+    assert set(clf.isolate_signs_) == {"transplant", "diversity"}
     assert clf.isolate_signs_["transplant"].shape == clf.classes_.shape
     assert np.nanargmax(clf.isolate_signs_["transplant"]) == target
     assert phases(clf) == ["isolate", "examine", "finetune"]

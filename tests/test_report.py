@@ -211,7 +211,7 @@ def test_verdicts(few, page):
     X, y = few
     tested = Flagging(3, false_alarm_rate=0.01).fit(X, y)
     tested.isolate_pvalue_ = 0.0021
-    tested.isolate_signs_ = {"transplant": np.arange(10) / 10, "divergence": np.full(10, np.nan)}
+    tested.isolate_signs_ = {"transplant": np.arange(10) / 10, "diversity": np.full(10, np.nan)}
     data = page(tested, X, y).data
     assert data["headline"] == "Signs of poison in 3 classes: 3 of 60 rows are flagged (5.0 %)."
     assert "probability of 0.0021" in data["remarks"][0]

@@ -111,7 +111,7 @@ class ABLClassifier(SearchingDefense):
     By default the isolated rows are not a fixed share: each class is split in two by the
     features of stage one, and a class is suspect where the difference of its two parts,
     put on rows of other classes, turns them into it, or where a network that does not
-    know the class takes one part for a sample of all the others. Where none is, nothing is
+    know the class recognises one part as rows of many others. Where none is, nothing is
     flagged and all rows are trained on.
 
     Parameters
@@ -176,8 +176,8 @@ class ABLClassifier(SearchingDefense):
         told of their epochs only where they are computed, and what one has cut short is kept
         so. Only for a `backbone` given by name.
     batch_size : int, default=128
-        Samples of a step. Fewer in stage one where the ratio is found from few rows, so that
-        an epoch has forty steps.
+        Samples of a step. Fewer in stage one where the ratio is found from the data: 32 of up to
+        5,000 rows, as many as make 160 steps an epoch of more.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -232,8 +232,9 @@ class ABLClassifier(SearchingDefense):
         fixed ratio or a table, where nothing is tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
-        of other classes that are taken for it, and ``"divergence"`` in nats, low where it speaks
-        against the class, nan where it was not asked for. Empty where nothing is tested.
+        of other classes that are taken for it, and ``"diversity"``: how differently a network that
+        does not know the class takes the rows of a part of it, as a share of what rows of other
+        classes give; nan where it was not asked for. Empty where nothing is tested.
     unlearned_ : bool
         False where nothing was isolated or ``"mixed"`` unlearning was taken back: the
         network is then as fine-tuning left it, with whatever backdoor there is. A longer

@@ -15,8 +15,11 @@ from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Finding, Isolation, find_poison
 from antibackdoor.training import CrossEntropy, ShuffledRows, compute_logits
 
-# Steps that an epoch of the backdoored network has at least.
-_STEPS_AN_EPOCH = 40
+# Samples of a step of the networks of the search, as long as an epoch has about as many steps as
+# this: a trigger is learned by steps, and in few large ones it is not.
+_BATCH = 32
+_FEWEST_STEPS, _MOST_STEPS = 40, 160
+_SMALLEST_BATCH = 8
 
 
 class SearchingDefense(BaseDefense):
@@ -39,10 +42,13 @@ class SearchingDefense(BaseDefense):
         return self.isolation_ratio == "auto" and run.samples.layout is not None
 
     def _search_batch(self, run: Run) -> int:
-        """Samples of a step: of few rows an epoch has few steps, which learn no trigger."""
+        """Samples of a step of the networks that search, `batch_size` at most."""
         if not self._searches(run):
             return self.batch_size
-        return min(self.batch_size, max(8, len(run.samples) // _STEPS_AN_EPOCH))
+        n_samples = len(run.samples)
+        fewest = n_samples // _MOST_STEPS
+        most = max(_SMALLEST_BATCH, n_samples // _FEWEST_STEPS)
+        return min(self.batch_size, most, max(_BATCH, fewest))
 
     def _search(self, run: Run, network: Network, scores: np.ndarray, epochs: int) -> Finding:
         """Search a backdoored network.

@@ -13,23 +13,24 @@ from sklearn.metrics import roc_auc_score
 from antibackdoor.backbones import Network
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
 from antibackdoor.defenses.isolation._select import Isolation
-from antibackdoor.defenses.isolation._testimony import assurance, divergence
+from antibackdoor.defenses.isolation._testimony import assurance, information
 from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.training import Samples, compute_features, compute_logits
 
 # What natural parts of classes give on clean data: the transplants an exponential
-# distribution of this mean, the logarithm of the divergence a normal one. About what clean
-# digits and CIFAR-10 gave in benchmarks/calibration.py. Classes of two opposite looks give
-# larger transplants; there the divergence must speak for them.
+# distribution of this mean, the diversities a normal one. About what clean digits and
+# CIFAR-10 gave in benchmarks/calibration.py. Classes of two opposite looks give larger
+# transplants; there the diversity must speak for them.
 _NATURAL_TRANSPLANT = 0.06
-_NATURAL_DIVERGENCE = (np.log(0.55), 0.45)
+_NATURAL_DIVERSITY = (0.5, 0.12)
 
 # A row is taken for poison, or is not trusted, from these probabilities on.
 _POISON = 0.5
 _DOUBTFUL = 0.1
 
-# Classes that are examined where no transplant speaks against any: those split most clearly.
-# The network that is asked must know this many others.
+# Classes that are examined where no transplant is strong enough to speak: so many of those split
+# most clearly, and so many of those whose transplants are largest. The network that is asked must
+# know this many others.
 _N_EXAMINED = 2
 _FEWEST_KNOWN = 3
 
@@ -39,12 +40,20 @@ _TELLING = 0.9
 # More of the rows that the split took for natural are never poison.
 _MOST_LEFT = 1 / 3
 
-# A class of which neither part looks more like the others than this has two natural parts, as
-# light and dark images of one thing, however many rows their difference turns into it.
-_NATURAL_LOOK = 0.5
+# A class of which neither part is more diverse than this has two natural parts, as light and
+# dark images of one thing, however many rows their difference turns into it.
+_NATURAL_LOOK = 0.35
 
-# Below this the divergences alone say which part is the suspect one.
+# Below this the diversities alone say which part is the suspect one.
 _SPEAKING = 0.05
+
+# Rows of the known classes that the examining network is not trained on, to compare with: a
+# share of them, but enough for the mean over them to be near that over all.
+_SHARE_COMPARED = 0.1
+_FEWEST_COMPARED = 50
+
+# Of less information, in nats, a network knows no class from another.
+_KNOWS_NOTHING = 0.1
 
 # A part that holds less than this share of its class is the more suspect of the two.
 _MINORITY = 1 / 4
@@ -68,7 +77,7 @@ class Finding:
     trusted : numpy.ndarray of shape (n_samples,), bool
         Rows that are not even doubtful: to be trained on.
     signs : dict of str to numpy.ndarray of shape (n_classes,), float64
-        What speaks against each class: ``"transplant"`` and ``"divergence"``; nan where it
+        What speaks against each class: ``"transplant"`` and ``"diversity"``; nan where it
         was not measured.
     """
 
@@ -97,7 +106,7 @@ class _Suspicion:
     parts: Parts
     transplant: float
     #: Of the first and the second part, where the class has been examined.
-    divergences: tuple[float, float] | None = None
+    diversities: tuple[float, float] | None = None
     #: Of the rows of the class, likewise.
     assurances: np.ndarray | None = None
 
@@ -110,29 +119,29 @@ class _Suspicion:
         return float(expon.sf(max(self.transplant, 0.0), scale=_NATURAL_TRANSPLANT))
 
     @property
-    def divergence_p(self) -> float:
-        """Of the part that looks more like other classes."""
-        if self.divergences is None:
+    def diversity_p(self) -> float:
+        """Of the more diverse part."""
+        if self.diversities is None:
             return 1.0
-        return float(2 * norm.cdf(np.log(min(self.divergences) + 1e-12), *_NATURAL_DIVERGENCE))
+        return float(min(1.0, 2 * norm.sf(max(self.diversities), *_NATURAL_DIVERSITY)))
 
     @property
     def p_value(self) -> float:
         """Of the two signs, by Bonferroni's inequality; a transplant may be contradicted."""
-        contradicted = self.divergences is not None and min(self.divergences) > _NATURAL_LOOK
+        contradicted = self.diversities is not None and max(self.diversities) < _NATURAL_LOOK
         transplant_p = 1.0 if contradicted else self.transplant_p
-        return min(1.0, 2 * min(transplant_p, self.divergence_p))
+        return min(1.0, 2 * min(transplant_p, self.diversity_p))
 
     @property
     def side(self) -> int:
         """Which part is the suspect one: 0 for the first, 1 for the second."""
         sizes = len(self.parts.first), len(self.parts.second)
-        if self.divergences is not None and self.divergence_p < _SPEAKING:
-            return int(np.argmin(self.divergences))
+        if self.diversities is not None and self.diversity_p < _SPEAKING:
+            return int(np.argmax(self.diversities))
         # Poison from one class alone does not look like all others.
         if min(sizes) < _MINORITY * sum(sizes):
             return int(np.argmin(sizes))
-        return 0 if self.divergences is None else int(np.argmin(self.divergences))
+        return 0 if self.diversities is None else int(np.argmax(self.diversities))
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -156,7 +165,7 @@ def find_poison(
     Each class is split in two by what a backdoored network sees in its rows. Two signs
     speak for poison in one of the parts: the difference of the two, put on rows of other
     classes, turns them into this class (`transplant`); or a new network that does not know
-    this class takes the rows of the part for a sample of all others (`divergence`). Both
+    this class recognises the rows of the part as rows of many others (`information`). Both
     are compared with what natural parts of clean data give.
 
     Parameters
@@ -183,38 +192,57 @@ def find_poison(
         _Suspicion(parts, transplant(network, samples, labels, parts.first, parts.second, seed))
         for parts in split_classes(features, scores, labels, seed)
     ]
-    level = false_alarm_rate / (int(labels.max()) + 1)
-    _examine(_to_examine(suspicions, level), samples, labels, examiner)
+    n_classes = int(labels.max()) + 1
+    level = false_alarm_rate / n_classes
+    _examine(_to_examine(suspicions, level, n_classes), samples, labels, examiner, seed)
     finding = _conclude(suspicions, labels, level)
     return _complete(finding, samples, labels, examiner)
 
 
-def _to_examine(suspicions: list[_Suspicion], level: float) -> list[_Suspicion]:
-    """Pick the classes that a transplant speaks against or, if none, the clearest split."""
+def _to_examine(suspicions: list[_Suspicion], level: float, n_classes: int) -> list[_Suspicion]:
+    """Pick the classes that a transplant speaks against or, if none, the likeliest."""
     struck = [suspicion for suspicion in suspicions if suspicion.transplant_p < level]
     if struck:
         return struck
-    return sorted(suspicions, key=lambda suspicion: suspicion.parts.overlap)[:_N_EXAMINED]
+    clearest = sorted(suspicions, key=lambda suspicion: suspicion.parts.overlap)
+    strongest = sorted(suspicions, key=lambda suspicion: -suspicion.transplant)
+    likeliest = {
+        suspicion.label: suspicion
+        for pair in zip(clearest[:_N_EXAMINED], strongest[:_N_EXAMINED], strict=True)
+        for suspicion in pair
+    }
+    return list(likeliest.values())[: max(0, n_classes - _FEWEST_KNOWN)]
 
 
 def _examine(
-    suspicions: list[_Suspicion], samples: Samples, labels: np.ndarray, examiner: Examiner
+    suspicions: list[_Suspicion],
+    samples: Samples,
+    labels: np.ndarray,
+    examiner: Examiner,
+    seed: int,
 ) -> None:
     """Ask a network that knows none of these classes about their parts."""
-    class_sizes = np.bincount(labels)
-    known = np.ones(len(class_sizes), dtype=bool)
+    known = np.ones(int(labels.max()) + 1, dtype=bool)
     known[[suspicion.label for suspicion in suspicions]] = False
     if known.all() or known.sum() < _FEWEST_KNOWN:
         return
-    logits = compute_logits(examiner(known[labels]), samples).double().cpu().numpy()
-    probabilities = softmax(logits, axis=1)
+    of_known = np.flatnonzero(known[labels])
+    n_compared = max(_SHARE_COMPARED * len(of_known), _FEWEST_COMPARED)
+    n_compared = int(min(n_compared, len(of_known) / 2))
+    compared = np.random.RandomState(seed).permutation(of_known)[:n_compared]
+    trained_on = known[labels]
+    trained_on[compared] = False
+    logits = compute_logits(examiner(trained_on), samples).double().cpu().numpy()
+    # Of rows that it has not seen, but whose classes it knows.
+    most = information(logits[compared], known)
     for suspicion in suspicions:
-        first, second = (
-            divergence(probabilities[rows], known, class_sizes)
-            for rows in (suspicion.parts.first, suspicion.parts.second)
-        )
-        suspicion.divergences = first, second
         suspicion.assurances = assurance(logits[suspicion.parts.rows], known)
+        if most > _KNOWS_NOTHING:
+            first, second = (
+                information(logits[rows], known) / most
+                for rows in (suspicion.parts.first, suspicion.parts.second)
+            )
+            suspicion.diversities = first, second
 
 
 def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) -> Finding:
@@ -231,11 +259,11 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) ->
             # Below the threshold, and the higher the nearer its class came to a verdict.
             scores[rows] = _POISON * probabilities * level / max(level, suspicion.p_value)
     n_classes = int(labels.max()) + 1
-    signs = {name: np.full(n_classes, np.nan) for name in ("transplant", "divergence")}
+    signs = {name: np.full(n_classes, np.nan) for name in ("transplant", "diversity")}
     for suspicion in suspicions:
         signs["transplant"][suspicion.label] = suspicion.transplant
-        if suspicion.divergences is not None:
-            signs["divergence"][suspicion.label] = min(suspicion.divergences)
+        if suspicion.diversities is not None:
+            signs["diversity"][suspicion.label] = max(suspicion.diversities)
     smallest = min((suspicion.p_value for suspicion in suspicions), default=1.0)
     return Finding(
         isolation=Isolation(scores, _POISON),

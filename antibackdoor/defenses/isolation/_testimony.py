@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
+from scipy.stats import entropy
 
 
-def divergence(probabilities: np.ndarray, known: np.ndarray, class_sizes: np.ndarray) -> float:
-    """Return how far some rows are from a sample of the classes that a network knows.
+def information(logits: np.ndarray, known: np.ndarray) -> float:
+    """Return how much it depends on the row what a network says, among the classes it knows.
 
-    Rows whose label is an attacker's come from the other classes, and a network that has
-    been trained without their label sees it: what it says of them follows the sizes of the
-    classes. Rows that are of the unknown class it takes for the one or two known classes
-    that look alike.
+    Rows whose label is an attacker's come from the other classes, and a network that has been
+    trained without their label recognises each for what it is. Rows of the unknown class
+    it takes all for the one or two known classes that look alike; or, where they are odd ones,
+    it is sure of none.
 
     Parameters
     ----------
-    probabilities : numpy.ndarray of shape (n_rows, n_classes)
+    logits : numpy.ndarray of shape (n_rows, n_classes)
     known : numpy.ndarray of shape (n_classes,), bool
         Classes that the network has been trained on.
-    class_sizes : numpy.ndarray of shape (n_classes,)
-        Rows of each class in the data.
 
     Returns
     -------
     float
-        Kullback-Leibler divergence of the mean prediction among the known classes from
-        their shares of the data, in nats.
+        Mutual information of row and class, in nats: the entropy of the mean prediction less
+        the mean entropy of the predictions. 0 where all rows are told the same.
     """
-    said = probabilities[:, known].mean(axis=0).astype(np.float64) + 1e-12
-    said /= said.sum()
-    expected = class_sizes[known] / class_sizes[known].sum()
-    return float((said * np.log(said / expected)).sum())
+    said = softmax(logits[:, known], axis=1)
+    return float(entropy(said.mean(axis=0)) - entropy(said, axis=1).mean())
 
 
 def assurance(logits: np.ndarray, known: np.ndarray) -> np.ndarray:
