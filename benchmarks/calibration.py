@@ -92,7 +92,7 @@ def print_table() -> None:
     """Print, for each set, how often it was flagged and how strong the signs were."""
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     print("| set | seeds | flagged | smallest p | transplant: mean, 99 %, largest ", end="")
-    print("| divergence: examined, smallest, mean and deviation of its logarithm |")
+    print("| diversity: examined, mean and deviation, largest |")
     print("|" + "---|" * 6)
     for name in SETS:
         of_set = [row for row in rows if row["set"] == name]
@@ -100,15 +100,14 @@ def print_table() -> None:
             continue
         transplants = np.concatenate([row["transplant"] for row in of_set])
         transplants = np.maximum(transplants[~np.isnan(transplants)], 0)
-        divergences = np.concatenate([row["divergence"] for row in of_set])
-        divergences = divergences[~np.isnan(divergences)]
-        logs = np.log(divergences)
+        diversities = np.concatenate([row["diversity"] for row in of_set])
+        diversities = diversities[~np.isnan(diversities)]
         print(
             f"| {name} | {len(of_set)} | {sum(row['n_isolated'] > 0 for row in of_set)} "
             f"| {min(row['p_value'] for row in of_set):.2g} "
             f"| {transplants.mean():.3f}, {np.quantile(transplants, 0.99):.2f}, "
-            f"{transplants.max():.2f} | {len(divergences)}, {divergences.min():.2f}, "
-            f"{logs.mean():.2f}, {logs.std():.2f} |"
+            f"{transplants.max():.2f} | {len(diversities)}, {diversities.mean():.2f}, "
+            f"{diversities.std():.2f}, {diversities.max():.2f} |"
         )
 
 

@@ -42,7 +42,7 @@ _MOST_LEFT = 1 / 3
 
 # A class of which neither part is more diverse than this has two natural parts, as light and
 # dark images of one thing, however many rows their difference turns into it.
-_NATURAL_LOOK = 0.35
+_NATURAL_LOOK = 0.45
 
 # Below this the diversities alone say which part is the suspect one.
 _SPEAKING = 0.05
