@@ -151,6 +151,22 @@ def test_mixmatch_of_unmixed_samples(monkeypatch):
     assert_allclose(values, wanted, rtol=1e-5)
 
 
+def test_mixmatch_mixes_inputs_and_labels_alike(monkeypatch):
+    monkeypatch.setattr(
+        "antibackdoor.defenses._mixmatch.draw_weights", lambda n, like: torch.full((n,), 0.75)
+    )
+    monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n).roll(1))
+    inputs = torch.randn(3, 3, generator=seeded(2))
+    labels = torch.tensor([0, 2, 1])
+    objective = mixmatch(n_unlabelled=0)
+    value, logits = objective(identity_network(), inputs, labels, labels)
+    mixed = 0.75 * inputs + 0.25 * inputs.roll(1, 0)
+    assert_allclose(logits.detach(), mixed, rtol=1e-6)
+    wanted = 0.75 * torch.eye(3)[labels] + 0.25 * torch.eye(3)[labels.roll(1)]
+    told = -(wanted * mixed.log_softmax(1)).sum(1).mean()
+    assert float(value.detach()) == pytest.approx(float(told), rel=1e-6)
+
+
 def test_mixmatch_does_not_look_at_the_other_labels():
     inputs = torch.randn(5, 3, generator=seeded(1))
     values = []

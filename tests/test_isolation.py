@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from importlib import resources
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -410,6 +412,37 @@ def test_the_clearest_splits_and_the_largest_transplants_are_examined(n_classes,
     assert [suspicion.label for suspicion in chosen] == examined
 
 
+def test_an_examiner_that_knows_no_class_says_nothing(planted):
+    X, labels, _, network, examiner = planted
+    weight = np.zeros((N_CLASSES, N_CLASSES + 3))
+    examiner.networks["classes"] = linear_network(weight, np.zeros(N_CLASSES), X.shape[1:])
+    finding = search(X, labels, network, examiner)
+    assert len(examiner.asked["classes"]) == 1
+    assert np.isnan(finding.signs["diversity"]).all()
+    assert finding.classes.tolist() == [2]  # by the transplant
+
+
+def test_of_few_known_rows_half_are_trained_on(planted):
+    X, labels, poison, network, examiner = planted
+    rows = np.flatnonzero((labels == 2) | (np.arange(len(labels)) % 8 == 0))
+    search(X[rows], labels[rows], network, examiner)
+    (trained_on,) = examiner.asked["classes"]
+    known = labels[rows] != 2
+    assert known.sum() < 50
+    assert trained_on.sum() == known.sum() - known.sum() // 2
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "batch"), [(100, 8), (400, 10), (1280, 32), (5000, 32), (8000, 50), (50_000, 128)]
+)
+def test_an_epoch_of_the_search_has_forty_to_160_steps(n_samples, batch):
+    samples = type("Rows", (), {"layout": "images", "__len__": lambda _: n_samples})
+    run = SimpleNamespace(samples=samples())
+    assert ABLClassifier()._search_batch(run) == batch
+    assert ABLClassifier(batch_size=8)._search_batch(run) == 8
+    assert ABLClassifier(isolation_ratio=0.01)._search_batch(run) == 128
+
+
 def test_the_search_is_the_same_for_a_seed(planted):
     X, labels, _, network, examiner = planted
     one, other = (search(X, labels, network, examiner) for _ in range(2))
@@ -585,6 +618,8 @@ def test_most_poison_in_digits_is_flagged(poisoned):
     # The signs are in the order of classes_.
     target = clf.classes_.tolist().index("zero")
     assert set(clf.isolate_signs_) == {"transplant", "diversity"}
+    page = resources.files("antibackdoor.inspection").joinpath("report.html").read_text()
+    assert all(f"{sign.capitalize()}:" in page for sign in clf.isolate_signs_)
     assert clf.isolate_signs_["transplant"].shape == clf.classes_.shape
     assert np.nanargmax(clf.isolate_signs_["transplant"]) == target
     assert phases(clf) == ["isolate", "examine", "finetune"]

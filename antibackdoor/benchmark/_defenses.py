@@ -86,7 +86,10 @@ def make_defense(
 
 
 def count_epochs(classifier: BaseEstimator) -> int:
-    """Return about how many epochs a classifier trains for, over all of its phases."""
+    """Return about how many epochs a classifier trains for, over all of its phases.
+
+    Each counts as one pass over the rows. DBD's are nearer two: its tables take longer than told.
+    """
     params = classifier.get_params(deep=False).items()
     return sum(value for name, value in params if name.endswith("epochs"))
 

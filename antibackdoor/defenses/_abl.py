@@ -176,8 +176,9 @@ class ABLClassifier(SearchingDefense):
         told of their epochs only where they are computed, and what one has cut short is kept
         so. Only for a `backbone` given by name.
     batch_size : int, default=128
-        Samples of a step. Fewer in stage one where the ratio is found from the data: 32 of up to
-        5,000 rows, as many as make 160 steps an epoch of more.
+        Samples of a step. Where the ratio is found from the data, stage one and the networks
+        that are asked take fewer: 32; still fewer of less than 1,280 rows, more of more than
+        5,120, for about 40 to 160 steps an epoch.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \

@@ -122,8 +122,9 @@ class CBDClassifier(SearchingDefense):
         told of their epochs only where they are computed, and what one has cut short is kept
         so. Only for a `backbone` given by name.
     batch_size : int, default=128
-        Samples of a step. Fewer for the backdoored network where the ratio is found from the data:
-        32 of up to 5,000 rows, as many as make 160 steps an epoch of more.
+        Samples of a step. Where it is searched, the backdoored network and those that are asked
+        take fewer: 32; still fewer of less than 1,280 rows, more of more than 5,120, for about
+        40 to 160 steps an epoch.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \

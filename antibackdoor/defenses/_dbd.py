@@ -18,10 +18,18 @@ from antibackdoor.defenses._contrast import Contrast, RandomViews
 from antibackdoor.defenses._mixmatch import MixMatch
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation, flag_above
-from antibackdoor.training import PairedRows, ShuffledRows, compute_features, sample_losses
+from antibackdoor.training import (
+    PairedRows,
+    ShuffledRows,
+    compute_features,
+    current_team,
+    sample_losses,
+)
 
-# Where views are compared; of SimCLR.
+# Where views are compared, of SimCLR; and the most that lie between there and the features, as
+# the features of a network without a body may be a whole image.
 _N_PROJECTED = 128
+_MOST_HIDDEN = 2048
 # What the logarithm of zero is taken for in the reverse cross-entropy: Wang et al. choose by data
 # set, and the DBD paper names no value.
 _LOG_ZERO = -4.0
@@ -272,7 +280,8 @@ class DBDClassifier(BaseDefense):
         network = run.new_network()
         self._train_body(run, network)
         losses = self._train_head(run, network)
-        scores = losses.double().cpu().numpy()
+        # Of one process: where others err in a last digit, they would train on other rows.
+        scores = current_team().from_first(losses.double().cpu().numpy)
         labels = run.labels.cpu().numpy()
         self.credible_mask_ = pick_credible(scores, labels, self.filtering_rate)
         self._finetune(run, network)
@@ -281,8 +290,9 @@ class DBDClassifier(BaseDefense):
     def _train_body(self, run: Run, network: Network) -> None:
         """Train the body without labels."""
         n_features = network.head.in_features
+        n_hidden = min(n_features, _MOST_HIDDEN)
         projection = nn.Sequential(
-            nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, _N_PROJECTED)
+            nn.Linear(n_features, n_hidden), nn.ReLU(), nn.Linear(n_hidden, _N_PROJECTED)
         ).to(run.device, run.samples.dtype)
         flip = run.augmentation is not None and "flip" in run.augmentation.names
         self._run_phase(

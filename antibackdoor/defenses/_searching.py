@@ -15,11 +15,11 @@ from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Finding, Isolation, find_poison
 from antibackdoor.training import CrossEntropy, ShuffledRows, compute_logits
 
-# Samples of a step of the networks of the search, as long as an epoch has about as many steps as
-# this: a trigger is learned by steps, and in few large ones it is not.
+# Samples of a step of the networks that search. A trigger is learned step by step: an epoch of few
+# rows has forty steps at least, one of many is not cut into more than 160.
 _BATCH = 32
-_FEWEST_STEPS, _MOST_STEPS = 40, 160
 _SMALLEST_BATCH = 8
+_FEWEST_STEPS, _MOST_STEPS = 40, 160
 
 
 class SearchingDefense(BaseDefense):

@@ -41,8 +41,9 @@ _TELLING = 0.9
 _MOST_LEFT = 1 / 3
 
 # A class of which neither part is more diverse than this has two natural parts, as light and
-# dark images of one thing, however many rows their difference turns into it.
-_NATURAL_LOOK = 0.45
+# dark images of one thing, however many rows their difference turns into it. Well below what
+# natural parts of CIFAR-10 have, for triggers on rows of the class itself are on natural parts.
+_NATURAL_LOOK = 0.4
 
 # Below this the diversities alone say which part is the suspect one.
 _SPEAKING = 0.05
@@ -201,17 +202,14 @@ def find_poison(
 
 def _to_examine(suspicions: list[_Suspicion], level: float, n_classes: int) -> list[_Suspicion]:
     """Pick the classes that a transplant speaks against or, if none, the likeliest."""
-    struck = [suspicion for suspicion in suspicions if suspicion.transplant_p < level]
-    if struck:
-        return struck
     clearest = sorted(suspicions, key=lambda suspicion: suspicion.parts.overlap)
     strongest = sorted(suspicions, key=lambda suspicion: -suspicion.transplant)
-    likeliest = {
-        suspicion.label: suspicion
-        for pair in zip(clearest[:_N_EXAMINED], strongest[:_N_EXAMINED], strict=True)
-        for suspicion in pair
-    }
-    return list(likeliest.values())[: max(0, n_classes - _FEWEST_KNOWN)]
+    chosen = [suspicion for suspicion in strongest if suspicion.transplant_p < level]
+    if not chosen:
+        likeliest = zip(clearest[:_N_EXAMINED], strongest[:_N_EXAMINED], strict=True)
+        by_label = {suspicion.label: suspicion for pair in likeliest for suspicion in pair}
+        chosen = list(by_label.values())
+    return chosen[: max(0, n_classes - _FEWEST_KNOWN)]
 
 
 def _examine(
@@ -224,7 +222,7 @@ def _examine(
     """Ask a network that knows none of these classes about their parts."""
     known = np.ones(int(labels.max()) + 1, dtype=bool)
     known[[suspicion.label for suspicion in suspicions]] = False
-    if known.all() or known.sum() < _FEWEST_KNOWN:
+    if known.all():
         return
     of_known = np.flatnonzero(known[labels])
     n_compared = max(_SHARE_COMPARED * len(of_known), _FEWEST_COMPARED)
