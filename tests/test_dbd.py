@@ -11,7 +11,7 @@ from torch import nn
 from antibackdoor import DBDClassifier, make_asr_scorer, make_poisoned
 from antibackdoor.backbones import Network
 from antibackdoor.defenses._contrast import RandomViews, nt_xent
-from antibackdoor.defenses._dbd import pick_credible, symmetric_cross_entropy
+from antibackdoor.defenses._credibility import pick_credible, symmetric_cross_entropy
 from antibackdoor.defenses._mixmatch import MixMatch, draw_weights, sharpen
 
 SHORT = {"self_supervised_epochs": 2, "head_epochs": 2, "finetune_epochs": 1}

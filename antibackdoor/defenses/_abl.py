@@ -178,7 +178,7 @@ class ABLClassifier(SearchingDefense):
     batch_size : int, default=128
         Samples of a step. Where the ratio is found from the data, stage one and the networks
         that are asked take fewer: 32; still fewer of less than 1,280 rows, more of more than
-        5,120, for about 40 to 160 steps an epoch.
+        5,120, for about 40 to 160 steps an epoch, but never more than this.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \

@@ -124,7 +124,7 @@ class CBDClassifier(SearchingDefense):
     batch_size : int, default=128
         Samples of a step. Where it is searched, the backdoored network and those that are asked
         take fewer: 32; still fewer of less than 1,280 rows, more of more than 5,120, for about
-        40 to 160 steps an epoch.
+        40 to 160 steps an epoch, but never more than this.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \

@@ -16,7 +16,7 @@ from antibackdoor.defenses.isolation import Finding, Isolation, find_poison
 from antibackdoor.training import CrossEntropy, ShuffledRows, compute_logits
 
 # Samples of a step of the networks that search. A trigger is learned step by step: an epoch of few
-# rows has forty steps at least, one of many is not cut into more than 160.
+# rows has forty steps at least; one of many is cut into more than 160 by `batch_size` alone.
 _BATCH = 32
 _SMALLEST_BATCH = 8
 _FEWEST_STEPS, _MOST_STEPS = 40, 160

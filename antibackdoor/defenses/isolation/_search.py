@@ -17,10 +17,11 @@ from antibackdoor.defenses.isolation._testimony import assurance, information
 from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.training import Samples, compute_features, compute_logits
 
-# What natural parts of classes give on clean data: the transplants an exponential
-# distribution of this mean, the diversities a normal one. About what clean digits and
-# CIFAR-10 gave in benchmarks/calibration.py. Classes of two opposite looks give larger
-# transplants; there the diversity must speak for them.
+# What natural parts of classes are taken to give: the transplants an exponential distribution
+# of this mean, the diversities a normal one of this mean and deviation. Clean digits stay far
+# below both (benchmarks/calibration.py); natural classes of CIFAR-10 beside poison had
+# diversities of 0.50 to 0.73 (benchmarks/RESULTS.md). Classes of two opposite looks give
+# larger transplants; there the diversity must speak for them.
 _NATURAL_TRANSPLANT = 0.06
 _NATURAL_DIVERSITY = (0.5, 0.12)
 
@@ -224,11 +225,8 @@ def _examine(
     known[[suspicion.label for suspicion in suspicions]] = False
     if known.all():
         return
-    of_known = np.flatnonzero(known[labels])
-    n_compared = max(_SHARE_COMPARED * len(of_known), _FEWEST_COMPARED)
-    n_compared = int(min(n_compared, len(of_known) / 2))
-    compared = np.random.RandomState(seed).permutation(of_known)[:n_compared]
     trained_on = known[labels]
+    compared = _draw_compared(np.flatnonzero(trained_on), seed)
     trained_on[compared] = False
     logits = compute_logits(examiner(trained_on), samples).double().cpu().numpy()
     # Of rows that it has not seen, but whose classes it knows.
@@ -241,6 +239,13 @@ def _examine(
                 for rows in (suspicion.parts.first, suspicion.parts.second)
             )
             suspicion.diversities = first, second
+
+
+def _draw_compared(of_known: np.ndarray, seed: int) -> np.ndarray:
+    """Draw the rows of the known classes that the examining network is not trained on."""
+    wanted = max(_SHARE_COMPARED * len(of_known), _FEWEST_COMPARED)
+    n_compared = int(min(wanted, len(of_known) / 2))
+    return np.random.RandomState(seed).permutation(of_known)[:n_compared]
 
 
 def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) -> Finding:

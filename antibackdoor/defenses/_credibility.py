@@ -1,0 +1,77 @@
+"""Which labels the head of a frozen body fits: symmetric cross-entropy (Wang et al., ICCV 2019)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from antibackdoor.backbones import Network
+from antibackdoor.training import sample_losses
+
+# What the logarithm of zero is taken for in the reverse cross-entropy: Wang et al. choose by data
+# set, and the DBD paper names no value.
+_LOG_ZERO = -4.0
+
+
+class HeadTraining:
+    """What a head minimises whose body is frozen: the mean `symmetric_cross_entropy`.
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (n_samples, n_features)
+        Of all rows.
+    """
+
+    def __init__(self, features: torch.Tensor) -> None:
+        self._features = features
+
+    def __call__(
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the value to minimise and the logits; see `Objective`."""
+        logits = network.head(self._features[index])
+        return symmetric_cross_entropy(logits, labels).mean(), logits
+
+
+def symmetric_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return cross-entropy and reverse cross-entropy, H(y, p) + H(p, y), of each sample in nats.
+
+    H(p, y) = - sum over k of p_k log y_k, with -4 for the logarithm of zero: four times the
+    probability of all other labels. It is bounded, so that a wrong label pulls little.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n, n_classes)
+    labels : torch.Tensor of shape (n,), int64
+
+    Returns
+    -------
+    torch.Tensor of shape (n,)
+    """
+    losses = sample_losses(logits, labels)
+    wrong = -torch.expm1(-losses)
+    return losses - _LOG_ZERO * wrong
+
+
+def pick_credible(losses: np.ndarray, labels: np.ndarray, filtering_rate: float) -> np.ndarray:
+    """Pick the rows whose labels are kept.
+
+    Parameters
+    ----------
+    losses : numpy.ndarray of shape (n_samples,)
+    labels : numpy.ndarray of shape (n_samples,)
+    filtering_rate : float
+        Share of the rows, those of the highest loss, that are not picked.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_samples,), bool
+        True for the row of lowest loss of every class too, whatever its loss.
+    """
+    order = np.argsort(losses, kind="stable")
+    credible = np.zeros(len(losses), dtype=bool)
+    credible[order[: round((1 - filtering_rate) * len(losses))]] = True
+    # The first of each label in that order.
+    _, lowest = np.unique(labels[order], return_index=True)
+    credible[order[lowest]] = True
+    return credible
