@@ -33,8 +33,8 @@ from antibackdoor.metrics import clean_accuracy
 RESULTS = Path(__file__).parent / "results" / "isolation.jsonl"
 TARGET = 0
 
-#: On which the method and its constants were chosen; the others only report, but that trojan and
-#: dynamic have been looked at too (RESULTS.md says for what).
+#: On which the method and its constants were chosen; the others only report, but that trojan,
+#: lf, dynamic, lba, cba and cl have been looked at too (RESULTS.md says for what).
 DESIGN = ["badnets", "blend", "sig", "ssba", "wanet", "adaptive-blend", "badnets-all-to-all"]
 REPORT = ["trojan", "lf", "dynamic", "dfst", "lba", "cba", "cl", "adaptive-cbd", "fc"]
 #: Clean-label attacks poison rows of their target class alone, a tenth of all.

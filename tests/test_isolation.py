@@ -11,18 +11,26 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, logit, softmax
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
 
 from antibackdoor import ABLClassifier, make_poisoned
 from antibackdoor.backbones import build_network
-from antibackdoor.defenses.isolation import _search, find_poison, flag_nothing, not_searched
+from antibackdoor.defenses import _searching
+from antibackdoor.defenses.isolation import (
+    Isolation,
+    _search,
+    find_poison,
+    flag_nothing,
+    not_searched,
+)
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
 from antibackdoor.defenses.isolation._testimony import assurance, information
 from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.metrics import isolation_precision, isolation_recall
-from antibackdoor.training import Samples
+from antibackdoor.training import Samples, compute_logits
 from antibackdoor.utils import resolve_layout
 
 CPU = torch.device("cpu")
@@ -275,17 +283,22 @@ TRIGGER = N_CLASSES  # the column after those of the classes
 
 
 class Examiner:
-    """Hands out a network that lacks classes and one that lacks rows, and notes the rows."""
+    """Hands out a network that lacks classes and ones that lack rows, and notes the rows.
 
-    def __init__(self, without_classes, without_rows=None):
+    Of those that lack rows the next one every time, and at last the last one over and over.
+    """
+
+    def __init__(self, without_classes, *without_rows):
         self.labels = None  # those of the search
-        self.networks = {"classes": without_classes, "rows": without_rows}
+        self.networks = {"classes": [without_classes], "rows": list(without_rows)}
         self.asked = {"classes": [], "rows": []}
+        self.told = []
 
-    def __call__(self, trained_on):
+    def __call__(self, trained_on, share, network=None):
         lacks = "rows" if set(self.labels[trained_on]) == set(self.labels) else "classes"
         self.asked[lacks].append(trained_on)
-        return self.networks[lacks]
+        self.told.append((share, network))
+        return self.networks[lacks][min(len(self.asked[lacks]), len(self.networks[lacks])) - 1]
 
 
 def class_weights(trigger=0.0):
@@ -416,7 +429,7 @@ def test_the_clearest_splits_and_the_largest_transplants_are_examined(n_classes,
 def test_an_examiner_that_knows_no_class_says_nothing(planted):
     X, labels, _, network, examiner = planted
     weight = np.zeros((N_CLASSES, N_CLASSES + 3))
-    examiner.networks["classes"] = linear_network(weight, np.zeros(N_CLASSES), X.shape[1:])
+    examiner.networks["classes"] = [linear_network(weight, np.zeros(N_CLASSES), X.shape[1:])]
     finding = search(X, labels, network, examiner)
     assert len(examiner.asked["classes"]) == 1
     assert np.isnan(finding.signs["diversity"]).all()
@@ -560,10 +573,168 @@ def test_poison_that_the_features_do_not_tell_is_completed(planted, monkeypatch)
     assert not finding.trusted[poison].any()
     assert not finding.trusted[undecided]
     assert finding.trusted[(labels == 2) & ~poison].mean() > 0.5
-    # The network that completes it has seen neither the three nor natural rows.
-    (trained_on,) = examiner.asked["rows"]
-    assert not trained_on[unlearned].any()
-    assert not trained_on[(labels == 2) & ~poison].any()
+    # The network that completes it has seen neither the three nor natural rows; then, in a
+    # second round that finds no more, the three as well.
+    first, second = examiner.asked["rows"]
+    assert not first[unlearned].any()
+    assert second[unlearned].all()
+    assert not second[(labels == 2) & ~poison].any()
+    assert examiner.told[1:] == [(0.3, None), (0.1, examiner.networks["rows"][0])]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "n_rounds", "flagged"),
+    [
+        ([[0.9, 0.9, 0.9]] * 5, 2, [1, 1, 1]),
+        ([[0.2, 0.2, 0.2]] * 5, 1, [0, 0, 0]),
+        # Likely enough to be shown, not to be flagged.
+        ([[0.4, 0.2, 0.0], [0.4, 0.2, 0.0]], 2, [0, 0, 0]),
+        ([[0.4, 0.2, 0.0], [0.9, 0.4, 0.2], [0.9, 0.9, 0.4], [0.9, 0.9, 0.9]], 4, [1, 1, 1]),
+        # One that goes and comes back is a find each time; five rounds are the end of it.
+        ([[0.4, 0, 0], [0, 0.4, 0], [0.4, 0, 0], [0, 0.4, 0], [0.6, 0, 0.6]], 5, [1, 0, 1]),
+    ],
+    ids=["at once", "none", "unsure", "one by one", "without end"],
+)
+def test_what_a_round_finds_the_next_is_shown(
+    planted, monkeypatch, probabilities, n_rounds, flagged
+):
+    X, labels, poison, network, examiner = planted
+    parts, unlearned, _ = missing_some(labels, poison)
+    monkeypatch.setattr(_search, "_FEW", 1 / 12)  # of the twelve rows that the split flags
+    told = iter(probabilities)
+    asked = np.flatnonzero((labels == 2) & (~poison | np.isin(np.arange(len(labels)), unlearned)))
+
+    def triggered(odds):
+        assert odds.shape == asked.shape
+        given = np.zeros(len(labels))
+        given[unlearned] = next(told)
+        return given[asked]
+
+    monkeypatch.setattr(_search, "split_classes", lambda *args: [parts])
+    monkeypatch.setattr(_search, "_triggered", triggered)
+    monkeypatch.setattr(_search, "_doubtful", lambda suspicion: suspicion.probabilities > 0.1)
+    finding = search(X, labels, network, examiner)
+    shown = [trained_on[unlearned].tolist() for trained_on in examiner.asked["rows"]]
+    likely = [[False] * 3, *((np.array(given) > 0.3).tolist() for given in probabilities)]
+    assert shown == likely[:n_rounds]
+    assert finding.isolation.mask[unlearned].tolist() == [bool(row) for row in flagged]
+    assert finding.trusted[unlearned].tolist() == [
+        given <= 0.1 for given in probabilities[n_rounds - 1]
+    ]
+    # One network, trained further and further.
+    shares, networks = zip(*examiner.told[1:], strict=True)
+    assert shares == (0.3, 0.1, 0.1, 0.1, 0.1)[:n_rounds]
+    assert networks == (None, *[examiner.networks["rows"][0]] * (n_rounds - 1))
+
+
+def test_a_round_of_few_finds_is_the_last(planted, monkeypatch):
+    X, labels, poison, network, examiner = planted
+    parts, unlearned, _ = missing_some(labels, poison)
+    monkeypatch.setattr(_search, "split_classes", lambda *args: [parts])
+    # Of twelve that the split flags a tenth is more than one row, but not more than two.
+    told = iter([[5.0, 4.0, -9.0], [5.0, 4.0, 6.0]])
+
+    def log_odds(network, samples, labels):
+        odds = np.full(len(labels), -9.0)
+        odds[unlearned] = next(told)
+        return odds
+
+    monkeypatch.setattr(_search, "_log_odds", log_odds)
+    finding = search(X, labels, network, examiner)
+    assert len(examiner.asked["rows"]) == 2
+    assert finding.isolation.mask[unlearned].all()
+
+
+def test_what_a_network_that_has_learned_the_class_says_is_not_heard(planted, monkeypatch):
+    X, labels, poison, network, examiner = planted
+    parts, unlearned, _ = missing_some(labels, poison)
+    monkeypatch.setattr(_search, "split_classes", lambda *args: [parts])
+    monkeypatch.setattr(_search, "_doubtful", lambda suspicion: suspicion.probabilities > 0.1)
+    told = iter([[5.0, 4.0, -9.0], None])
+
+    def log_odds(network, samples, labels):
+        given = next(told)
+        odds = np.full(len(labels), 9.0 if given is None else -9.0)
+        if given is not None:
+            odds[unlearned] = given
+        return odds
+
+    monkeypatch.setattr(_search, "_log_odds", log_odds)
+    finding = search(X, labels, network, examiner)
+    # What the round before had found stays.
+    assert finding.isolation.mask[unlearned].tolist() == [True, True, False]
+    assert finding.isolation.mask[(labels == 2) & ~poison].sum() == 0
+    assert len(examiner.asked["rows"]) == 2
+
+
+def test_each_class_ends_its_rounds_for_itself(planted, monkeypatch):
+    """Two classes: to one a round finds a row of forty, to the other all that it is shown."""
+    X, labels, _, _, examiner = planted
+    flagged = np.zeros(len(labels), dtype=bool)
+    left = {}
+    for label, n_flagged in ((1, 40), (4, 10)):
+        rows = np.flatnonzero(labels == label)
+        flagged[rows[:n_flagged]] = True
+        left[label] = rows[n_flagged:]
+    start = _search.Finding(
+        isolation=Isolation(flagged.astype(float), 0.5),
+        classes=np.array([1, 4]),
+        p_value=0.0,
+        trusted=~flagged,
+        signs={},
+    )
+    told = iter([(1, 3), (9, 6), (0, 6)])
+
+    def log_odds(network, samples, labels):
+        odds = np.full(len(labels), -9.0)
+        for label, n_found in zip((1, 4), next(told), strict=True):
+            odds[left[label][:n_found]] = 9.0
+        return odds
+
+    monkeypatch.setattr(_search, "_log_odds", log_odds)
+    examiner.labels = labels
+    finding = _search._complete(start, as_samples(X), labels, examiner)
+    found = finding.isolation.mask & ~flagged
+    assert {label: found[rows].sum() for label, rows in left.items()} == {1: 1, 4: 6}
+    assert len(examiner.asked["rows"]) == 3
+
+
+def test_log_odds_are_those_of_the_label_against_all_others(planted):
+    X, labels, _, network, _ = planted
+    logits = compute_logits(network, as_samples(X)).double().numpy()
+    own = softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    given = _search._log_odds(network, as_samples(X), labels)
+    near_even = np.abs(given) < 10  # beyond, the probability is rounded to 0 or 1
+    assert near_even.any()
+    np.testing.assert_allclose(given[near_even], logit(own[near_even]), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("natural", "triggered", "middle"),
+    [
+        # The middle of the two groups is below even odds, which are the bound then.
+        ([-9.0, -8.0, -7.0, -6.0, -5.0, -5.0], [1.0, 2.0], 0.0),
+        # The label is likely enough for natural rows that their odds are near even.
+        ([-3.0, -2.0, -1.0, 0.0, 0.5, -0.5], [6.0, 8.0], 3.0),
+    ],
+)
+def test_even_odds_are_in_the_middle_of_the_groups_if_that_is_higher(natural, triggered, middle):
+    odds = np.array(natural + triggered)
+    np.testing.assert_allclose(_search._triggered(odds), expit(odds - middle))
+
+
+def test_equal_odds_are_no_reason_to_flag():
+    assert not (_search._triggered(np.full(8, -3.0)) > 0.5).any()
+    assert _search._middle(np.full(8, 3.0)) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    "odds",
+    [[5.0, 6.0, 1.0, -2.0], [4.0, 5.0, -4.0, -5.0, -6.0]],
+    ids=["likely for most", "two of five stand out"],
+)
+def test_a_network_that_has_learned_the_class_tells_nothing(odds):
+    assert _search._triggered(np.array(odds)) is None
 
 
 def test_doubtful_rows_are_neither_flagged_nor_trusted(planted, monkeypatch):
@@ -624,6 +795,24 @@ def test_most_poison_in_digits_is_flagged(poisoned):
     assert clf.isolate_signs_["transplant"].shape == clf.classes_.shape
     assert np.nanargmax(clf.isolate_signs_["transplant"]) == target
     assert phases(clf) == ["isolate", "examine", "finetune"]
+
+
+def test_a_network_is_trained_further_at_half_the_rate(poisoned, monkeypatch):
+    X_bad, y_bad = poisoned[0][:60], poisoned[1][:60]
+    networks = []
+
+    def asks_twice(network, samples, labels, scores, *, examiner, **settings):
+        every_row = np.ones(len(labels), dtype=bool)
+        networks.append(examiner(every_row, 0.5))
+        networks.append(examiner(every_row, 0.5, networks[0]))
+        return not_searched(flag_nothing(len(labels)))
+
+    monkeypatch.setattr(_searching, "find_poison", asks_twice)
+    clf = quick(isolation_epochs=5).fit(X_bad, y_bad)
+    assert networks[0] is networks[1]
+    rates = [row["learning_rate"] for row in clf.history_ if row["phase"] == "examine"]
+    # Three epochs, of two and a half, each time.
+    assert rates[3:] == pytest.approx([rate / 2 for rate in rates[:3]])
 
 
 def test_nothing_is_flagged_in_clean_digits(split_digits):

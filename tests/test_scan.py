@@ -111,7 +111,7 @@ def test_what_is_said(clean, tmp_path, capsys):
     (clean / "notes.txt").unlink()
     assert "360 images of 6 classes, as 8 x 8 pixels, grey" in said.err
     assert "notes.txt: it is in no class folder" in said.err
-    assert "phase 1 of 6 at most: isolate, 1 epoch\n" in said.err
+    assert "phase 1 of 10 at most: isolate, 1 epoch\n" in said.err
     assert "note: notes.txt" in (tmp_path / "out/log.txt").read_text(encoding="utf-8")
     assert code in (0, 3)
     head = (

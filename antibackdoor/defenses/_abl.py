@@ -383,9 +383,8 @@ class ABLClassifier(SearchingDefense):
         return cls(**{**_RECIPES[recipe], **changes})
 
     def _n_phases(self) -> int:
-        examined = 2 if self.isolation_ratio == "auto" else 0
         phases = {"auto": 3, "retrain": 1, "joint": 1, "ascent": 2, "mixed": 3}
-        return 1 + examined + phases[self.unlearning]
+        return 1 + self._n_examinations() + phases[self.unlearning]
 
     def _cure(self, run: Run) -> str:
         if self.unlearning != "auto":

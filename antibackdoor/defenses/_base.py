@@ -252,7 +252,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
 
     @abstractmethod
     def _n_phases(self) -> int:
-        """Return how often `_train` calls `_run_phase`."""
+        """Return how often `_train` calls `_run_phase`, at most."""
 
     def _check_sizes(self) -> None:
         """Refuse numbers that the range of a parameter lets pass, but no weight can be moved by."""

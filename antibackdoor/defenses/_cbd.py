@@ -316,7 +316,7 @@ class CBDClassifier(SearchingDefense):
         return cls(**{**settings, **changes})
 
     def _n_phases(self) -> int:
-        return 4 if self.isolation_ratio == "auto" else 2
+        return 2 + self._n_examinations()
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         backdoored = run.new_network()

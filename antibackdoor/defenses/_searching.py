@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -12,7 +13,12 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from antibackdoor.backbones import Network
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._run import Run
-from antibackdoor.defenses.isolation import Finding, Isolation, find_poison
+from antibackdoor.defenses.isolation import (
+    MOST_EXAMINATIONS,
+    Finding,
+    Isolation,
+    find_poison,
+)
 from antibackdoor.training import CrossEntropy, ShuffledRows, compute_logits
 
 # Samples of a step of the networks that search. A trigger is learned step by step: an epoch of few
@@ -41,6 +47,10 @@ class SearchingDefense(BaseDefense):
         """Tell whether this fit searches: a table's natural clusters look like poison to it."""
         return self.isolation_ratio == "auto" and run.samples.layout is not None
 
+    def _n_examinations(self) -> int:
+        """Return how many phases a search has at most; whether it will be one, data will tell."""
+        return MOST_EXAMINATIONS if self.isolation_ratio == "auto" else 0
+
     def _search_batch(self, run: Run) -> int:
         """Samples of a step of the networks that search, `batch_size` at most."""
         if not self._searches(run):
@@ -61,23 +71,28 @@ class SearchingDefense(BaseDefense):
         scores : numpy.ndarray of shape (n_samples,)
             Suspicion from its losses.
         epochs : int
-            That it was trained for. Networks that are asked for their opinion, two at
-            most, are trained for half as many.
+            That it was trained for.
 
         Returns
         -------
         Finding
         """
 
-        def examiner(trained_on: np.ndarray) -> Network:
-            asked = run.new_network()
+        def examiner(
+            trained_on: np.ndarray, share: float, network: Network | None = None
+        ) -> Network:
+            # What has been learned is not to be thrown over by what is shown beside it.
+            learning_rate = self.learning_rate if network is None else self.learning_rate / 2
+            asked = run.new_network() if network is None else network
             self._run_phase(
                 run,
                 "examine",
                 asked,
-                epochs=(epochs + 1) // 2,
+                epochs=math.ceil(share * epochs),
                 objective=CrossEntropy(),
-                recipe=self._recipe(run, schedule="onecycle", augmentation=None),
+                recipe=self._recipe(
+                    run, learning_rate=learning_rate, schedule="onecycle", augmentation=None
+                ),
                 batches=ShuffledRows(run.rows(trained_on), self._search_batch(run)),
             )
             return asked

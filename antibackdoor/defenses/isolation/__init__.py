@@ -1,7 +1,12 @@
 """Which training rows are suspected, and how much."""
 
 from antibackdoor.defenses.isolation._losses import LOSS_SCORES, LossScore
-from antibackdoor.defenses.isolation._search import Finding, find_poison, not_searched
+from antibackdoor.defenses.isolation._search import (
+    MOST_EXAMINATIONS,
+    Finding,
+    find_poison,
+    not_searched,
+)
 from antibackdoor.defenses.isolation._select import (
     Isolation,
     flag_above,
@@ -12,6 +17,7 @@ from antibackdoor.defenses.isolation._select import (
 
 __all__ = [
     "LOSS_SCORES",
+    "MOST_EXAMINATIONS",
     "Finding",
     "Isolation",
     "LossScore",

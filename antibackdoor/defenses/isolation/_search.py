@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import expit, logsumexp
 from scipy.stats import expon, norm
 from sklearn.metrics import roc_auc_score
 
@@ -19,8 +19,8 @@ from antibackdoor.training import Samples, compute_features, compute_logits
 
 # What natural parts of classes are taken to give: the transplants an exponential distribution
 # of this mean, the diversities a normal one of this mean and deviation. Clean digits stay far
-# below both (benchmarks/calibration.py); natural classes of CIFAR-10 beside poison had
-# diversities of 0.50 to 0.73 (benchmarks/RESULTS.md). Classes of two opposite looks give
+# below both (benchmarks/calibration.py); natural classes of CIFAR-10 had diversities
+# of 0.50 to 0.74 (benchmarks/RESULTS.md). Classes of two opposite looks give
 # larger transplants; there the diversity must speak for them.
 _NATURAL_TRANSPLANT = 0.06
 _NATURAL_DIVERSITY = (0.5, 0.12)
@@ -28,6 +28,22 @@ _NATURAL_DIVERSITY = (0.5, 0.12)
 # A row is taken for poison, or is not trusted, from these probabilities on.
 _POISON = 0.5
 _DOUBTFUL = 0.1
+
+# Epochs of a network that is asked, as a share of those of the network that is searched: of one
+# that lacks classes, and of each round of the one that completes the flagged rows.
+_EXAMINE = 0.5
+_ROUNDS = (0.3, 0.1, 0.1, 0.1, 0.1)
+
+# In a round the network is shown what it took for poison in the one before, from this probability
+# on: of rows that it has not been trained on it is rather too cautious.
+_LIKELY = 0.3
+
+# A class is asked about no more where a round finds fewer rows than this share of those that the
+# split has flagged: a natural row or two among them would soon show the network the class itself.
+_FEW = 0.1
+
+#: How often a search has a network trained, or trained further, at most.
+MOST_EXAMINATIONS = 1 + len(_ROUNDS)
 
 # Classes that are examined where no transplant is strong enough to speak: so many of those split
 # most clearly, and so many of those whose transplants are largest. The network that is asked must
@@ -40,6 +56,9 @@ _TELLING = 0.9
 
 # More of the rows that the split took for natural are never poison.
 _MOST_LEFT = 1 / 3
+
+# A network to which the label is likely for more of them knows more of the class than the trigger.
+_KNOWS_THE_CLASS = 1 / 2
 
 # A class of which neither part is more diverse than this has two natural parts, as light and
 # dark images of one thing, however many rows their difference turns into it. Well below what
@@ -60,8 +79,17 @@ _KNOWS_NOTHING = 0.1
 # A part that holds less than this share of its class is the more suspect of the two.
 _MINORITY = 1 / 4
 
-#: Trains a new network on the rows where a mask is set.
-Examiner = Callable[[np.ndarray], Network]
+
+class Examiner(Protocol):
+    """Trains the networks that are asked for their opinion."""
+
+    def __call__(
+        self, trained_on: np.ndarray, share: float, network: Network | None = None
+    ) -> Network:
+        """Train a network further, or a new one, on the rows where a mask is set.
+
+        For this share of the epochs that the network has had which is searched.
+        """
 
 
 @dataclass(frozen=True)
@@ -179,8 +207,8 @@ def find_poison(
         Encoded as 0 to n_classes - 1.
     scores : numpy.ndarray of shape (n_samples,)
         Suspicion from the losses of `network`: higher where they are lower.
-    examiner : callable
-        Trains a new network on the rows where a mask is set; called twice at most.
+    examiner : Examiner
+        Called `MOST_EXAMINATIONS` times at most.
     false_alarm_rate : float
         Of the whole search, on clean data.
     seed : int
@@ -228,7 +256,7 @@ def _examine(
     trained_on = known[labels]
     compared = _draw_compared(np.flatnonzero(trained_on), seed)
     trained_on[compared] = False
-    logits = compute_logits(examiner(trained_on), samples).double().cpu().numpy()
+    logits = compute_logits(examiner(trained_on, _EXAMINE), samples).double().cpu().numpy()
     # Of rows that it has not seen, but whose classes it knows.
     most = information(logits[compared], known)
     for suspicion in suspicions:
@@ -288,22 +316,72 @@ def _complete(
     Where the poison comes from other classes, a network that is trained on it and on all
     other classes, but on no natural row of its own, can fit its label by the trigger
     only. It gives that label to triggered rows it has not been trained on, and to few others.
+    What it finds it is shown in the next round: of a trigger that is hard to see, as one of low
+    frequency, few rows teach it little.
     """
     if len(finding.classes) == 0:
         return finding
     flagged = finding.isolation.mask
     unflagged = np.isin(labels, finding.classes) & ~flagged
-    logits = compute_logits(examiner(~unflagged), samples).double().cpu().numpy()
-    triggered = softmax(logits, axis=1)[np.arange(len(labels)), labels]
-    scores, trusted = finding.isolation.scores.copy(), finding.trusted.copy()
-    for label in finding.classes:
-        rows = np.flatnonzero(unflagged & (labels == label))
-        if (triggered[rows] > _POISON).mean() > _MOST_LEFT:
-            # Poison that keeps its true label has shown the network the class itself.
-            continue
-        scores[rows] = np.maximum(scores[rows], triggered[rows])
-        trusted[rows] &= triggered[rows] <= _DOUBTFUL
+    triggered = np.zeros(len(labels))
+    network = None
+    asked = list(finding.classes)
+    for share in _ROUNDS:
+        shown = triggered > _LIKELY
+        network = examiner(~unflagged | shown, share, network)
+        odds = _log_odds(network, samples, labels)
+        for label in list(asked):
+            rows = np.flatnonzero(unflagged & (labels == label))
+            told = _triggered(odds[rows])
+            if told is not None:
+                triggered[rows] = told
+            found = (triggered[rows] > _LIKELY) & ~shown[rows]
+            if told is None or found.sum() < _FEW * flagged[labels == label].sum():
+                asked.remove(label)
+        if not asked:
+            break
+    scores = np.maximum(finding.isolation.scores, triggered)
+    trusted = finding.trusted & (triggered <= _DOUBTFUL)
     return replace(finding, isolation=Isolation(scores, _POISON), trusted=trusted)
+
+
+def _log_odds(network: Network, samples: Samples, labels: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the odds of each row's label against all others."""
+    logits = compute_logits(network, samples).double().cpu().numpy()
+    own = logits[np.arange(len(labels)), labels]
+    logits[np.arange(len(labels)), labels] = -np.inf
+    return own - logsumexp(logits, axis=1)
+
+
+def _triggered(odds: np.ndarray) -> np.ndarray | None:
+    """Return the probability of each row of a class to bear the trigger, from its log odds.
+
+    A network that has never seen the class may think its label not unlikely for natural rows
+    either. If so it is surer of triggered ones: even odds are in the middle of the two groups then.
+    Whether there are two groups it does not ask: of natural rows alone those that the label is
+    likely for are flagged.
+    None where it has learned the class: poison that keeps its true label has shown it.
+    """
+    if (odds > 0).mean() > _KNOWS_THE_CLASS:
+        return None
+    probabilities = expit(odds - max(0.0, _middle(odds)))
+    return None if (probabilities > _POISON).mean() > _MOST_LEFT else probabilities
+
+
+def _middle(values: np.ndarray) -> float:
+    """Return the middle between the means of two groups of numbers, found by 2-means.
+
+    The best of all cuts, where `sklearn.cluster.KMeans` would give other last bits for
+    another number of threads.
+    """
+    ordered = np.sort(values)
+    n_below = np.arange(1, len(ordered))
+    n_above = len(ordered) - n_below
+    below = np.cumsum(ordered)[:-1]
+    above = ordered.sum() - below
+    # The squares within the groups are least where those between them are largest.
+    best = np.argmax(below**2 / n_below + above**2 / n_above)
+    return float(below[best] / n_below[best] + above[best] / n_above[best]) / 2
 
 
 def _doubtful(suspicion: _Suspicion) -> np.ndarray:
