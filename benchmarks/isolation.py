@@ -54,7 +54,9 @@ def cells(seed: int) -> list[dict[str, Any]]:
     return [{"attack": name, "poison_rate": rate, "seed": seed} for name, rate in unique]
 
 
-def run(cell: dict[str, Any], data_root: str, cache: Path) -> dict[str, Any]:
+def run(
+    cell: dict[str, Any], data_root: str, cache: Path, memory: str | None = None
+) -> dict[str, Any]:
     """Poison, fit and measure one cell."""
     origin = provenance()  # of the code that has been imported, not of what lands meanwhile
     X, X_test, y, y_test = load_cifar10(data_root)
@@ -66,7 +68,11 @@ def run(cell: dict[str, Any], data_root: str, cache: Path) -> dict[str, Any]:
             X, y, attack=attack, poison_rate=cell["poison_rate"], random_state=cell["seed"]
         )
     clf = ABLClassifier(
-        backbone="wrn-16-1", finetune_epochs=20, augment=None, random_state=cell["seed"]
+        backbone="wrn-16-1",
+        finetune_epochs=20,
+        augment=None,
+        memory=memory,
+        random_state=cell["seed"],
     )
     started = time.perf_counter()
     clf.fit(X_bad, y_bad)
@@ -137,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-root", default="data", help="holds cifar-10-batches-py/")
     parser.add_argument("--cache", type=Path, default=Path("build/attacks"), help="fitted attacks")
+    parser.add_argument("--memory", help="keeps what comes before the cure, to compare cures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="attacks; all by default")
     parser.add_argument("--shard", default="0/1", help="I/N: every N-th cell from the I-th")
@@ -155,7 +162,7 @@ def main() -> None:
         finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
         if _key(cell) in {_key(json.loads(line)) for line in finished}:
             continue
-        row = run(cell, arguments.data_root, arguments.cache)
+        row = run(cell, arguments.data_root, arguments.cache, arguments.memory)
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print({name: row.get(name) for name in ("attack", "tpr", "fpr", "ca", "asr")}, flush=True)
