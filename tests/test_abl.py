@@ -109,6 +109,7 @@ def phases(clf):
         ("ascent", ["isolate", "finetune", "unlearn"]),
         ("joint", ["isolate", "finetune"]),
         ("retrain", ["isolate", "finetune"]),
+        ("negative", ["isolate", "finetune"]),
         ("auto", ["isolate", "finetune", "unlearn", "recover"]),
     ],
 )
@@ -140,6 +141,7 @@ def unchanged(poisoned):
         {"isolation_ratio": "auto"},
         {"finetune_epochs": 9},
         {"unlearning": "retrain"},
+        {"unlearning": "negative"},
         {"unlearning": "joint"},
         {"unlearning": "ascent"},
         {"unlearning_epochs": 1},

@@ -113,7 +113,7 @@ def test_bottleneck_adds_noise_of_the_variance_it_counts():
     assert information.item() == pytest.approx(8 * one_feature, rel=1e-5)
 
 
-def objective_of(network, *, trajectory=None, rejection=0.0, soft_epochs=0, **switches):
+def objective_of(network, *, trajectory=None, rejection=0.0, soft_epochs=0, denied=(), **switches):
     generator = torch.Generator().manual_seed(0)
     settings = {
         "discriminator": None,
@@ -129,6 +129,7 @@ def objective_of(network, *, trajectory=None, rejection=0.0, soft_epochs=0, **sw
         trajectory=trajectory,
         rejection=rejection,
         soft_epochs=soft_epochs,
+        denied=torch.isin(torch.arange(4), torch.tensor(denied, dtype=torch.int64)),
         generator=generator,
         **settings,
     )
@@ -156,6 +157,16 @@ def test_weighted_cross_entropy_by_hand(network):
     backdoored = torch.tensor([0.001, 1.0, 1.0, 1.0])
     weights = backdoored / (backdoored + losses)
     wanted = (weights * losses).sum() / weights.sum()
+    assert value.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_of_a_denied_sample_another_label_is_wanted_whatever_its_weight(network):
+    value, logits = objective_of(network, reweight=True, denied=[0])(network, *BATCH)
+    losses = nn.functional.cross_entropy(logits, BATCH[1], reduction="none")
+    weights = torch.tensor([0.001, 1.0, 1.0, 1.0])
+    weights = weights / (weights + losses)
+    parts = losses * weights / weights.mean()
+    wanted = (-torch.log(1 - logits.softmax(1)[0, 0]) + parts[1:].sum()) / 4
     assert value.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 

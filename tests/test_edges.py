@@ -112,7 +112,7 @@ def test_fit_and_predict(make, edge):
     assert clf.predict(X[:1]).shape == (1,)
 
 
-@pytest.mark.parametrize("unlearning", ["retrain", "mixed", "ascent", "joint"])
+@pytest.mark.parametrize("unlearning", ["negative", "retrain", "mixed", "ascent", "joint"])
 def test_a_class_that_is_isolated_whole(unlearning):
     """Class 0 is learned at once, so it has the lowest losses, and its share is isolated."""
     X, y = images(40, 8, 8), np.arange(40) % 4

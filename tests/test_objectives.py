@@ -10,10 +10,12 @@ import torch
 from antibackdoor.training import (
     CrossEntropy,
     HeldLoss,
+    NegativeLearning,
     Unlearning,
     flooding,
     global_gradient_ascent,
     local_gradient_ascent,
+    negative_losses,
     sample_losses,
 )
 
@@ -107,3 +109,30 @@ def test_objectives_of_two_rows(objective, wanted):
     value, logits = objective(FixedLogits(), inputs, labels, index)
     assert value.item() == pytest.approx(wanted)
     assert logits.shape == (2, 2)
+
+
+def test_negative_losses_by_hand():
+    logits = torch.tensor([[0.0, 0.0, 0.0], [math.log(3), 0.0, -math.inf]])
+    # Probabilities of the labels: 1/3, and 3 / (3 + 1).
+    losses = negative_losses(logits, torch.tensor([2, 0]))
+    assert losses.tolist() == pytest.approx([math.log(3 / 2), math.log(4)])
+
+
+@pytest.mark.parametrize(("sure", "wanted"), [(200.0, 200.0), (-200.0, 0.0)])
+def test_negative_losses_of_what_is_certain_are_finite(sure, wanted):
+    logits = torch.tensor([[sure, 0.0]], requires_grad=True)
+    loss = negative_losses(logits, torch.tensor([0]))
+    assert loss.item() == pytest.approx(wanted)
+    (slope,) = torch.autograd.grad(loss.sum(), logits)
+    # d/dz of log(1 + e^z) is the probability of the label.
+    assert slope[0, 0].item() == pytest.approx(float(sure > 0))
+
+
+def test_negative_learning_descends_on_most_rows_and_denies_some():
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]], dtype=torch.float64)
+    denied = torch.tensor([True, True, False, False])
+    # The second row of the batch is row 1 of the data, the first is row 3.
+    batch = (logits, torch.tensor([0, 0]), torch.tensor([3, 1]))
+    value, given = NegativeLearning(denied)(lambda inputs: inputs, *batch)
+    assert value.item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+    assert given is logits

@@ -30,6 +30,7 @@ from antibackdoor.training import (
     Batches,
     CrossEntropy,
     HeldLoss,
+    NegativeLearning,
     Objective,
     PairedRows,
     ShuffledRows,
@@ -45,6 +46,9 @@ _LOST = 0.5
 
 # What ``isolation_ratio="auto"`` isolates of a table, in which it does not search.
 _RATIO_OF_TABLES = 0.01
+
+# Phases of each cure.
+_PHASES_OF = {"negative": 1, "retrain": 1, "joint": 1, "ascent": 2, "mixed": 3}
 
 # What the network and the rows depend on before the cure begins, beside the data.
 _BEFORE_THE_CURE = (
@@ -105,8 +109,8 @@ class ABLClassifier(SearchingDefense):
 
     A network fits backdoored samples faster than clean ones. Stage one trains with the loss
     held at `gamma`, under which the poison's loss falls through, and isolates the
-    poison. Stage two trains without it, or unlearns it by gradient ascent. No clean data is
-    needed, nor any knowledge of the trigger.
+    poison. Stage two trains without it, learns that it is not what its labels say, or unlearns
+    it by gradient ascent. No clean data is needed, nor any knowledge of the trigger.
 
     By default the isolated rows are not a fixed share: each class is split in two by the
     features of stage one, and a class is suspect where the difference of its two parts,
@@ -143,16 +147,19 @@ class ABLClassifier(SearchingDefense):
         how clean classes behaved in the benchmarks, not on the data at hand.
     finetune_epochs : int, default=60
         Epochs of fine-tuning on the rows that were not isolated.
-    unlearning : {"auto", "retrain", "mixed", "ascent", "joint"}, default="auto"
+    unlearning : {"auto", "negative", "retrain", "mixed", "ascent", "joint"}, default="auto"
         ``"retrain"``: the fine-tuned network begins anew, without the isolated and the
         doubtful rows; the doubtful ones whose label it does not give in the end are flagged
-        too. It needs a nearly complete isolation. ``"mixed"``: after fine-tuning, bounded
+        too. It needs a nearly complete isolation. ``"negative"``: the same, but that the isolated
+        rows are trained on too, by negative learning: the network learns that they are not what
+        their label says, and with it what the trigger looks like and that it means nothing; a
+        part of the poison may be missing. ``"mixed"``: after fine-tuning, bounded
         ascent on the isolated rows beside descent on the less suspect half of every class;
         then recovery. What is flagged in the end are the rows whose label the network has
         lost on the way, which are far more than were isolated. ``"ascent"``: after
         fine-tuning, ascent on the isolated rows alone, the released recipe.
         ``"joint"``: ascent beside descent through all epochs of fine-tuning
-        (L_GGA of the paper). These two flag the isolated rows. ``"auto"``: retraining where
+        (L_GGA of the paper). These two flag the isolated rows. ``"auto"``: ``"negative"`` where
         the share is found from the data, ``"mixed"`` for a fixed one.
     unlearning_epochs : int, default=10
         Epochs of ``"mixed"`` unlearning, in which a forgotten row no longer pushes;
@@ -258,6 +265,8 @@ class ABLClassifier(SearchingDefense):
     Li, Lyu, Koren, Lyu, Li & Ma, Anti-Backdoor Learning: Training Clean Models on
     Poisoned Data, NeurIPS 2021.
 
+    Kim, Yim, Yun & Kim, NLNL: Negative Learning for Noisy Labels, ICCV 2019.
+
     Examples
     --------
     >>> from antibackdoor import ABLClassifier, make_poisoned
@@ -281,7 +290,7 @@ class ABLClassifier(SearchingDefense):
         "isolation_score": [StrOptions(set(LOSS_SCORES))],
         "isolation_ratio": [Interval(Real, 0, 0.5, closed="neither"), StrOptions({"auto"})],
         "finetune_epochs": [Interval(Integral, 1, None, closed="left")],
-        "unlearning": [StrOptions({"auto", "retrain", "mixed", "ascent", "joint"})],
+        "unlearning": [StrOptions({"auto", *_PHASES_OF})],
         "unlearning_epochs": [Interval(Integral, 1, None, closed="left")],
         "unlearning_rate": [Interval(Real, 0, None, closed="neither")],
         "unlearning_bound": [Interval(Real, 0, None, closed="neither"), None],
@@ -300,7 +309,7 @@ class ABLClassifier(SearchingDefense):
         isolation_ratio: float | Literal["auto"] = "auto",
         false_alarm_rate: float = 0.05,
         finetune_epochs: int = 60,
-        unlearning: Literal["auto", "retrain", "mixed", "ascent", "joint"] = "auto",
+        unlearning: Literal["auto", "negative", "retrain", "mixed", "ascent", "joint"] = "auto",
         unlearning_epochs: int = 10,
         unlearning_rate: float = 0.005,
         unlearning_bound: float | None = 10.0,
@@ -383,13 +392,15 @@ class ABLClassifier(SearchingDefense):
         return cls(**{**_RECIPES[recipe], **changes})
 
     def _n_phases(self) -> int:
-        phases = {"auto": 3, "retrain": 1, "joint": 1, "ascent": 2, "mixed": 3}
-        return 1 + self._n_examinations() + phases[self.unlearning]
+        most = (
+            max(_PHASES_OF.values()) if self.unlearning == "auto" else _PHASES_OF[self.unlearning]
+        )
+        return 1 + self._n_examinations() + most
 
     def _cure(self, run: Run) -> str:
         if self.unlearning != "auto":
             return self.unlearning
-        return "retrain" if self._searches(run) else "mixed"
+        return "negative" if self._searches(run) else "mixed"
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         network = run.new_network()
@@ -404,11 +415,15 @@ class ABLClassifier(SearchingDefense):
         self._keep_finding(finding)
         self.unlearned_ = bool(isolation.mask.any())
         cure = self._cure(run)
-        if cure == "retrain":
+        if cure in ("negative", "retrain"):
             # From new weights: what has seen the trigger once brings it back.
             network = run.new_network()
             trusted = finding.trusted & ~isolation.mask
-            self._finetune(run, network, trusted, CrossEntropy())
+            if cure == "retrain":
+                self._finetune(run, network, trusted, CrossEntropy())
+            else:
+                denied = torch.as_tensor(isolation.mask, device=run.device)
+                self._finetune(run, network, trusted | isolation.mask, NegativeLearning(denied))
             isolation = judge_doubtful(run, network, isolation, trusted)
         elif not isolation.mask.any():
             self._finetune(run, network, ~isolation.mask, CrossEntropy())

@@ -332,8 +332,9 @@ class CBDClassifier(SearchingDefense):
         self._keep_finding(finding)
 
         clean = run.new_network()
-        trusted = finding.trusted & ~finding.isolation.mask
-        clean_losses = self._train_clean(run, clean, features, backdoored_losses, trusted)
+        denied = finding.isolation.mask
+        trusted = finding.trusted & ~denied
+        clean_losses = self._train_clean(run, clean, features, backdoored_losses, trusted, denied)
         if self._searches(run):
             return clean, judge_doubtful(run, clean, finding.isolation, trusted)
         weights = relative_loss(backdoored_losses.double(), clean_losses.double()).cpu().numpy()
@@ -377,6 +378,7 @@ class CBDClassifier(SearchingDefense):
         backdoored_features: torch.Tensor,
         backdoored_losses: torch.Tensor,
         trusted: np.ndarray,
+        denied: np.ndarray,
     ) -> torch.Tensor:
         n_features = network.head.in_features
         discriminator = bottleneck = trajectory = None
@@ -407,10 +409,11 @@ class CBDClassifier(SearchingDefense):
                 # The search takes the place of rejection, which costs clean data a class at times.
                 rejection=0.0 if self._searches(run) else self.rejection,
                 soft_epochs=max(1, self.clean_epochs // 4),
+                denied=torch.as_tensor(denied, device=run.device),
                 generator=run.generator,
             ),
             recipe=self._recipe(run),
-            batches=ShuffledRows(run.rows(trusted), self.batch_size),
+            batches=ShuffledRows(run.rows(trusted | denied), self.batch_size),
             parameters=parameters,
         )
         if trajectory is None:

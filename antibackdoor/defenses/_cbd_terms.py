@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from antibackdoor.backbones import Network
-from antibackdoor.training import sample_losses
+from antibackdoor.training import negative_losses, sample_losses
 
 # Keeps the ratio and the logarithm of vanished losses numbers.
 _SMALLEST_LOSS = 1e-8
@@ -240,6 +240,8 @@ class CausalObjective:
         The share of `keep_above`, 0 for none; only with a trajectory.
     soft_epochs : int
         Epochs before any sample is rejected.
+    denied : torch.Tensor of shape (n_samples,), bool
+        Rows that are not what their label says: of them f_C is to learn just that.
     generator : torch.Generator
     """
 
@@ -256,6 +258,7 @@ class CausalObjective:
         trajectory: LossTrajectory | None,
         rejection: float,
         soft_epochs: int,
+        denied: torch.Tensor,
         generator: torch.Generator,
     ) -> None:
         self._features = backdoored_features
@@ -268,6 +271,7 @@ class CausalObjective:
         self._trajectory = trajectory
         self._rejection = rejection
         self._soft_epochs = soft_epochs
+        self._denied = denied
         self._generator = generator
         if discriminator is not None:
             self._optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-3)
@@ -289,6 +293,7 @@ class CausalObjective:
             self._trajectory.add(index, losses)
         if self._reweight:
             losses = losses * self._weights(losses.detach(), index)
+        losses = torch.where(self._denied[index], negative_losses(logits, labels), losses)
         return value + losses.mean(), logits
 
     def state(self) -> dict[str, Any]:

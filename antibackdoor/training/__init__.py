@@ -10,11 +10,13 @@ from antibackdoor.training._mapped import find_place, is_mapped
 from antibackdoor.training._objectives import (
     CrossEntropy,
     HeldLoss,
+    NegativeLearning,
     Objective,
     Unlearning,
     flooding,
     global_gradient_ascent,
     local_gradient_ascent,
+    negative_losses,
     sample_losses,
 )
 from antibackdoor.training._parallel import alone, check_same, current_team, joined
@@ -33,6 +35,7 @@ __all__ = [
     "Checkpoints",
     "CrossEntropy",
     "HeldLoss",
+    "NegativeLearning",
     "Objective",
     "PairedRows",
     "Recipe",
@@ -54,6 +57,7 @@ __all__ = [
     "is_mapped",
     "joined",
     "local_gradient_ascent",
+    "negative_losses",
     "open_checkpoints",
     "resolve_augmentation",
     "run_phase",

@@ -1,4 +1,4 @@
-"""What a step minimises: cross-entropy and the ascents of ABL.
+"""What a step minimises: cross-entropy, the ascents of ABL, and negative learning.
 
 An objective is called with the network, a batch of inputs, their labels and
 their row numbers, and returns the value to minimise and the logits.
@@ -107,6 +107,27 @@ def global_gradient_ascent(
     return _mean_where(~isolated, losses) - _mean_where(isolated, risen)
 
 
+def negative_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Loss of negative learning, -log(1 - p_y), in nats: of a label that is not to be given.
+
+    Kim, Yim, Yun & Kim, NLNL: Negative Learning for Noisy Labels, ICCV 2019, equation 2, of the
+    label itself. Its gradient vanishes as p_y does: what is not taken for y pushes no further.
+
+    Parameters
+    ----------
+    logits : torch.Tensor of shape (n, n_classes)
+    labels : torch.Tensor of shape (n,), int64
+
+    Returns
+    -------
+    torch.Tensor of shape (n,)
+    """
+    own = F.one_hot(labels, logits.shape[1]).bool()
+    others = logits.masked_fill(own, -torch.inf).logsumexp(1)
+    log_odds = logits.gather(1, labels[:, None])[:, 0] - others
+    return F.softplus(log_odds)
+
+
 def _mean_where(chosen: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
     return torch.where(chosen, losses, 0).sum() / chosen.sum().clamp(min=1)
 
@@ -172,3 +193,23 @@ class Unlearning:
         logits = network(inputs)
         losses = sample_losses(logits, labels)
         return global_gradient_ascent(losses, self._isolated[index], self._bound), logits
+
+
+class NegativeLearning:
+    """Cross-entropy of most rows, and of some the loss of not giving them their label.
+
+    Parameters
+    ----------
+    denied : torch.Tensor of shape (n_samples,), bool
+        Which rows of the whole training set are not what their label says.
+    """
+
+    def __init__(self, denied: torch.Tensor) -> None:
+        self._denied = denied
+
+    def __call__(
+        self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = network(inputs)
+        positive, negative = sample_losses(logits, labels), negative_losses(logits, labels)
+        return torch.where(self._denied[index], negative, positive).mean(), logits
