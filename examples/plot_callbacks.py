@@ -44,8 +44,8 @@ for row in clf.history_[:2]:
 
 # %%
 # Stage one learns the trigger: the loss of the rows that are flagged in the end comes to near zero
-# while that of the others is held. The last network is trained without them, and gives their
-# labels no more.
+# while that of the others is held. The last network learns that their labels are wrong, and gives
+# them no more.
 HistoryDisplay.from_estimator(clf, monitor=monitor, recorder=recorder)
 plt.show()
 

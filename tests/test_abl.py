@@ -62,6 +62,35 @@ def test_quality_of_a_fixed_ratio_on_poisoned_digits(split_digits, poisoned, tri
     assert isolation_recall(poison_mask, abl.isolate_mask_) > 0.9
 
 
+def test_negative_learning_outvotes_the_poison_that_was_missed(
+    split_digits, poisoned, triggered, tmp_path
+):
+    _, X_test, _, y_test = split_digits
+    X_bad, y_bad, poison_mask = poisoned
+    cures = {
+        cure: ABLClassifier(
+            isolation_ratio=0.08,
+            isolation_epochs=10,
+            finetune_epochs=8,
+            unlearning=cure,
+            batch_size=32,
+            memory=str(tmp_path),
+            random_state=0,
+        ).fit(X_bad, y_bad)
+        for cure in ("retrain", "negative")
+    }
+    success = {
+        cure: attack_success_rate(y_test, clf.predict(triggered), target_label=0)
+        for cure, clf in cures.items()
+    }
+    # The same rows, a third of the poison not among them.
+    assert np.array_equal(cures["retrain"].isolate_mask_, cures["negative"].isolate_mask_)
+    assert isolation_recall(poison_mask, cures["negative"].isolate_mask_) < 0.8
+    assert success["retrain"] > 0.9
+    assert success["negative"] < 0.5
+    assert clean_accuracy(y_test, cures["negative"].predict(X_test)) > 0.95
+
+
 # What an automatic ratio does with clean data is in test_isolation.py.
 def test_a_fixed_ratio_flags_next_to_nothing_in_clean_digits(digits):
     X, y = digits

@@ -68,8 +68,8 @@ class CBDClassifier(SearchingDefense):
     ``w = loss(f_B) / (loss(f_B) + loss(f_C))``, little where f_B fits it and f_C does
     not.
 
-    By default f_B is also searched for poison, as stage one of `ABLClassifier` is, and f_C
-    never sees what is found. Without the search, as in the paper, a row is suspected by 1 - w
+    By default f_B is also searched for poison, as stage one of `ABLClassifier` is, and of
+    what is found f_C learns that its label is wrong. Without the search, as in the paper, a row is suspected by 1 - w
     under the two trained networks: one for poison which f_C has come to contradict and zero
     for a row that f_C explains.
 
@@ -94,8 +94,9 @@ class CBDClassifier(SearchingDefense):
         f_B after its first quarter and of f_C so far; or the loss under the trained
         f_B and that of f_C in the step, as in the paper.
     isolation_ratio : "auto" or None, default="auto"
-        ``"auto"``: f_B is searched for poison, f_C is trained without the rows found
-        and the doubtful ones, and these are what is flagged. None, and for tables, whose
+        ``"auto"``: f_B is searched for poison; f_C is trained without the doubtful rows, and of
+        those found learns, by negative learning, that their label is wrong. What is
+        flagged are these and the doubtful ones it rejects. None, and for tables, whose
         natural clusters look like poison to the search: nothing but the weights keeps f_C
         from the poison, as in the paper, and `rejection` says who is flagged.
     false_alarm_rate : float, default=0.05
@@ -197,6 +198,8 @@ class CBDClassifier(SearchingDefense):
     ----------
     Zhang, Liu, Wang, Lu & Hu, Backdoor Defense via Deconfounded Representation
     Learning, CVPR 2023.
+
+    Kim, Yim, Yun & Kim, NLNL: Negative Learning for Noisy Labels, ICCV 2019.
 
     Examples
     --------
