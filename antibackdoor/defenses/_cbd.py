@@ -69,9 +69,9 @@ class CBDClassifier(SearchingDefense):
     not.
 
     By default f_B is also searched for poison, as stage one of `ABLClassifier` is, and of
-    what is found f_C learns that its label is wrong. Without the search, as in the paper, a row is suspected by 1 - w
-    under the two trained networks: one for poison which f_C has come to contradict and zero
-    for a row that f_C explains.
+    what is found f_C learns that its label is wrong. Without the search, as in the paper, a
+    row is suspected by 1 - w under the two trained networks: one for poison which f_C has come
+    to contradict and zero for a row that f_C explains.
 
     Parameters
     ----------
