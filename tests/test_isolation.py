@@ -681,6 +681,7 @@ def test_each_class_ends_its_rounds_for_itself(planted, monkeypatch):
         classes=np.array([1, 4]),
         p_value=0.0,
         trusted=~flagged,
+        denied=np.zeros_like(flagged),
         signs={},
     )
     told = iter([(1, 3), (9, 6), (0, 6)])

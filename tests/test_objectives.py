@@ -112,13 +112,22 @@ def test_objectives_of_two_rows(objective, wanted):
 
 
 def test_negative_losses_by_hand():
-    logits = torch.tensor([[0.0, 0.0, 0.0], [math.log(3), 0.0, -math.inf]])
-    # Probabilities of the labels: 1/3, and 3 / (3 + 1).
+    logits = torch.tensor([[0.0, math.log(2), math.log(5)], [math.log(9), 0.0, -math.inf]])
+    # Probabilities of the labels: 5/8, and 9 / (9 + 1); by chance 1/3.
     losses = negative_losses(logits, torch.tensor([2, 0]))
-    assert losses.tolist() == pytest.approx([math.log(3 / 2), math.log(4)])
+    assert losses.tolist() == pytest.approx([math.log((2 / 3) / (3 / 8)), math.log((2 / 3) / 0.1)])
 
 
-@pytest.mark.parametrize(("sure", "wanted"), [(200.0, 200.0), (-200.0, 0.0)])
+def test_negative_losses_end_where_a_label_is_no_likelier_than_chance():
+    logits = leaf([0.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [1.0, 0.0, 0.0])
+    losses = negative_losses(logits, torch.zeros(3, dtype=torch.int64))
+    assert losses[:2].tolist() == pytest.approx([0.0, 0.0])
+    (slope,) = torch.autograd.grad(losses.sum(), logits)
+    assert slope[1].tolist() == [0.0, 0.0, 0.0]
+    assert slope[2, 0] > 0
+
+
+@pytest.mark.parametrize(("sure", "wanted"), [(200.0, 200.0 - math.log(2)), (-200.0, 0.0)])
 def test_negative_losses_of_what_is_certain_are_finite(sure, wanted):
     logits = torch.tensor([[sure, 0.0]], requires_grad=True)
     loss = negative_losses(logits, torch.tensor([0]))
@@ -131,8 +140,9 @@ def test_negative_losses_of_what_is_certain_are_finite(sure, wanted):
 def test_negative_learning_descends_on_most_rows_and_denies_some():
     logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]], dtype=torch.float64)
     denied = torch.tensor([True, True, False, False])
-    # The second row of the batch is row 1 of the data, the first is row 3.
+    # The first row of the batch is row 3 of the data, the second is row 1.
     batch = (logits, torch.tensor([0, 0]), torch.tensor([3, 1]))
     value, given = NegativeLearning(denied)(lambda inputs: inputs, *batch)
-    assert value.item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+    # log 2 of the one; of the other, of probability 3/4, log(1/2) - log(1/4).
+    assert value.item() == pytest.approx(math.log(2))
     assert given is logits

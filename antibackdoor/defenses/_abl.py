@@ -151,9 +151,11 @@ class ABLClassifier(SearchingDefense):
         ``"retrain"``: the fine-tuned network begins anew, without the isolated and the
         doubtful rows; the doubtful ones whose label it does not give in the end are flagged
         too. It needs a nearly complete isolation. ``"negative"``: the same, but that the isolated
-        rows are trained on too, by negative learning: the network learns that they are not what
-        their label says, and with it what the trigger looks like and that it means nothing; a
-        part of the poison may be missing. ``"mixed"``: after fine-tuning, bounded
+        rows are trained on too, by negative learning: the network learns to hold their label for
+        no likelier than chance, and so that the trigger says nothing, though a part of the
+        poison may not have been isolated. Where the share is found from the data, only rows of a
+        class whose poison was recognised as rows of other classes: poison that keeps its true
+        label is left out. ``"mixed"``: after fine-tuning, bounded
         ascent on the isolated rows beside descent on the less suspect half of every class;
         then recovery. What is flagged in the end are the rows whose label the network has
         lost on the way, which are far more than were isolated. ``"ascent"``: after
@@ -418,13 +420,10 @@ class ABLClassifier(SearchingDefense):
         if cure in ("negative", "retrain"):
             # From new weights: what has seen the trigger once brings it back.
             network = run.new_network()
-            trusted = finding.trusted & ~isolation.mask
-            if cure == "retrain":
-                self._finetune(run, network, trusted, CrossEntropy())
-            else:
-                denied = torch.as_tensor(isolation.mask, device=run.device)
-                self._finetune(run, network, trusted | isolation.mask, NegativeLearning(denied))
-            isolation = judge_doubtful(run, network, isolation, trusted)
+            denied = finding.denied if cure == "negative" else np.zeros_like(finding.denied)
+            objective = NegativeLearning(torch.as_tensor(denied, device=run.device))
+            self._finetune(run, network, finding.trusted | denied, objective)
+            isolation = judge_doubtful(run, network, isolation, finding.trusted)
         elif not isolation.mask.any():
             self._finetune(run, network, ~isolation.mask, CrossEntropy())
         elif cure == "joint":

@@ -69,7 +69,7 @@ class CBDClassifier(SearchingDefense):
     not.
 
     By default f_B is also searched for poison, as stage one of `ABLClassifier` is, and of
-    what is found f_C learns that its label is wrong. Without the search, as in the paper, a
+    what is found f_C learns that its label says nothing. Without the search, as in the paper, a
     row is suspected by 1 - w under the two trained networks: one for poison which f_C has come
     to contradict and zero for a row that f_C explains.
 
@@ -94,9 +94,10 @@ class CBDClassifier(SearchingDefense):
         f_B after its first quarter and of f_C so far; or the loss under the trained
         f_B and that of f_C in the step, as in the paper.
     isolation_ratio : "auto" or None, default="auto"
-        ``"auto"``: f_B is searched for poison; f_C is trained without the doubtful rows, and of
-        those found learns, by negative learning, that their label is wrong. What is
-        flagged are these and the doubtful ones it rejects. None, and for tables, whose
+        ``"auto"``: f_B is searched for poison; f_C is trained without the doubtful rows, and
+        learns by negative learning that the label of those found says nothing, if they were
+        recognised as rows of other classes. What is flagged are the rows found
+        and the doubtful ones it rejects. None, and for tables, whose
         natural clusters look like poison to the search: nothing but the weights keeps f_C
         from the poison, as in the paper, and `rejection` says who is flagged.
     false_alarm_rate : float, default=0.05
@@ -335,11 +336,9 @@ class CBDClassifier(SearchingDefense):
         self._keep_finding(finding)
 
         clean = run.new_network()
-        denied = finding.isolation.mask
-        trusted = finding.trusted & ~denied
-        clean_losses = self._train_clean(run, clean, features, backdoored_losses, trusted, denied)
+        clean_losses = self._train_clean(run, clean, features, backdoored_losses, finding)
         if self._searches(run):
-            return clean, judge_doubtful(run, clean, finding.isolation, trusted)
+            return clean, judge_doubtful(run, clean, finding.isolation, finding.trusted)
         weights = relative_loss(backdoored_losses.double(), clean_losses.double()).cpu().numpy()
         return clean, flag_above(1 - weights, 1 - self.rejection * float(np.median(weights)))
 
@@ -380,8 +379,7 @@ class CBDClassifier(SearchingDefense):
         network: Network,
         backdoored_features: torch.Tensor,
         backdoored_losses: torch.Tensor,
-        trusted: np.ndarray,
-        denied: np.ndarray,
+        finding: Finding,
     ) -> torch.Tensor:
         n_features = network.head.in_features
         discriminator = bottleneck = trajectory = None
@@ -412,11 +410,11 @@ class CBDClassifier(SearchingDefense):
                 # The search takes the place of rejection, which costs clean data a class at times.
                 rejection=0.0 if self._searches(run) else self.rejection,
                 soft_epochs=max(1, self.clean_epochs // 4),
-                denied=torch.as_tensor(denied, device=run.device),
+                denied=torch.as_tensor(finding.denied, device=run.device),
                 generator=run.generator,
             ),
             recipe=self._recipe(run),
-            batches=ShuffledRows(run.rows(trusted | denied), self.batch_size),
+            batches=ShuffledRows(run.rows(finding.trusted | finding.denied), self.batch_size),
             parameters=parameters,
         )
         if trajectory is None:

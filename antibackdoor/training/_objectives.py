@@ -6,6 +6,7 @@ their row numbers, and returns the value to minimise and the logits.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -108,10 +109,12 @@ def global_gradient_ascent(
 
 
 def negative_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Loss of negative learning, -log(1 - p_y), in nats: of a label that is not to be given.
+    """Loss of negative learning down to chance: max(0, log((1 - 1/K) / (1 - p_y))), in nats.
 
-    Kim, Yim, Yun & Kim, NLNL: Negative Learning for Noisy Labels, ICCV 2019, equation 2, of the
-    label itself. Its gradient vanishes as p_y does: what is not taken for y pushes no further.
+    The loss -log(1 - p_y) of Kim, Yim, Yun & Kim, NLNL: Negative Learning for Noisy Labels, ICCV
+    2019, equation 2, of the label itself, above what it is where the label is as likely as any
+    other of the K. There it ends: that the label says nothing is to be learned, not that
+    the opposite is true, which would be another backdoor.
 
     Parameters
     ----------
@@ -122,10 +125,11 @@ def negative_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor of shape (n,)
     """
-    own = F.one_hot(labels, logits.shape[1]).bool()
+    n_classes = logits.shape[1]
+    own = F.one_hot(labels, n_classes).bool()
     others = logits.masked_fill(own, -torch.inf).logsumexp(1)
     log_odds = logits.gather(1, labels[:, None])[:, 0] - others
-    return F.softplus(log_odds)
+    return (F.softplus(log_odds) + math.log1p(-1 / n_classes)).clamp(min=0)
 
 
 def _mean_where(chosen: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
@@ -196,7 +200,7 @@ class Unlearning:
 
 
 class NegativeLearning:
-    """Cross-entropy of most rows, and of some the loss of not giving them their label.
+    """Cross-entropy of most rows, and of some `negative_losses`.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ _KNOWS_THE_CLASS = 1 / 2
 # natural parts of CIFAR-10 have, for triggers on rows of the class itself are on natural parts.
 _NATURAL_LOOK = 0.4
 
-# Below this the diversities alone say which part is the suspect one.
+# Below this the diversities alone say which part is the suspect one, and that it is foreign.
 _SPEAKING = 0.05
 
 # Rows of the known classes that the examining network is not trained on, to compare with: a
@@ -106,6 +106,9 @@ class Finding:
         Probability that clean data would give as strong a sign, in whichever class.
     trusted : numpy.ndarray of shape (n_samples,), bool
         Rows that are not even doubtful: to be trained on.
+    denied : numpy.ndarray of shape (n_samples,), bool
+        Rows taken for poison that are not what their label says. Poison that keeps its true
+        label is not among them.
     signs : dict of str to numpy.ndarray of shape (n_classes,), float64
         What speaks against each class: ``"transplant"`` and ``"diversity"``; nan where it
         was not measured.
@@ -115,6 +118,7 @@ class Finding:
     classes: np.ndarray
     p_value: float
     trusted: np.ndarray
+    denied: np.ndarray
     signs: dict[str, np.ndarray]
 
 
@@ -125,6 +129,7 @@ def not_searched(isolation: Isolation) -> Finding:
         classes=np.array([], dtype=np.int64),
         p_value=np.nan,
         trusted=~isolation.mask,
+        denied=isolation.mask,
         signs={},
     )
 
@@ -166,12 +171,17 @@ class _Suspicion:
     def side(self) -> int:
         """Which part is the suspect one: 0 for the first, 1 for the second."""
         sizes = len(self.parts.first), len(self.parts.second)
-        if self.diversities is not None and self.diversity_p < _SPEAKING:
+        if self.diversities is not None and self.is_foreign:
             return int(np.argmax(self.diversities))
         # Poison from one class alone does not look like all others.
         if min(sizes) < _MINORITY * sum(sizes):
             return int(np.argmin(sizes))
         return 0 if self.diversities is None else int(np.argmax(self.diversities))
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the suspect part has been recognised as rows of many other classes."""
+        return self.diversity_p < _SPEAKING
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -225,8 +235,9 @@ def find_poison(
     n_classes = int(labels.max()) + 1
     level = false_alarm_rate / n_classes
     _examine(_to_examine(suspicions, level, n_classes), samples, labels, examiner, seed)
-    finding = _conclude(suspicions, labels, level)
-    return _complete(finding, samples, labels, examiner)
+    finding = _complete(_conclude(suspicions, labels, level), samples, labels, examiner)
+    foreign = [suspicion.label for suspicion in suspicions if suspicion.is_foreign]
+    return replace(finding, denied=finding.isolation.mask & np.isin(labels, foreign))
 
 
 def _to_examine(suspicions: list[_Suspicion], level: float, n_classes: int) -> list[_Suspicion]:
@@ -301,6 +312,7 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) ->
         classes=np.array(convicted, dtype=np.int64),
         p_value=min(1.0, n_classes * smallest),
         trusted=trusted,
+        denied=np.zeros(len(labels), dtype=bool),
         signs=signs,
     )
 
