@@ -44,7 +44,7 @@ for row in clf.history_[:2]:
 
 # %%
 # Stage one learns the trigger: the loss of the rows that are flagged in the end comes to near zero
-# while that of the others is held. The last network learns that their labels are wrong, and gives
+# while that of the others is held. The last network learns that their labels say nothing, and gives
 # them no more.
 HistoryDisplay.from_estimator(clf, monitor=monitor, recorder=recorder)
 plt.show()

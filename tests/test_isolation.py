@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
 
-from antibackdoor import ABLClassifier, make_poisoned
+from antibackdoor import ABLClassifier, CBDClassifier, make_poisoned
 from antibackdoor.backbones import build_network
 from antibackdoor.defenses import _searching
 from antibackdoor.defenses.isolation import (
@@ -507,6 +507,19 @@ def test_two_parts_that_look_like_no_other_class_are_natural(planted, monkeypatc
     assert finding.p_value > 0.5
 
 
+def test_poison_that_was_recognised_as_other_classes_is_denied(planted):
+    X, labels, poison, network, examiner = planted
+    np.testing.assert_array_equal(search(X, labels, network, examiner).denied, poison)
+
+
+def test_poison_that_looks_like_its_class_is_not_denied(planted, monkeypatch):
+    X, labels, poison, network, examiner = planted
+    monkeypatch.setattr(_search, "information", parts_of_diversity(0.6))
+    finding = search(X, labels, network, examiner)
+    np.testing.assert_array_equal(finding.isolation.mask, poison)
+    assert not finding.denied.any()
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_with_few_classes_nobody_is_left_to_examine(planted, n_classes):
     X, labels, poison, _, examiner = planted
@@ -763,8 +776,12 @@ def test_not_searched():
     finding = not_searched(flag_nothing(5))
     assert not finding.isolation.mask.any()
     assert finding.trusted.all()
+    assert not finding.denied.any()
     assert np.isnan(finding.p_value)
     assert (len(finding.classes), finding.signs) == (0, {})
+    # Who isolates by a rule of their own may still deny them their label.
+    found = not_searched(Isolation(np.array([0.0, 1.0, 0.0]), 0.5))
+    assert found.denied.tolist() == [False, True, False]
 
 
 # ----------------------------------------------------------------------- the ABLClassifier
@@ -814,6 +831,48 @@ def test_a_network_is_trained_further_at_half_the_rate(poisoned, monkeypatch):
     rates = [row["learning_rate"] for row in clf.history_ if row["phase"] == "examine"]
     # Three epochs, of two and a half, each time.
     assert rates[3:] == pytest.approx([rate / 2 for rate in rates[:3]])
+
+
+@pytest.mark.parametrize(
+    ("classifier", "settings", "phase", "denies"),
+    [
+        (ABLClassifier, {"finetune_epochs": 1}, "finetune", True),
+        (ABLClassifier, {"finetune_epochs": 1, "unlearning": "negative"}, "finetune", True),
+        (ABLClassifier, {"finetune_epochs": 1, "unlearning": "retrain"}, "finetune", False),
+        (CBDClassifier, {"clean_epochs": 1}, "clean", True),
+    ],
+)
+def test_what_the_last_network_learns_of_each_row(
+    poisoned, monkeypatch, classifier, settings, phase, denies
+):
+    X_bad, y_bad = poisoned[0][:60], poisoned[1][:60]
+    rows = np.arange(60)
+    scores = np.select([rows < 6, rows < 8], [0.9, 0.3], 0.0)
+    found = _search.Finding(
+        isolation=Isolation(scores, 0.5),
+        classes=np.unique(y_bad[:6]),
+        p_value=0.0,
+        trusted=rows >= 8,
+        denied=rows < 4,
+        signs={},
+    )
+    monkeypatch.setattr(_searching, "find_poison", lambda *args, **settings: found)
+    told = {}
+
+    class Spied(classifier):
+        def _run_phase(self, run, name, network, **given):
+            told[name] = given
+            return super()._run_phase(run, name, network, **given)
+
+    first = {"isolation_epochs": 1} if classifier is ABLClassifier else {"backdoor_epochs": 1}
+    clf = Spied(random_state=0, **first, **settings).fit(X_bad, y_bad)
+    epoch = told[phase]["batches"].epoch(torch.Generator().manual_seed(0))
+    denied = rows[:4].tolist() if denies else []
+    assert sorted(torch.cat(list(epoch)).tolist()) == denied + rows[8:].tolist()
+    assert torch.nonzero(told[phase]["objective"]._denied).flatten().tolist() == denied
+    # The doubtful two are judged by it.
+    assert clf.isolate_mask_[:6].all()
+    assert not clf.isolate_mask_[8:].any()
 
 
 def test_nothing_is_flagged_in_clean_digits(split_digits):

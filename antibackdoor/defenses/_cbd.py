@@ -184,7 +184,8 @@ class CBDClassifier(SearchingDefense):
         What speaks against each class; see `ABLClassifier`. Empty where f_B is not searched.
     history_ : list of dict
         A row for every epoch: phase, epoch, objective (value minimised), loss (mean
-        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
+        cross-entropy, nats), accuracy (both on the labels that came with the rows of the
+        phase, those to be unlearned among them), learning_rate, seconds.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int

@@ -94,7 +94,8 @@ def make_retention_scorer(
     -----
     **It compares models; it does not estimate the ASR.** A clean model, too, gives
     their label to rows that were flagged in error, and to a few more by mistake. This
-    floor is about the same for every clean model, so it hardly changes the order.
+    floor is about the same for models that are clean in the same way, so it hardly changes
+    their order; one that has been taught against rows flagged in error has a lower one.
 
     **Wrong flags.** If few suspects are poison, an accurate model keeps their
     labels, and the score favours models that are wrong about them. That they share a
