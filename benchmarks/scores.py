@@ -34,11 +34,8 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 
 from antibackdoor import ABLClassifier, CBDClassifier, make_poisoned
-from antibackdoor.defenses.isolation import (
-    LOSS_SCORES,
-    flag_most_suspect,
-    not_searched,
-)
+from antibackdoor.defenses.isolation import LOSS_SCORES, flag_most_suspect, not_searched
+from antibackdoor.defenses.isolation._parts import split_classes
 
 RESULTS = Path(__file__).parent / "results" / "scores.jsonl"
 ATTACKS = ("badnets", "trojan", "blend", "sig", "ssba", "lf", "lba", "dfst", "cl", "cba", "wanet")
@@ -100,7 +97,7 @@ def channel_gaps(seen: Seen) -> np.ndarray:
             best = np.argsort(-gaps)[: max(1, round(0.04 * layer.shape[1]))]
             score += layer[:, best].sum(axis=1)
         cut = KMeans(2, n_init=10, random_state=0).fit(score[:, None]).cluster_centers_.mean()
-        poison, clean = score > cut, clean | (score <= cut)
+        poison, clean = score > cut, score <= cut
     return score
 
 
@@ -116,7 +113,7 @@ def clustered_likelihoods(seen: Seen) -> np.ndarray:
 
 def spectral(seen: Seen) -> np.ndarray:
     """Squared projection of the features on the first direction of their class."""
-    return _by_class(seen, seen.features, lambda values: PCA(1).fit_transform(values)[:, 0] ** 2)
+    return _by_class(seen, seen.features, _first_direction)
 
 
 def activation_clusters(seen: Seen) -> np.ndarray:
@@ -129,12 +126,25 @@ def mixture(seen: Seen) -> np.ndarray:
     return _by_class(seen, seen.features, _mixture)
 
 
+def split(seen: Seen) -> np.ndarray:
+    """The split of the search: that mixture, sharpened by a discriminant."""
+    scores = np.zeros(len(seen.labels))
+    losses = LOSS_SCORES["trajectory"](seen.losses)
+    for parts in split_classes(seen.features, losses, seen.labels, seed=0):
+        scores[parts.rows] = parts.probabilities
+    return scores
+
+
 def _mixture(values: np.ndarray) -> np.ndarray:
     spread = values.std(axis=0)
     values = (values - values.mean(axis=0))[:, spread > 0] / spread[spread > 0]
     points = PCA(min(10, values.shape[1]), random_state=0).fit_transform(values)
     model = GaussianMixture(2, n_init=5, reg_covar=1e-3, random_state=0).fit(points)
     return model.predict_proba(points)[:, 0]
+
+
+def _first_direction(values: np.ndarray) -> np.ndarray:
+    return PCA(1, random_state=0).fit_transform(values)[:, 0] ** 2
 
 
 def _two_means(values: np.ndarray) -> np.ndarray:
@@ -170,21 +180,22 @@ SPLITTING: dict[str, Callable[[Seen], np.ndarray]] = {
     "clustered_likelihoods": clustered_likelihoods,
     "activation_clusters": activation_clusters,
     "mixture": mixture,
+    "split": split,
 }
 
 
 class StageOne(ABLClassifier):
-    """Keeps what stage one leaves, and what the search's own split makes of it."""
+    """Keeps what stage one leaves, and searches no further."""
 
     def _run_phase(self, run: Any, name: str, network: Any, **settings: Any) -> Any:
         recorded = super()._run_phase(run, name, network, **settings)
         if name == "isolate":
-            self.losses_ = torch.stack(recorded).double().numpy()
+            self.losses_ = torch.stack(recorded).double().cpu().numpy()
         return recorded
 
     def _search(self, run: Any, network: Any, scores: np.ndarray, epochs: int) -> Any:
         self.left_ = _look(network.eval(), run.samples)
-        self.labels_ = run.labels.numpy()
+        self.labels_ = run.labels.cpu().numpy()
         return not_searched(flag_most_suspect(scores, 0.01))
 
 
@@ -195,9 +206,8 @@ def _look(network: Any, samples: Any) -> dict[str, Any]:
 
     def entering(name: str) -> Any:
         def hook(layer: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
-            mean, variance = (
-                figures[:, None, None] for figures in (layer.running_mean, layer.running_var)
-            )
+            mean = layer.running_mean[:, None, None]
+            variance = layer.running_var[:, None, None] + layer.eps
             logs = -((inputs[0] - mean) ** 2) / (2 * variance) - variance.log() / 2
             likelihoods.setdefault(name, []).append(logs.flatten(1).amin(1))
 
@@ -210,7 +220,7 @@ def _look(network: Any, samples: Any) -> dict[str, Any]:
         return hook
 
     features, moved = [], []
-    for inputs in samples.chunks(torch.arange(len(samples))):
+    for inputs in samples.chunks(torch.arange(len(samples), device=samples.device)):
         hooks = []
         for name, layer in network.named_modules():
             if isinstance(layer, nn.BatchNorm2d):
@@ -226,12 +236,12 @@ def _look(network: Any, samples: Any) -> dict[str, Any]:
         moved.append(torch.stack(distances).mean(0) / own.norm(dim=1))
         features.append(own)
     return {
-        "features": torch.cat(features).numpy(),
-        "moved": torch.cat(moved).numpy(),
-        "likelihoods": torch.stack(
-            [torch.cat(parts) for parts in likelihoods.values()], dim=1
-        ).numpy(),
-        "activations": [torch.cat(parts).numpy() for parts in activations.values()],
+        "features": torch.cat(features).cpu().numpy(),
+        "moved": torch.cat(moved).cpu().numpy(),
+        "likelihoods": np.stack(
+            [torch.cat(parts).cpu().numpy() for parts in likelihoods.values()], axis=1
+        ),
+        "activations": [torch.cat(parts).cpu().numpy() for parts in activations.values()],
     }
 
 
