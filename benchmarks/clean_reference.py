@@ -28,14 +28,15 @@ from antibackdoor.metrics import clean_accuracy
 
 RESULTS = Path(__file__).parent / "results" / "clean-reference.jsonl"
 TARGET = 0
+_FIGURES = ("ca", "target_recall", "target_recall_triggered", "r_acc", "asr")
 
 
 def print_table() -> None:
     """Print the rows as a Markdown table, in per cent."""
-    print("| attack | CA | target recall | R-Acc | to the target |")
-    print("|---|---|---|---|---|")
+    print("| attack | CA | target recall | the same, triggered | R-Acc | to the target |")
+    print("|" + "---|" * 6)
     for row in map(json.loads, RESULTS.read_text().splitlines()):
-        figures = [row[name] for name in ("ca", "target_recall", "r_acc", "asr")]
+        figures = [row[name] for name in _FIGURES]
         print(f"| {row['attack']} | {' | '.join(f'{100 * figure:.1f}' for figure in figures)} |")
 
 
@@ -66,6 +67,9 @@ def main() -> None:
         of_attack = {
             "r_acc": float((given == truth).mean()),
             "asr": float(attack.succeeded(truth, given).mean()),
+            "target_recall_triggered": float(
+                (clf.predict(attack.transform(X_test[y_test == TARGET])) == TARGET).mean()
+            ),
         }
         lines.append(json.dumps({"attack": name} | of_network | of_attack | origin))
     RESULTS.write_text("".join(f"{line}\n" for line in lines))

@@ -105,6 +105,10 @@ def run(
             "asr": float(attack.succeeded(truth, given).mean()),
             "asr_without_trigger": float(attack.succeeded(truth, predicted[victims]).mean()),
             "r_acc": float((given == truth).mean()),
+            # A cure must not make of the trigger a sign against its class.
+            "target_recall_triggered": float(
+                (clf.predict(attack.transform(X_test[y_test == TARGET])) == TARGET).mean()
+            ),
         }
     return row | origin
 
@@ -115,14 +119,15 @@ def print_table() -> None:
     seeds = sorted({row["seed"] for row in rows.values()})
     print(
         "| attack | rate | seed | p | classes | flagged | TPR | FPR | CA | ASR | without trigger "
-        "| R-Acc | target recall | epochs before fine-tuning |"
+        "| R-Acc | target recall | triggered | epochs before fine-tuning |"
     )
-    print("|" + "---|" * 14)
+    print("|" + "---|" * 15)
     for cell in [cell for seed in seeds for cell in cells(seed)]:
         row = rows.get(_key(cell))
         if row is None:
             continue
-        shares = ("tpr", "fpr", "ca", "asr", "asr_without_trigger", "r_acc", "target_recall")
+        shares = ("tpr", "fpr", "ca", "asr", "asr_without_trigger", "r_acc")
+        shares += ("target_recall", "target_recall_triggered")
         figures = [f"{100 * row[name]:.1f}" if name in row else "" for name in shares]
         figures[1] = f"{100 * row['fpr']:.2f}"
         rate = f"{row['poison_rate']:.1%}" if row["n_poisoned"] else ""
