@@ -1,0 +1,195 @@
+"""What to do with rows that were flagged, when some were missed and some were flagged in error.
+
+    python benchmarks/cures.py
+    python benchmarks/cures.py --table
+
+Digits, `small-cnn`, 10 % poison, 20 epochs of the network that is kept. Nothing is searched: all
+cures are handed the same rows, 2 % of the poison not among them, and with them none or 15 natural
+rows of the target class. Each fit is a line of JSON in benchmarks/results/cures.jsonl; a second run
+takes up where the first one was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: it reads the number of threads once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from _common import provenance
+from sklearn.model_selection import train_test_split
+from torch.nn import functional as F
+
+from antibackdoor import ABLClassifier, make_poisoned
+from antibackdoor.attacks import make_attack
+from antibackdoor.datasets import load_digits_images
+from antibackdoor.defenses.isolation import Finding, Isolation, not_searched
+from antibackdoor.metrics import clean_accuracy
+from antibackdoor.training import (
+    CrossEntropy,
+    ShuffledRows,
+    compute_logits,
+    sample_losses,
+)
+
+RESULTS = Path(__file__).parent / "results" / "cures.jsonl"
+TARGET = 0
+ATTACKS = ("badnets", "blend", "lf")
+N_WRONG = (0, 15)
+SEEDS = (0, 1, 2)
+#: Name to the cure of `ABLClassifier`; the last two change what it makes of the flagged rows.
+CURES = {
+    "left out": "retrain",
+    "mixed ascent": "mixed",
+    "negative, to chance": "negative",
+    "negative, without an end": "negative",
+    "relabelled": "negative",
+}
+_EPOCHS = 20
+_FIGURES = ("ca", "asr", "r_acc", "target_recall", "target_recall_triggered")
+
+
+class Endless:
+    """Negative learning without an end: -log(1 - p_y)."""
+
+    def __init__(self, denied: torch.Tensor) -> None:
+        self._denied = denied
+
+    def __call__(self, network: Any, inputs: Any, labels: Any, index: Any) -> Any:
+        logits = network(inputs)
+        own = F.one_hot(labels, logits.shape[1]).bool()
+        odds = logits[own] - logits.masked_fill(own, -torch.inf).logsumexp(1)
+        losses = torch.where(self._denied[index], F.softplus(odds), sample_losses(logits, labels))
+        return losses.mean(), logits
+
+
+class Relabelled:
+    """Cross-entropy to a distribution over the classes for each row."""
+
+    def __init__(self, wanted: torch.Tensor) -> None:
+        self._wanted = wanted
+
+    def __call__(self, network: Any, inputs: Any, labels: Any, index: Any) -> Any:
+        logits = network(inputs)
+        return -(self._wanted[index] * logits.log_softmax(1)).sum(1).mean(), logits
+
+
+class Told(ABLClassifier):
+    """Handed the flagged rows instead of isolating them."""
+
+    def hand(self, flagged: np.ndarray, cure: str) -> Told:
+        """Say which rows are flagged, and what is to be made of them."""
+        self._flagged, self._variant = flagged, cure
+        return self
+
+    def _isolate(self, run: Any, network: Any) -> Finding:
+        return not_searched(Isolation(self._flagged.astype(np.float64), 0.5))
+
+    def _finetune(self, run: Any, network: Any, rows: Any, objective: Any, beside: Any = None):
+        if self._variant == "negative, without an end":
+            objective = Endless(torch.as_tensor(self._flagged))
+        elif self._variant == "relabelled":
+            objective = Relabelled(self._opinions(run))
+        super()._finetune(run, network, rows, objective, beside)
+
+    def _opinions(self, run: Any) -> torch.Tensor:
+        """Of the flagged rows what a network says that does not know their classes."""
+        labels = run.labels.numpy()
+        unknown = np.unique(labels[self._flagged])
+        network = run.new_network()
+        self._run_phase(
+            run,
+            "examine",
+            network,
+            epochs=10,
+            objective=CrossEntropy(),
+            recipe=self._recipe(run),
+            batches=ShuffledRows(run.rows(~np.isin(labels, unknown)), self.batch_size),
+        )
+        logits = compute_logits(network, run.samples)
+        logits[:, unknown] = -torch.inf
+        flagged = torch.as_tensor(self._flagged)[:, None]
+        return torch.where(flagged, logits.softmax(1), F.one_hot(run.labels, logits.shape[1]))
+
+    def _n_phases(self) -> int:
+        return super()._n_phases() + 1
+
+
+def run(attack_name: str, n_wrong: int, cure: str, seed: int) -> dict[str, Any]:
+    """Poison, fit and measure one cell."""
+    origin = provenance()  # of the code that has been imported, not of what lands meanwhile
+    X, y = load_digits_images()
+    X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=seed)
+    attack = make_attack(attack_name).fit(X, y)
+    X_bad, y_bad, poison = make_poisoned(X, y, attack=attack, poison_rate=0.1, random_state=seed)
+    rng = np.random.default_rng(seed)
+    flagged = poison.copy()
+    flagged[rng.permutation(np.flatnonzero(poison))[: math.ceil(0.02 * poison.sum())]] = False
+    flagged[rng.permutation(np.flatnonzero((y_bad == TARGET) & ~poison))[:n_wrong]] = True
+    clf = Told(
+        backbone="small-cnn",
+        isolation_ratio=0.1,
+        unlearning=CURES[cure],
+        finetune_epochs=_EPOCHS,
+        batch_size=32,
+        random_state=seed,
+    ).hand(flagged, cure)
+    predicted = clf.fit(X_bad, y_bad).predict(X_test)
+    given = clf.predict(attack.transform(X_test))
+    own, victims = y_test == TARGET, y_test != TARGET
+    return {
+        "attack": attack_name,
+        "n_wrong": n_wrong,
+        "cure": cure,
+        "seed": seed,
+        "ca": clean_accuracy(y_test, predicted),
+        "asr": float((given == TARGET)[victims].mean()),
+        "r_acc": float((given == y_test)[victims].mean()),
+        "target_recall": float((predicted == TARGET)[own].mean()),
+        "target_recall_triggered": float((given == TARGET)[own].mean()),
+    } | origin
+
+
+def print_table() -> None:
+    """Print the means over attacks and seeds as a Markdown table, in per cent."""
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    print("| flagged in error | cure | fits | CA | ASR | R-Acc | target recall | triggered |")
+    print("|" + "---|" * 8)
+    for n_wrong in N_WRONG:
+        for cure in CURES:
+            cells = [row for row in rows if (row["n_wrong"], row["cure"]) == (n_wrong, cure)]
+            figures = [f"{100 * np.mean([row[name] for row in cells]):.1f}" for name in _FIGURES]
+            print(f"| {n_wrong} | {cure} | {len(cells)} | {' | '.join(figures)} |")
+
+
+def main() -> None:
+    """Run the cells that are not finished."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--table", action="store_true", help="print the table and stop")
+    if parser.parse_args().table:
+        print_table()
+        return
+    finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    done = {
+        tuple(row[name] for name in ("attack", "n_wrong", "cure", "seed"))
+        for row in map(json.loads, finished)
+    }
+    for seed in SEEDS:
+        for attack in ATTACKS:
+            for n_wrong in N_WRONG:
+                for cure in CURES:
+                    if (attack, n_wrong, cure, seed) not in done:
+                        row = run(attack, n_wrong, cure, seed)
+                        with RESULTS.open("a") as file:
+                            file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
