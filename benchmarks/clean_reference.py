@@ -1,12 +1,13 @@
-"""What a network trained on clean data makes of triggered images: the bound of R-Acc and ASR.
+"""What a network trained on clean data makes of triggered images, to compare R-Acc and ASR with.
 
     python benchmarks/clean_reference.py --data-root ../shared/data --cache build/attacks
     python benchmarks/clean_reference.py --table
 
 One network, trained as in benchmarks/isolation.py (the first 5,000 images of CIFAR-10, `wrn-16-1`,
 20 epochs without augmentation) but on their true labels, and no poison. A trigger hides a part of
-the image: what this network recognises under it is as much as a defence can bring back. A finished
-attack is a line of JSON in benchmarks/results/clean-reference.jsonl; the file is written anew.
+the image; what is recognised beneath it by a network that has never seen it is what a defence is
+measured by, though one that has been shown it may do better. An attack is a line of JSON in
+benchmarks/results/clean-reference.jsonl; the file is written anew.
 """
 
 from __future__ import annotations

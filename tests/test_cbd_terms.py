@@ -160,7 +160,7 @@ def test_weighted_cross_entropy_by_hand(network):
     assert value.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
-def test_of_a_denied_sample_another_label_is_wanted_whatever_its_weight(network):
+def test_a_denied_sample_has_its_own_loss_whatever_its_weight(network):
     value, logits = objective_of(network, reweight=True, denied=[0])(network, *BATCH)
     losses = nn.functional.cross_entropy(logits, BATCH[1], reduction="none")
     weights = torch.tensor([0.001, 1.0, 1.0, 1.0])

@@ -583,6 +583,7 @@ def test_poison_that_the_features_do_not_tell_is_completed(planted, monkeypatch)
     monkeypatch.setattr(_search, "split_classes", lambda *args: [parts])
     finding = search(X, labels, network, examiner)
     np.testing.assert_array_equal(finding.isolation.mask, poison)
+    np.testing.assert_array_equal(finding.denied, poison)
     assert not finding.trusted[poison].any()
     assert not finding.trusted[undecided]
     assert finding.trusted[(labels == 2) & ~poison].mean() > 0.5
@@ -870,8 +871,11 @@ def test_what_the_last_network_learns_of_each_row(
     denied = rows[:4].tolist() if denies else []
     assert sorted(torch.cat(list(epoch)).tolist()) == denied + rows[8:].tolist()
     assert torch.nonzero(told[phase]["objective"]._denied).flatten().tolist() == denied
-    # The doubtful two are judged by it.
     assert clf.isolate_mask_[:6].all()
+    # The doubtful two are judged by it: after an epoch it rejects whatever label.
+    rejected = clf.predict(X_bad) != y_bad
+    assert rejected[6:8].any()
+    assert clf.isolate_mask_[6:8].tolist() == rejected[6:8].tolist()
     assert not clf.isolate_mask_[8:].any()
 
 

@@ -109,7 +109,7 @@ class ABLClassifier(SearchingDefense):
 
     A network fits backdoored samples faster than clean ones. Stage one trains with the loss
     held at `gamma`, under which the poison's loss falls through, and isolates the
-    poison. Stage two trains without it, learns that it is not what its labels say, or unlearns
+    poison. Stage two trains without it, learns that its labels say nothing, or unlearns
     it by gradient ascent. No clean data is needed, nor any knowledge of the trigger.
 
     By default the isolated rows are not a fixed share: each class is split in two by the
@@ -146,7 +146,8 @@ class ABLClassifier(SearchingDefense):
         Probability to flag anything in clean data, at ``isolation_ratio="auto"``. It rests on
         how clean classes behaved in the benchmarks, not on the data at hand.
     finetune_epochs : int, default=60
-        Epochs of fine-tuning on the rows that were not isolated.
+        Epochs of fine-tuning on the rows that were not isolated; `unlearning` says what becomes
+        of those that were.
     unlearning : {"auto", "negative", "retrain", "mixed", "ascent", "joint"}, default="auto"
         ``"retrain"``: the fine-tuned network begins anew, without the isolated and the
         doubtful rows; the doubtful ones whose label it does not give in the end are flagged
@@ -154,8 +155,8 @@ class ABLClassifier(SearchingDefense):
         rows are trained on too, by negative learning: the network learns to hold their label for
         no likelier than chance, and so that the trigger says nothing, though a part of the
         poison may not have been isolated. Where the share is found from the data, only rows of a
-        class whose poison was recognised as rows of other classes: poison that keeps its true
-        label is left out. ``"mixed"``: after fine-tuning, bounded
+        class whose poison was recognised as rows of other classes: that of one that nobody was
+        asked about, and poison that keeps its true label, is left out. ``"mixed"``: after fine-tuning, bounded
         ascent on the isolated rows beside descent on the less suspect half of every class;
         then recovery. What is flagged in the end are the rows whose label the network has
         lost on the way, which are far more than were isolated. ``"ascent"``: after

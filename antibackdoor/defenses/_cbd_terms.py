@@ -241,7 +241,7 @@ class CausalObjective:
     soft_epochs : int
         Epochs before any sample is rejected.
     denied : torch.Tensor of shape (n_samples,), bool
-        Rows that are not what their label says: of them f_C is to learn just that.
+        Rows that are not what their label says: f_C is to hold it for no likelier than chance.
     generator : torch.Generator
     """
 

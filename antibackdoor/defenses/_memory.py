@@ -20,6 +20,9 @@ from antibackdoor.utils import random_states, restore_random_states
 
 Answer = TypeVar("Answer")
 
+# Raised whenever what is remembered changes within a version, or how it is found.
+_FORM = 2
+
 
 def remembered(
     memory: str | Memory | None,
@@ -57,7 +60,7 @@ def remembered(
     recall = check_memory(memory).cache(_compute, ignore=["run", "network", "compute"])
     n_before = len(run.history)
     start = _state(run, network)
-    parameters = {"version": version("antibackdoor"), **parameters}
+    parameters = {"version": version("antibackdoor"), "form": _FORM, **parameters}
     # Of the values: a file keeps its name when it is changed.
     key = (parameters, digest_rows(run.X, run.samples.source), run.y, start)
     beside = {"run": run, "network": network, "compute": compute}

@@ -63,7 +63,7 @@ def make_retention_scorer(
     ----------
     X_suspects : array-like of shape (n_suspects, ...)
         Suspect rows, one or more, of the same kind as the X of the search:
-        ``X[clf.isolate_]``.
+        ``X[clf.isolate_]``, or a part of them that the search does not train on (see Notes).
     y_suspects : array-like of shape (n_suspects,)
         The labels they came with: ``y[clf.isolate_]``.
     accuracy_weight : float, default=1.0

@@ -237,6 +237,7 @@ def find_poison(
     _examine(_to_examine(suspicions, level, n_classes), samples, labels, examiner, seed)
     finding = _complete(_conclude(suspicions, labels, level), samples, labels, examiner)
     foreign = [suspicion.label for suspicion in suspicions if suspicion.is_foreign]
+    # Of all that is flagged in these classes, what was completed included.
     return replace(finding, denied=finding.isolation.mask & np.isin(labels, foreign))
 
 
