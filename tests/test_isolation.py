@@ -520,6 +520,28 @@ def test_poison_that_looks_like_its_class_is_not_denied(planted, monkeypatch):
     assert not finding.denied.any()
 
 
+def test_each_class_is_denied_by_its_own_testimony(planted, monkeypatch):
+    X, labels, _, network, examiner = planted
+    told = {1: (0.9, 0.5), 3: (0.6, 0.5)}
+
+    def few_and_many(label):
+        rows = np.flatnonzero(labels == label)
+        return Parts(label, rows, 1.0 * (np.arange(len(rows)) < 5), overlap=0.1, contrast=0.9)
+
+    def examine(suspicions, *rest):
+        for suspicion in suspicions:
+            suspicion.diversities = told[suspicion.label]
+
+    monkeypatch.setattr(_search, "split_classes", lambda *args: [few_and_many(c) for c in told])
+    monkeypatch.setattr(_search, "transplant", lambda *args: 0.9)
+    monkeypatch.setattr(_search, "_examine", examine)
+    monkeypatch.setattr(_search, "_complete", lambda finding, *rest: finding)
+    finding = search(X, labels, network, examiner)
+    assert finding.isolation.mask.sum() == 10
+    assert finding.classes.tolist() == [1, 3]
+    np.testing.assert_array_equal(finding.denied, finding.isolation.mask & (labels == 1))
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_with_few_classes_nobody_is_left_to_examine(planted, n_classes):
     X, labels, poison, _, examiner = planted
