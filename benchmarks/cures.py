@@ -4,10 +4,10 @@
     python benchmarks/cures.py --table
 
 Digits, `small-cnn`, 10 % poison, 20 epochs of the network that is kept; `mixed ascent` has stage
-one before and 20 of unlearning and recovery behind them. Nothing is searched: all cures are handed the
-same rows, 2 % of the poison not among them, and with them none or 15 natural rows of the target
-class. Each fit is a line of JSON in benchmarks/results/cures.jsonl; a second run
-takes up where the first one was stopped.
+one before and 20 of unlearning and recovery behind them. Nothing is searched: all cures are handed
+the same rows, 2 % of the poison not among them, and with them none or 15 natural rows of the target
+class. Each fit is a line of JSON in benchmarks/results/cures.jsonl; a second run takes up where
+the first one was stopped.
 """
 
 from __future__ import annotations

@@ -157,10 +157,10 @@ class ABLClassifier(SearchingDefense):
         poison may not have been isolated. Where the share is found from the data, only rows of a
         class whose poison was recognised as rows of other classes: that of one that nobody was
         asked about, and poison that keeps its true label, is left out. ``"mixed"``: after
-        fine-tuning, bounded ascent on the isolated rows beside descent on the less suspect half of every class;
-        then recovery. What is flagged in the end are the rows whose label the network has
-        lost on the way, which are far more than were isolated. ``"ascent"``: after
-        fine-tuning, ascent on the isolated rows alone, the released recipe.
+        fine-tuning, bounded ascent on the isolated rows beside descent on the less suspect
+        half of every class; then recovery. What is flagged in the end are the rows whose label
+        the network has lost on the way, which are far more than were isolated. ``"ascent"``:
+        after fine-tuning, ascent on the isolated rows alone, the released recipe.
         ``"joint"``: ascent beside descent through all epochs of fine-tuning
         (L_GGA of the paper). These two flag the isolated rows. ``"auto"``: ``"negative"`` where
         the share is found from the data, ``"mixed"`` for a fixed one.
