@@ -747,17 +747,30 @@ def test_log_odds_are_those_of_the_label_against_all_others(planted):
 
 
 @pytest.mark.parametrize(
-    ("natural", "triggered", "middle"),
+    ("natural", "triggered", "middle", "factor"),
     [
         # The middle of the two groups is below even odds, which are the bound then.
-        ([-9.0, -8.0, -7.0, -6.0, -5.0, -5.0], [1.0, 2.0], 0.0),
+        ([-9.0, -8.0, -7.0, -6.0, -5.0, -5.0], [1.0, 2.0], 0.0, 1.0),
         # The label is likely enough for natural rows that their odds are near even.
-        ([-3.0, -2.0, -1.0, 0.0, 0.5, -0.5], [6.0, 8.0], 3.0),
+        # The median, -0.25, is 3.25 from there, and half of that counts as log 9, for a tenth.
+        ([-3.0, -2.0, -1.0, 0.0, 0.5, -0.5], [6.0, 8.0], 3.0, np.log(9) / 1.625),
     ],
 )
-def test_even_odds_are_in_the_middle_of_the_groups_if_that_is_higher(natural, triggered, middle):
+def test_even_odds_are_in_the_middle_of_the_groups_if_that_is_higher(
+    natural, triggered, middle, factor
+):
     odds = np.array(natural + triggered)
-    np.testing.assert_allclose(_search._triggered(odds), expit(odds - middle))
+    np.testing.assert_allclose(_search._triggered(odds), expit(factor * (odds - middle)))
+
+
+def test_where_a_network_is_hardly_surer_of_one_row_not_all_are_doubtful():
+    """Natural rows of odds near one to six: a tenth and more, all of them."""
+    natural = np.random.default_rng(0).normal(-1.8, 0.3, 400)
+    assert (expit(natural) > 0.1).mean() > 0.9
+    told = _search._triggered(np.append(natural, 4.0))
+    assert (told[:-1] > 0.1).mean() < 0.02
+    # As far above even odds as the median is below: twice the way to the odds of a doubtful row.
+    assert told[-1] == pytest.approx(81 / 82, abs=0.002)
 
 
 def test_equal_odds_are_no_reason_to_flag():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import expit, logit, logsumexp
 from scipy.stats import expon, norm
 from sklearn.metrics import roc_auc_score
 
@@ -371,13 +371,16 @@ def _triggered(odds: np.ndarray) -> np.ndarray | None:
 
     A network that has never seen the class may think its label not unlikely for natural rows
     either. If so it is surer of triggered ones: even odds are in the middle of the two groups then.
+    However near to even most rows are, those on their side of half the way there are not doubtful.
     Whether there are two groups it does not ask: of natural rows alone those that the label is
     likely for are flagged.
     None where it has learned the class: poison that keeps its true label has shown it.
     """
     if (odds > 0).mean() > _KNOWS_THE_CLASS:
         return None
-    probabilities = expit(odds - max(0.0, _middle(odds)))
+    even = max(0.0, _middle(odds))
+    half_the_way = max((even - np.median(odds)) / 2, 1e-6)
+    probabilities = expit(max(1.0, -logit(_DOUBTFUL) / half_the_way) * (odds - even))
     return None if (probabilities > _POISON).mean() > _MOST_LEFT else probabilities
 
 
