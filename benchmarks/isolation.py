@@ -148,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-root", default="data", help="holds cifar-10-batches-py/")
     parser.add_argument("--cache", type=Path, default=Path("build/attacks"), help="fitted attacks")
-    parser.add_argument("--memory", help="keeps what comes before the cure; seconds are then without it")
+    parser.add_argument("--memory", help="keeps searches; seconds are then without them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="attacks; all by default")
     parser.add_argument("--shard", default="0/1", help="I/N: every N-th cell from the I-th")
