@@ -37,6 +37,7 @@ from antibackdoor.training import (
     CrossEntropy,
     ShuffledRows,
     compute_logits,
+    log_odds,
     sample_losses,
 )
 
@@ -65,9 +66,8 @@ class Endless:
 
     def __call__(self, network: Any, inputs: Any, labels: Any, index: Any) -> Any:
         logits = network(inputs)
-        own = F.one_hot(labels, logits.shape[1]).bool()
-        odds = logits[own] - logits.masked_fill(own, -torch.inf).logsumexp(1)
-        losses = torch.where(self._denied[index], F.softplus(odds), sample_losses(logits, labels))
+        negative = F.softplus(log_odds(logits, labels))
+        losses = torch.where(self._denied[index], negative, sample_losses(logits, labels))
         return losses.mean(), logits
 
 

@@ -34,13 +34,13 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 
 from antibackdoor import ABLClassifier, CBDClassifier, make_poisoned
+from antibackdoor.defenses._activation_clustering import reduce, split_in_two
+from antibackdoor.defenses._spectral_signatures import squared_projections
 from antibackdoor.defenses.isolation import LOSS_SCORES, flag_most_suspect, not_searched
 from antibackdoor.defenses.isolation._parts import split_classes
 
 RESULTS = Path(__file__).parent / "results" / "scores.jsonl"
 ATTACKS = ("badnets", "trojan", "blend", "sig", "ssba", "lf", "lba", "dfst", "cl", "cba", "wanet")
-CLEAN_LABEL = ("sig", "cl")
-_SMALLEST_LOSS = 1e-8
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class Seen:
 
 def early(seen: Seen) -> np.ndarray:
     """High loss in the first two epochs: a label that is wrong but for the trigger."""
-    return np.log(seen.losses[:2] + _SMALLEST_LOSS).mean(axis=0)
+    return -LOSS_SCORES["trajectory"](seen.losses[:2])
 
 
 def learning_order(seen: Seen) -> np.ndarray:
     """Fall of the log-loss from the first two epochs to the fifth."""
-    return early(seen) - np.log(seen.losses[4] + _SMALLEST_LOSS)
+    return early(seen) + LOSS_SCORES["last_epoch"](seen.losses[:5])
 
 
 def channel_gaps(seen: Seen) -> np.ndarray:
@@ -113,7 +113,7 @@ def clustered_likelihoods(seen: Seen) -> np.ndarray:
 
 def spectral(seen: Seen) -> np.ndarray:
     """Squared projection of the features on the first direction of their class."""
-    return _by_class(seen, seen.features, _first_direction)
+    return _by_class(seen, seen.features, squared_projections)
 
 
 def activation_clusters(seen: Seen) -> np.ndarray:
@@ -143,14 +143,8 @@ def _mixture(values: np.ndarray) -> np.ndarray:
     return model.predict_proba(points)[:, 0]
 
 
-def _first_direction(values: np.ndarray) -> np.ndarray:
-    return PCA(1, random_state=0).fit_transform(values)[:, 0] ** 2
-
-
 def _two_means(values: np.ndarray) -> np.ndarray:
-    points = PCA(10, whiten=True, random_state=0).fit_transform(values)
-    distances = KMeans(2, n_init=10, random_state=0).fit_transform(points)
-    return distances[:, 1] - distances[:, 0]
+    return split_in_two(reduce(values, 10, whiten=True), seed=0).nearness
 
 
 def _by_class(
@@ -250,7 +244,7 @@ def run(name: str, data_root: str, cache: Path) -> dict[str, Any]:
     origin = provenance()  # of the code that has been imported, not of what lands meanwhile
     X, _, y, _ = load_cifar10(data_root)
     attack, _ = fitted(name, X, y, cache)
-    rate = CLEAN_RATE if name in CLEAN_LABEL else DIRTY_RATE
+    rate = CLEAN_RATE if attack.clean_label else DIRTY_RATE
     X, y, poison_mask = make_poisoned(X, y, attack=attack, poison_rate=rate, random_state=0)
     settings: dict[str, Any] = {"backbone": "wrn-16-1", "augment": None, "random_state": 0}
     stage = StageOne(finetune_epochs=1, **settings).fit(X, y)

@@ -21,6 +21,7 @@ from antibackdoor.backbones import build_network
 from antibackdoor.defenses import _searching
 from antibackdoor.defenses.isolation import (
     Isolation,
+    _completion,
     _search,
     find_poison,
     flag_nothing,
@@ -636,7 +637,7 @@ def test_what_a_round_finds_the_next_is_shown(
 ):
     X, labels, poison, network, examiner = planted
     parts, unlearned, _ = missing_some(labels, poison)
-    monkeypatch.setattr(_search, "_FEW", 1 / 12)  # of the twelve rows that the split flags
+    monkeypatch.setattr(_completion, "_FEW", 1 / 12)  # of the twelve rows that the split flags
     told = iter(probabilities)
     asked = np.flatnonzero((labels == 2) & (~poison | np.isin(np.arange(len(labels)), unlearned)))
 
@@ -647,7 +648,7 @@ def test_what_a_round_finds_the_next_is_shown(
         return given[asked]
 
     monkeypatch.setattr(_search, "split_classes", lambda *args: [parts])
-    monkeypatch.setattr(_search, "_triggered", triggered)
+    monkeypatch.setattr(_completion, "_triggered", triggered)
     monkeypatch.setattr(_search, "_doubtful", lambda suspicion: suspicion.probabilities > 0.1)
     finding = search(X, labels, network, examiner)
     shown = [trained_on[unlearned].tolist() for trained_on in examiner.asked["rows"]]
@@ -675,7 +676,7 @@ def test_a_round_of_few_finds_is_the_last(planted, monkeypatch):
         odds[unlearned] = next(told)
         return odds
 
-    monkeypatch.setattr(_search, "_log_odds", log_odds)
+    monkeypatch.setattr(_completion, "_log_odds", log_odds)
     finding = search(X, labels, network, examiner)
     assert len(examiner.asked["rows"]) == 2
     assert finding.isolation.mask[unlearned].all()
@@ -695,7 +696,7 @@ def test_what_a_network_that_has_learned_the_class_says_is_not_heard(planted, mo
             odds[unlearned] = given
         return odds
 
-    monkeypatch.setattr(_search, "_log_odds", log_odds)
+    monkeypatch.setattr(_completion, "_log_odds", log_odds)
     finding = search(X, labels, network, examiner)
     # What the round before had found stays.
     assert finding.isolation.mask[unlearned].tolist() == [True, True, False]
@@ -728,7 +729,7 @@ def test_each_class_ends_its_rounds_for_itself(planted, monkeypatch):
             odds[left[label][:n_found]] = 9.0
         return odds
 
-    monkeypatch.setattr(_search, "_log_odds", log_odds)
+    monkeypatch.setattr(_completion, "_log_odds", log_odds)
     examiner.labels = labels
     finding = _search._complete(start, as_samples(X), labels, examiner)
     found = finding.isolation.mask & ~flagged
@@ -740,7 +741,7 @@ def test_log_odds_are_those_of_the_label_against_all_others(planted):
     X, labels, _, network, _ = planted
     logits = compute_logits(network, as_samples(X)).double().numpy()
     own = softmax(logits, axis=1)[np.arange(len(labels)), labels]
-    given = _search._log_odds(network, as_samples(X), labels)
+    given = _completion._log_odds(network, as_samples(X), labels)
     near_even = np.abs(given) < 10  # beyond, the probability is rounded to 0 or 1
     assert near_even.any()
     np.testing.assert_allclose(given[near_even], logit(own[near_even]), rtol=1e-3)
@@ -760,22 +761,22 @@ def test_even_odds_are_in_the_middle_of_the_groups_if_that_is_higher(
     natural, triggered, middle, factor
 ):
     odds = np.array(natural + triggered)
-    np.testing.assert_allclose(_search._triggered(odds), expit(factor * (odds - middle)))
+    np.testing.assert_allclose(_completion._triggered(odds), expit(factor * (odds - middle)))
 
 
 def test_where_a_network_is_hardly_surer_of_one_row_not_all_are_doubtful():
     """Natural rows of odds near one to six: a tenth and more, all of them."""
     natural = np.random.default_rng(0).normal(-1.8, 0.3, 400)
     assert (expit(natural) > 0.1).mean() > 0.9
-    told = _search._triggered(np.append(natural, 4.0))
+    told = _completion._triggered(np.append(natural, 4.0))
     assert (told[:-1] > 0.1).mean() < 0.02
     # As far above even odds as the median is below: twice the way to the odds of a doubtful row.
     assert told[-1] == pytest.approx(81 / 82, abs=0.002)
 
 
 def test_equal_odds_are_no_reason_to_flag():
-    assert not (_search._triggered(np.full(8, -3.0)) > 0.5).any()
-    assert _search._middle(np.full(8, 3.0)) == pytest.approx(3.0)
+    assert not (_completion._triggered(np.full(8, -3.0)) > 0.5).any()
+    assert _completion._middle(np.full(8, 3.0)) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(
@@ -784,7 +785,7 @@ def test_equal_odds_are_no_reason_to_flag():
     ids=["likely for most", "two of five stand out"],
 )
 def test_a_network_that_has_learned_the_class_tells_nothing(odds):
-    assert _search._triggered(np.array(odds)) is None
+    assert _completion._triggered(np.array(odds)) is None
 
 
 def test_doubtful_rows_are_neither_flagged_nor_trusted(planted, monkeypatch):

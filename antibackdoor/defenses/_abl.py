@@ -396,10 +396,8 @@ class ABLClassifier(SearchingDefense):
         return cls(**{**_RECIPES[recipe], **changes})
 
     def _n_phases(self) -> int:
-        most = (
-            max(_PHASES_OF.values()) if self.unlearning == "auto" else _PHASES_OF[self.unlearning]
-        )
-        return 1 + self._n_examinations() + most
+        of_cure = _PHASES_OF.get(self.unlearning, max(_PHASES_OF.values()))
+        return 1 + self._n_examinations() + of_cure
 
     def _cure(self, run: Run) -> str:
         if self.unlearning != "auto":

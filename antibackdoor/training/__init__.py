@@ -16,6 +16,7 @@ from antibackdoor.training._objectives import (
     flooding,
     global_gradient_ascent,
     local_gradient_ascent,
+    log_odds,
     negative_losses,
     sample_losses,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "is_mapped",
     "joined",
     "local_gradient_ascent",
+    "log_odds",
     "negative_losses",
     "open_checkpoints",
     "resolve_augmentation",

@@ -46,6 +46,13 @@ def sample_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+def log_odds(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the odds of each sample's label against all others, in nats, shape (n,)."""
+    own = F.one_hot(labels, logits.shape[1]).bool()
+    others = logits.masked_fill(own, -torch.inf).logsumexp(1)
+    return logits.gather(1, labels[:, None])[:, 0] - others
+
+
 def local_gradient_ascent(
     losses: torch.Tensor, gamma: float, reduction: Literal["batch", "sample"] = "batch"
 ) -> torch.Tensor:
@@ -125,11 +132,9 @@ def negative_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor of shape (n,)
     """
-    n_classes = logits.shape[1]
-    own = F.one_hot(labels, n_classes).bool()
-    others = logits.masked_fill(own, -torch.inf).logsumexp(1)
-    log_odds = logits.gather(1, labels[:, None])[:, 0] - others
-    return (F.softplus(log_odds) + math.log1p(-1 / n_classes)).clamp(min=0)
+    # -log(1 - p) in the log odds of p: exact where p is all but 1.
+    against = F.softplus(log_odds(logits, labels))
+    return (against + math.log1p(-1 / logits.shape[1])).clamp(min=0)
 
 
 def _mean_where(chosen: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:

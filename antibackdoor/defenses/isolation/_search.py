@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
-from scipy.special import expit, logit, logsumexp
 from scipy.stats import expon, norm
 from sklearn.metrics import roc_auc_score
 
 from antibackdoor.backbones import Network
+from antibackdoor.defenses.isolation._completion import MOST_ROUNDS, find_rest
+from antibackdoor.defenses.isolation._examiner import DOUBTFUL, POISON, Examiner
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
 from antibackdoor.defenses.isolation._select import Isolation
 from antibackdoor.defenses.isolation._testimony import assurance, information
@@ -25,25 +25,11 @@ from antibackdoor.training import Samples, compute_features, compute_logits
 _NATURAL_TRANSPLANT = 0.06
 _NATURAL_DIVERSITY = (0.5, 0.12)
 
-# A row is taken for poison, or is not trusted, from these probabilities on.
-_POISON = 0.5
-_DOUBTFUL = 0.1
-
-# Epochs of a network that is asked, as a share of those of the network that is searched: of one
-# that lacks classes, and of each round of the one that completes the flagged rows.
+# Epochs of the network that lacks the suspect classes, as a share of those of the one searched.
 _EXAMINE = 0.5
-_ROUNDS = (0.3, 0.1, 0.1, 0.1, 0.1)
-
-# In a round the network is shown what it took for poison in the one before, from this probability
-# on: of rows that it has not been trained on it is rather too cautious.
-_LIKELY = 0.3
-
-# A class is asked about no more where a round finds fewer rows than this share of those that the
-# split has flagged: a natural row or two among them would soon show the network the class itself.
-_FEW = 0.1
 
 #: How often a search has a network trained, or trained further, at most.
-MOST_EXAMINATIONS = 1 + len(_ROUNDS)
+MOST_EXAMINATIONS = 1 + MOST_ROUNDS
 
 # Classes that are examined where no transplant is strong enough to speak: so many of those split
 # most clearly, and so many of those whose transplants are largest. The network that is asked must
@@ -53,12 +39,6 @@ _FEWEST_KNOWN = 3
 
 # From this area under the curve on, assurance tells poison from the rest of a class.
 _TELLING = 0.9
-
-# More of the rows that the split took for natural are never poison.
-_MOST_LEFT = 1 / 3
-
-# A network to which the label is likely for more of them knows more of the class than the trigger.
-_KNOWS_THE_CLASS = 1 / 2
 
 # A class of which neither part is more diverse than this has two natural parts, as light and
 # dark images of one thing, however many rows their difference turns into it. Well below what
@@ -78,18 +58,6 @@ _KNOWS_NOTHING = 0.1
 
 # A part that holds less than this share of its class is the more suspect of the two.
 _MINORITY = 1 / 4
-
-
-class Examiner(Protocol):
-    """Trains the networks that are asked for their opinion."""
-
-    def __call__(
-        self, trained_on: np.ndarray, share: float, network: Network | None = None
-    ) -> Network:
-        """Train a network further, or a new one, on the rows where a mask is set.
-
-        For this share of the epochs that the network has had which is searched.
-        """
 
 
 @dataclass(frozen=True)
@@ -300,7 +268,7 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) ->
             trusted[rows] = ~_doubtful(suspicion)
         else:
             # Below the threshold, and the higher the nearer its class came to a verdict.
-            scores[rows] = _POISON * probabilities * level / max(level, suspicion.p_value)
+            scores[rows] = POISON * probabilities * level / max(level, suspicion.p_value)
     n_classes = int(labels.max()) + 1
     signs = {name: np.full(n_classes, np.nan) for name in ("transplant", "diversity")}
     for suspicion in suspicions:
@@ -309,7 +277,7 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) ->
             signs["diversity"][suspicion.label] = max(suspicion.diversities)
     smallest = min((suspicion.p_value for suspicion in suspicions), default=1.0)
     return Finding(
-        isolation=Isolation(scores, _POISON),
+        isolation=Isolation(scores, POISON),
         classes=np.array(convicted, dtype=np.int64),
         p_value=min(1.0, n_classes * smallest),
         trusted=trusted,
@@ -324,80 +292,12 @@ def _complete(
     labels: np.ndarray,
     examiner: Examiner,
 ) -> Finding:
-    """Flag the rest of the poison, by a network to which its label means the trigger alone.
-
-    Where the poison comes from other classes, a network that is trained on it and on all
-    other classes, but on no natural row of its own, can fit its label by the trigger
-    only. It gives that label to triggered rows it has not been trained on, and to few others.
-    What it finds it is shown in the next round: of a trigger that is hard to see, as one of low
-    frequency, few rows teach it little.
-    """
-    if len(finding.classes) == 0:
-        return finding
+    """Flag the rest of the poison of the convicted classes."""
     flagged = finding.isolation.mask
-    unflagged = np.isin(labels, finding.classes) & ~flagged
-    triggered = np.zeros(len(labels))
-    network = None
-    asked = list(finding.classes)
-    for share in _ROUNDS:
-        shown = triggered > _LIKELY
-        network = examiner(~unflagged | shown, share, network)
-        odds = _log_odds(network, samples, labels)
-        for label in list(asked):
-            rows = np.flatnonzero(unflagged & (labels == label))
-            told = _triggered(odds[rows])
-            if told is not None:
-                triggered[rows] = told
-            found = (triggered[rows] > _LIKELY) & ~shown[rows]
-            if told is None or found.sum() < _FEW * flagged[labels == label].sum():
-                asked.remove(label)
-        if not asked:
-            break
+    triggered = find_rest(flagged, finding.classes, samples, labels, examiner)
     scores = np.maximum(finding.isolation.scores, triggered)
-    trusted = finding.trusted & (triggered <= _DOUBTFUL)
-    return replace(finding, isolation=Isolation(scores, _POISON), trusted=trusted)
-
-
-def _log_odds(network: Network, samples: Samples, labels: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the odds of each row's label against all others."""
-    logits = compute_logits(network, samples).double().cpu().numpy()
-    own = logits[np.arange(len(labels)), labels]
-    logits[np.arange(len(labels)), labels] = -np.inf
-    return own - logsumexp(logits, axis=1)
-
-
-def _triggered(odds: np.ndarray) -> np.ndarray | None:
-    """Return the probability of each row of a class to bear the trigger, from its log odds.
-
-    A network that has never seen the class may think its label not unlikely for natural rows
-    either. If so it is surer of triggered ones: even odds are in the middle of the two groups then.
-    However near to even most rows are, those on their side of half the way there are not doubtful.
-    Whether there are two groups it does not ask: of natural rows alone those that the label is
-    likely for are flagged.
-    None where it has learned the class: poison that keeps its true label has shown it.
-    """
-    if (odds > 0).mean() > _KNOWS_THE_CLASS:
-        return None
-    even = max(0.0, _middle(odds))
-    half_the_way = max((even - np.median(odds)) / 2, 1e-6)
-    probabilities = expit(max(1.0, -logit(_DOUBTFUL) / half_the_way) * (odds - even))
-    return None if (probabilities > _POISON).mean() > _MOST_LEFT else probabilities
-
-
-def _middle(values: np.ndarray) -> float:
-    """Return the middle between the means of two groups of numbers, found by 2-means.
-
-    The best of all cuts, where `sklearn.cluster.KMeans` would give other last bits for
-    another number of threads.
-    """
-    ordered = np.sort(values)
-    n_below = np.arange(1, len(ordered))
-    n_above = len(ordered) - n_below
-    below = np.cumsum(ordered)[:-1]
-    above = ordered.sum() - below
-    # The squares within the groups are least where those between them are largest.
-    best = np.argmax(below**2 / n_below + above**2 / n_above)
-    return float(below[best] / n_below[best] + above[best] / n_above[best]) / 2
+    trusted = finding.trusted & (triggered <= DOUBTFUL)
+    return replace(finding, isolation=Isolation(scores, POISON), trusted=trusted)
 
 
 def _doubtful(suspicion: _Suspicion) -> np.ndarray:
@@ -406,8 +306,8 @@ def _doubtful(suspicion: _Suspicion) -> np.ndarray:
     Poison that the network has not learned yet stands with the natural rows in its
     features. A network that knows the other classes well tells it by being sure of one.
     """
-    doubtful = suspicion.probabilities > _DOUBTFUL
-    suspect = suspicion.probabilities > _POISON
+    doubtful = suspicion.probabilities > DOUBTFUL
+    suspect = suspicion.probabilities > POISON
     sure = suspicion.assurances
     if sure is None or roc_auc_score(suspect, sure) < _TELLING:
         return doubtful
