@@ -13,11 +13,13 @@ import torch
 from torchvision.datasets import CIFAR10
 
 
-def load_cifar10(data_root: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return X, X_test, y, y_test: the first 5,000 training images and all test images."""
+def load_cifar10(
+    data_root: str, n_train: int = 5_000
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return X, X_test, y, y_test: the first training images and all test images."""
     train, test = CIFAR10(data_root, train=True), CIFAR10(data_root, train=False)
     y, y_test = np.asarray(train.targets), np.asarray(test.targets)
-    return train.data[:5_000], test.data, y[:5_000], y_test
+    return train.data[:n_train], test.data, y[:n_train], y_test
 
 
 def provenance() -> dict[str, Any]:

@@ -6,9 +6,9 @@
 
 `ABLClassifier` at its defaults but for the schedule (20 epochs of fine-tuning, no augmentation:
 compare with benchmarks/attacks.py, which trains without a defence in the same way), `wrn-16-1`, the
-first 5,000 images of CIFAR-10, 10,000 test images. Attacks that learn their trigger are taken from
-the --cache of benchmarks/attacks.py. Each finished cell is a line of JSON in
-benchmarks/results/isolation.jsonl; a second run takes up where the first one was stopped.
+first 5,000 images of CIFAR-10 or as many as --train says, 10,000 test images. Attacks that learn
+their trigger are taken from the --cache of benchmarks/attacks.py. Each finished cell is a line of
+JSON in benchmarks/results/isolation.jsonl; a second run takes up where the first one was stopped.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from antibackdoor.metrics import clean_accuracy
 
 RESULTS = Path(__file__).parent / "results" / "isolation.jsonl"
 TARGET = 0
+N_TRAIN = 5_000
 
 #: On which the method and its constants were chosen; the others only report, but that trojan,
 #: lf, dynamic, lba, cba and cl have been looked at too (RESULTS.md says for what).
@@ -45,13 +46,16 @@ RATES = {
 }
 
 
-def cells(seed: int) -> list[dict[str, Any]]:
+def cells(seed: int, n_train: int = N_TRAIN) -> list[dict[str, Any]]:
     """Every attack at its main rate, one of each half in turn; then other rates of some."""
     names = [name for pair in zip(REPORT, [*DESIGN, "none", "none"], strict=True) for name in pair]
     main = [(name, CLEAN_RATE if name in CLEAN_LABEL else DIRTY_RATE) for name in names]
     others = [(name, rate) for name, rates in RATES.items() for rate in rates]
     unique = dict.fromkeys([*main, *others])
-    return [{"attack": name, "poison_rate": rate, "seed": seed} for name, rate in unique]
+    return [
+        {"attack": name, "poison_rate": rate, "seed": seed, "n_train": n_train}
+        for name, rate in unique
+    ]
 
 
 def run(
@@ -59,11 +63,11 @@ def run(
 ) -> dict[str, Any]:
     """Poison, fit and measure one cell."""
     origin = provenance()  # of the code that has been imported, not of what lands meanwhile
-    X, X_test, y, y_test = load_cifar10(data_root)
+    X, X_test, y, y_test = load_cifar10(data_root, cell["n_train"])
     poison_mask = np.zeros(len(y), dtype=bool)
     X_bad, y_bad = X, y
     if cell["attack"] != "none":
-        attack, _ = fitted(cell["attack"], X, y, cache)
+        attack, _ = fitted(cell["attack"], X[:N_TRAIN], y[:N_TRAIN], cache)
         X_bad, y_bad, poison_mask = make_poisoned(
             X, y, attack=attack, poison_rate=cell["poison_rate"], random_state=cell["seed"]
         )
@@ -116,13 +120,13 @@ def run(
 def print_table() -> None:
     """Print the finished cells as a Markdown table, in per cent."""
     rows = {_key(row): row for row in map(json.loads, RESULTS.read_text().splitlines())}
-    seeds = sorted({row["seed"] for row in rows.values()})
+    sets = sorted({(n_train, seed) for n_train, seed, *_ in rows})
     print(
-        "| attack | rate | seed | p | classes | flagged | TPR | FPR | CA | ASR | without trigger "
-        "| R-Acc | target recall | triggered | epochs before fine-tuning |"
+        "| attack | rate | images | seed | p | classes | flagged | TPR | FPR | CA | ASR "
+        "| without trigger | R-Acc | target recall | triggered | epochs before fine-tuning |"
     )
-    print("|" + "---|" * 15)
-    for cell in [cell for seed in seeds for cell in cells(seed)]:
+    print("|" + "---|" * 16)
+    for cell in [cell for n_train, seed in sets for cell in cells(seed, n_train)]:
         row = rows.get(_key(cell))
         if row is None:
             continue
@@ -133,14 +137,16 @@ def print_table() -> None:
         rate = f"{row['poison_rate']:.1%}" if row["n_poisoned"] else ""
         before = row["epochs"]["isolate"] + row["epochs"]["examine"]
         print(
-            f"| {row['attack']} | {rate} | {row['seed']} | {row['p_value']:.0e} "
+            f"| {row['attack']} | {rate} | {cell['n_train']} | {row['seed']} "
+            f"| {row['p_value']:.0e} "
             f"| {', '.join(map(str, row['classes']))} | {row['n_isolated']} "
             f"| {' | '.join(figures)} | {before} |"
         )
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return (row["attack"], row["poison_rate"], row["seed"])
+    # Rows of before there was a choice do not say how many images they are of.
+    return (row.get("n_train", N_TRAIN), row["seed"], row["attack"], row["poison_rate"])
 
 
 def main() -> None:
@@ -151,6 +157,8 @@ def main() -> None:
     parser.add_argument("--memory", help="keeps searches; seconds are then without them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="attacks; all by default")
+    parser.add_argument("--rates", type=float, nargs="+", help="poisoning rates; all by default")
+    parser.add_argument("--train", type=int, default=N_TRAIN, help="training images")
     parser.add_argument("--shard", default="0/1", help="I/N: every N-th cell from the I-th")
     parser.add_argument("--table", action="store_true", help="print the table and stop")
     arguments = parser.parse_args()
@@ -160,8 +168,9 @@ def main() -> None:
     shard, n_shards = map(int, arguments.shard.split("/"))
     wanted = [
         cell
-        for cell in cells(arguments.seed)
-        if arguments.only is None or cell["attack"] in arguments.only
+        for cell in cells(arguments.seed, arguments.train)
+        if (arguments.only is None or cell["attack"] in arguments.only)
+        and (arguments.rates is None or cell["poison_rate"] in arguments.rates)
     ]
     for cell in wanted[shard::n_shards]:
         finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
