@@ -27,6 +27,7 @@ from antibackdoor.defenses.isolation import (
     flag_nothing,
     not_searched,
 )
+from antibackdoor.defenses.isolation._misfits import Order, order_by_fit
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
 from antibackdoor.defenses.isolation._testimony import assurance, information
 from antibackdoor.defenses.isolation._transplant import transplant
@@ -287,16 +288,23 @@ class Examiner:
     """Hands out a network that lacks classes and ones that lack rows, and notes the rows.
 
     Of those that lack rows the next one every time, and at last the last one over and over.
+    The novice, that lacks nothing, is the one that lacks classes.
     """
 
     def __init__(self, without_classes, *without_rows):
         self.labels = None  # those of the search
-        self.networks = {"classes": [without_classes], "rows": list(without_rows)}
-        self.asked = {"classes": [], "rows": []}
+        self.networks = {
+            "nothing": [without_classes],
+            "classes": [without_classes],
+            "rows": list(without_rows),
+        }
+        self.asked = {lacks: [] for lacks in self.networks}
         self.told = []
 
     def __call__(self, trained_on, share, network=None):
         lacks = "rows" if set(self.labels[trained_on]) == set(self.labels) else "classes"
+        if trained_on.all():
+            lacks = "nothing"
         self.asked[lacks].append(trained_on)
         self.told.append((share, network))
         return self.networks[lacks][min(len(self.asked[lacks]), len(self.networks[lacks])) - 1]
@@ -407,23 +415,28 @@ def test_nothing_is_found_in_clean_data(planted):
     (trained_on,) = examiner.asked["classes"]
     assert not trained_on[unknown[labels]].any()
     assert (~trained_on[~unknown[labels]]).sum() == 50
+    assert len(examiner.asked["nothing"]) == 1
     assert examiner.asked["rows"] == []
 
 
 @pytest.mark.parametrize(
-    ("n_classes", "examined"), [(10, [3, 5, 4]), (5, [3, 5]), (4, [3]), (3, [])]
+    ("n_classes", "examined"), [(10, [6, 3, 5, 4]), (6, [6, 3, 5]), (4, [6]), (3, [])]
 )
-def test_the_clearest_splits_and_the_largest_transplants_are_examined(n_classes, examined):
-    overlaps = {3: 0.01, 4: 0.02, 5: 0.3, 6: 0.2}
-    transplants = {3: 0.05, 4: 0.0, 5: 0.1, 6: 0.01}
+def test_the_classes_that_stand_out_are_examined(n_classes, examined):
+    """By their misfits, the clearness of the split or the transplant: two of each, in turn."""
+    rows = np.arange(2)
+    overlaps = {3: 0.01, 4: 0.02, 5: 0.3, 6: 0.2, 7: 0.4}
+    transplants = {3: 0.05, 4: 0.0, 5: 0.1, 6: 0.01, 7: 0.0}
+    misfits = {3: 0.3, 4: 0.1, 5: 0.2, 6: 0.4, 7: 0.0}
     suspicions = [
         _search._Suspicion(
-            Parts(label, np.arange(2), np.array([0.0, 1.0]), overlap, contrast=0.5),
+            Parts(label, rows, np.array([0.0, 1.0]), overlap, contrast=0.5),
             transplants[label],
+            Order(rows, misfits[label]),
         )
         for label, overlap in overlaps.items()
     ]
-    chosen = _search._to_examine(suspicions, level=0.005, n_classes=n_classes)
+    chosen = _search._likeliest(suspicions)[: _search._most_examined(n_classes)]
     assert [suspicion.label for suspicion in chosen] == examined
 
 
@@ -549,7 +562,7 @@ def test_with_few_classes_nobody_is_left_to_examine(planted, n_classes):
     rows = (labels < n_classes) & ~poison
     network = linear_network(class_weights()[:n_classes], np.zeros(n_classes), X.shape[1:])
     finding = search(X[rows], labels[rows], network, examiner)
-    assert examiner.asked == {"classes": [], "rows": []}
+    assert not any(examiner.asked.values())
     assert np.isnan(finding.signs["diversity"]).all()
     assert len(finding.classes) == 0
 
@@ -585,7 +598,7 @@ def test_classes_too_small_to_split_are_trusted(planted):
     assert finding.trusted.all()
     assert not finding.isolation.scores.any()
     assert np.isnan(finding.signs["transplant"]).all()
-    assert examiner.asked == {"classes": [], "rows": []}
+    assert not any(examiner.asked.values())
 
 
 def missing_some(labels, poison):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from antibackdoor.backbones import Network
 from antibackdoor.defenses.isolation._completion import MOST_ROUNDS, find_rest
 from antibackdoor.defenses.isolation._examiner import DOUBTFUL, POISON, Examiner
+from antibackdoor.defenses.isolation._misfits import Order, order_by_fit
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
 from antibackdoor.defenses.isolation._select import Isolation
 from antibackdoor.defenses.isolation._testimony import assurance, information
@@ -18,24 +20,32 @@ from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.training import Samples, compute_features, compute_logits
 
 # What natural parts of classes are taken to give: the transplants an exponential distribution
-# of this mean, the diversities a normal one of this mean and deviation. Clean digits stay far
+# of this mean, the diversities a normal one of this mean and deviation, and what the tenth that
+# fits least has more of them than the half that fits best another. Clean digits stay far
 # below both (benchmarks/calibration.py); natural classes of CIFAR-10 had diversities
 # of 0.50 to 0.74 (benchmarks/RESULTS.md). Classes of two opposite looks give
 # larger transplants; there the diversity must speak for them.
 _NATURAL_TRANSPLANT = 0.06
 _NATURAL_DIVERSITY = (0.5, 0.12)
+_NATURAL_EXCESS = (0.2, 0.1)
 
 # Epochs of the network that lacks the suspect classes, as a share of those of the one searched.
 _EXAMINE = 0.5
 
-#: How often a search has a network trained, or trained further, at most.
-MOST_EXAMINATIONS = 1 + MOST_ROUNDS
+# And of the one that orders the rows by how well they fit their class.
+_NOVICE = 0.25
 
-# Classes that are examined where no transplant is strong enough to speak: so many of those split
-# most clearly, and so many of those whose transplants are largest. The network that is asked must
-# know this many others.
+#: How often a search has a network trained, or trained further, at most.
+MOST_EXAMINATIONS = 2 + MOST_ROUNDS
+
+# Classes that are examined where no transplant is strong enough to speak: so many of those whose
+# misfits are taken for most, of those split most clearly, and of those whose transplants are
+# largest. The network that is asked must know this many others, and half of all.
 _N_EXAMINED = 2
 _FEWEST_KNOWN = 3
+
+# Of the false alarms, this share is left to the misfits.
+_SHARE_OF_MISFITS = 0.2
 
 # From this area under the curve on, assurance tells poison from the rest of a class.
 _TELLING = 0.9
@@ -78,8 +88,8 @@ class Finding:
         Rows taken for poison that are not what their label says. Poison that keeps its true
         label is not among them.
     signs : dict of str to numpy.ndarray of shape (n_classes,), float64
-        What speaks against each class: ``"transplant"`` and ``"diversity"``; nan where it
-        was not measured.
+        What speaks against each class: ``"transplant"``, ``"diversity"`` and ``"misfits"``; nan
+        where it was not measured.
     """
 
     isolation: Isolation
@@ -108,8 +118,12 @@ class _Suspicion:
 
     parts: Parts
     transplant: float
+    #: Where a novice was asked.
+    order: Order | None = None
     #: Of the first and the second part, where the class has been examined.
     diversities: tuple[float, float] | None = None
+    #: Of the slices of the order, beyond that of the better half, likewise.
+    excesses: tuple[float, ...] | None = None
     #: Of the rows of the class, likewise.
     assurances: np.ndarray | None = None
 
@@ -129,17 +143,40 @@ class _Suspicion:
         return float(min(1.0, 2 * norm.sf(max(self.diversities), *_NATURAL_DIVERSITY)))
 
     @property
-    def p_value(self) -> float:
+    def parts_p(self) -> float:
         """Of the two signs, by Bonferroni's inequality; a transplant may be contradicted."""
         contradicted = self.diversities is not None and max(self.diversities) < _NATURAL_LOOK
         transplant_p = 1.0 if contradicted else self.transplant_p
         return min(1.0, 2 * min(transplant_p, self.diversity_p))
 
     @property
+    def misfits_p(self) -> float:
+        """Of those that fit least."""
+        return 1.0 if self.excesses is None else float(norm.sf(self.excesses[0], *_NATURAL_EXCESS))
+
+    @property
+    def p_value(self) -> float:
+        """Of parts and misfits, each at its share of the false alarms."""
+        if self.excesses is None:
+            return self.parts_p
+        shares = 1 - _SHARE_OF_MISFITS, _SHARE_OF_MISFITS
+        return min(1.0, self.parts_p / shares[0], self.misfits_p / shares[1])
+
+    @property
+    def is_of_misfits(self) -> bool:
+        """Whether the misfits are suspect, and not a part, which the network tells better."""
+        return self.parts_p >= _SPEAKING and self.misfits_p < _SPEAKING
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the suspect rows have been recognised as rows of many other classes."""
+        return self.is_of_misfits or self.diversity_p < _SPEAKING
+
+    @property
     def side(self) -> int:
         """Which part is the suspect one: 0 for the first, 1 for the second."""
         sizes = len(self.parts.first), len(self.parts.second)
-        if self.diversities is not None and self.is_foreign:
+        if self.diversities is not None and self.diversity_p < _SPEAKING:
             return int(np.argmax(self.diversities))
         # Poison from one class alone does not look like all others.
         if min(sizes) < _MINORITY * sum(sizes):
@@ -147,15 +184,24 @@ class _Suspicion:
         return 0 if self.diversities is None else int(np.argmax(self.diversities))
 
     @property
-    def is_foreign(self) -> bool:
-        """Whether the suspect part has been recognised as rows of many other classes."""
-        return self.diversity_p < _SPEAKING
-
-    @property
     def probabilities(self) -> np.ndarray:
-        """That each row of the class is of the suspect part."""
+        """That each row of the class is of the suspect part, or a misfit."""
+        if self.is_of_misfits:
+            return self._misfit_probabilities()
         first = self.parts.probabilities
         return 1 - first if self.side else first
+
+    def _misfit_probabilities(self) -> np.ndarray:
+        """By their place in the order: even where the slices end that are mostly poison."""
+        assert self.order is not None and self.excesses is not None
+        # Between what natural misfits give and what the first slice has.
+        half_poison = (_NATURAL_EXCESS[0] + self.excesses[0]) / 2
+        natural = [excess < half_poison for excess in self.excesses]
+        n_slices = natural.index(True) if any(natural) else len(natural)
+        n_misfits = sum(map(len, self.order.slices[:n_slices]))
+        place = np.empty(len(self.order.rows))
+        place[np.searchsorted(self.parts.rows, self.order.rows)] = np.arange(len(place)) + 0.5
+        return np.clip(1 - (1 - POISON) * place / n_misfits, 0, 1)
 
 
 def find_poison(
@@ -174,7 +220,9 @@ def find_poison(
     speak for poison in one of the parts: the difference of the two, put on rows of other
     classes, turns them into this class (`transplant`); or a new network that does not know
     this class recognises the rows of the part as rows of many others (`information`). Both
-    are compared with what natural parts of clean data give.
+    are compared with what natural parts of clean data give. A trigger that the backdoored
+    network has not learned splits nothing: so where no transplant speaks, a novice orders the
+    rows by how well they fit their class, and those that fit least are asked about as well.
 
     Parameters
     ----------
@@ -202,23 +250,49 @@ def find_poison(
     ]
     n_classes = int(labels.max()) + 1
     level = false_alarm_rate / n_classes
-    _examine(_to_examine(suspicions, level, n_classes), samples, labels, examiner, seed)
-    finding = _complete(_conclude(suspicions, labels, level), samples, labels, examiner)
+    most = _most_examined(n_classes)
+    if most > 0:
+        suspects = _spoken_against(suspicions, level)
+        if suspicions and not suspects:
+            orders = order_by_fit(examiner(np.ones(len(labels), bool), _NOVICE), samples, labels)
+            for suspicion in suspicions:
+                suspicion.order = orders[suspicion.label]
+            suspects = _likeliest(suspicions)
+        _examine(suspects[:most], samples, labels, examiner, seed)
+    finding = _conclude(suspicions, labels, level)
+    # Misfits are not all poison: of them a network would learn the class.
+    completed = [suspicion.label for suspicion in suspicions if not suspicion.is_of_misfits]
+    finding = _complete(
+        finding, np.intersect1d(finding.classes, completed), samples, labels, examiner
+    )
     foreign = [suspicion.label for suspicion in suspicions if suspicion.is_foreign]
     # Of all that is flagged in these classes, what was completed included.
     return replace(finding, denied=finding.isolation.mask & np.isin(labels, foreign))
 
 
-def _to_examine(suspicions: list[_Suspicion], level: float, n_classes: int) -> list[_Suspicion]:
-    """Pick the classes that a transplant speaks against or, if none, the likeliest."""
+def _most_examined(n_classes: int) -> int:
+    """Return how many classes can be kept from a network that is to know others."""
+    return max(0, min(n_classes - _FEWEST_KNOWN, n_classes // 2))
+
+
+def _spoken_against(suspicions: list[_Suspicion], level: float) -> list[_Suspicion]:
+    """Pick the classes that a transplant speaks against, the strongest first."""
+    strongest = sorted(suspicions, key=lambda suspicion: -suspicion.transplant)
+    return [suspicion for suspicion in strongest if suspicion.transplant_p < level]
+
+
+def _likeliest(suspicions: list[_Suspicion]) -> list[_Suspicion]:
+    """Pick the classes that stand out in one way or another, the first of each way first."""
+    oddest = sorted(suspicions, key=lambda suspicion: -_oddity(suspicion))
     clearest = sorted(suspicions, key=lambda suspicion: suspicion.parts.overlap)
     strongest = sorted(suspicions, key=lambda suspicion: -suspicion.transplant)
-    chosen = [suspicion for suspicion in strongest if suspicion.transplant_p < level]
-    if not chosen:
-        likeliest = zip(clearest[:_N_EXAMINED], strongest[:_N_EXAMINED], strict=True)
-        by_label = {suspicion.label: suspicion for pair in likeliest for suspicion in pair}
-        chosen = list(by_label.values())
-    return chosen[: max(0, n_classes - _FEWEST_KNOWN)]
+    in_turn = zip(oddest, clearest, strongest, strict=True)
+    picked = itertools.chain.from_iterable(itertools.islice(in_turn, _N_EXAMINED))
+    return list({suspicion.label: suspicion for suspicion in picked}.values())
+
+
+def _oddity(suspicion: _Suspicion) -> float:
+    return 0.0 if suspicion.order is None else suspicion.order.information
 
 
 def _examine(
@@ -247,6 +321,12 @@ def _examine(
                 for rows in (suspicion.parts.first, suspicion.parts.second)
             )
             suspicion.diversities = first, second
+            if suspicion.order is not None:
+                usual = information(logits[suspicion.order.better_half], known)
+                suspicion.excesses = tuple(
+                    (information(logits[rows], known) - usual) / most
+                    for rows in suspicion.order.slices
+                )
 
 
 def _draw_compared(of_known: np.ndarray, seed: int) -> np.ndarray:
@@ -270,11 +350,14 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) ->
             # Below the threshold, and the higher the nearer its class came to a verdict.
             scores[rows] = POISON * probabilities * level / max(level, suspicion.p_value)
     n_classes = int(labels.max()) + 1
-    signs = {name: np.full(n_classes, np.nan) for name in ("transplant", "diversity")}
+    names = ("transplant", "diversity", "misfits")
+    signs = {name: np.full(n_classes, np.nan) for name in names}
     for suspicion in suspicions:
         signs["transplant"][suspicion.label] = suspicion.transplant
         if suspicion.diversities is not None:
             signs["diversity"][suspicion.label] = max(suspicion.diversities)
+        if suspicion.excesses is not None:
+            signs["misfits"][suspicion.label] = suspicion.excesses[0]
     smallest = min((suspicion.p_value for suspicion in suspicions), default=1.0)
     return Finding(
         isolation=Isolation(scores, POISON),
@@ -288,13 +371,14 @@ def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) ->
 
 def _complete(
     finding: Finding,
+    classes: np.ndarray,
     samples: Samples,
     labels: np.ndarray,
     examiner: Examiner,
 ) -> Finding:
-    """Flag the rest of the poison of the convicted classes."""
+    """Flag the rest of the poison of some of the convicted classes."""
     flagged = finding.isolation.mask
-    triggered = find_rest(flagged, finding.classes, samples, labels, examiner)
+    triggered = find_rest(flagged, classes, samples, labels, examiner)
     scores = np.maximum(finding.isolation.scores, triggered)
     trusted = finding.trusted & (triggered <= DOUBTFUL)
     return replace(finding, isolation=Isolation(scores, POISON), trusted=trusted)
