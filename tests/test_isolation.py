@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, logit, softmax
+from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
@@ -419,6 +420,110 @@ def test_nothing_is_found_in_clean_data(planted):
     assert examiner.asked["rows"] == []
 
 
+def test_rows_are_ordered_by_the_odds_of_their_label():
+    """Twenty rows of a class: from the one that fits worst on, every other is taken for 1 or 2."""
+    given = np.linspace(-4, 4, 20).astype(np.float32)
+    shuffled = np.random.default_rng(0).permutation(20)
+    rest = np.tile([[9.0, -9.0], [-9.0, 9.0]], (10, 1)).astype(np.float32)
+    X = np.column_stack([given + 9, rest])[shuffled]
+    labels = np.append(np.zeros(20, dtype=int), [1, 2])
+    X = np.vstack([X, np.eye(3, dtype=np.float32)[1:]])
+    network = linear_network(np.eye(3), np.zeros(3), X.shape[1:])
+    orders = order_by_fit(network, as_samples(X), labels)
+    assert sorted(orders) == [0, 1, 2]
+    order = orders[0]
+    np.testing.assert_array_equal(shuffled[order.rows], np.arange(20))
+    assert [rows.tolist() for rows in order.slices] == [
+        order.rows[start : start + 2].tolist() for start in (0, 2, 4, 6, 8)
+    ]
+    np.testing.assert_array_equal(order.better_half, order.rows[10:])
+    # Of the first two one is surely a 1 and the other a 2.
+    assert order.information == pytest.approx(np.log(2))
+    # A tenth of one row is that row.
+    assert [len(rows) for rows in orders[1].slices] == [1, 0, 0, 0, 0]
+    assert orders[1].information == pytest.approx(0)
+
+
+@pytest.fixture
+def unlearned(planted, monkeypatch):
+    """The trigger has been learned by nobody: the split is by chance, no transplant speaks."""
+    X, labels, poison, _, examiner = planted
+
+    def halves(label):
+        rows = np.flatnonzero(labels == label)
+        return Parts(label, rows, 1.0 * (np.arange(len(rows)) % 2), overlap=0.6, contrast=0.5)
+
+    monkeypatch.setattr(_search, "split_classes", lambda *args: list(map(halves, range(N_CLASSES))))
+    monkeypatch.setattr(_search, "transplant", lambda *args: 0.0)
+    network = linear_network(class_weights(), np.zeros(N_CLASSES), X.shape[1:])
+    examiner.networks["nothing"] = [network]
+    return X, labels, poison, network, examiner
+
+
+def test_poison_whose_trigger_was_not_learned_is_found_among_the_misfits(unlearned):
+    X, labels, poison, network, examiner = unlearned
+    finding = search(X, labels, network, examiner)
+    assert finding.classes.tolist() == [2]
+    assert finding.p_value < 0.05
+    assert finding.signs["misfits"][2] > 0.5
+    assert finding.signs["diversity"][2] < 0.735  # of halves
+    # Fifteen rows of 75 are poison: two slices of eight.
+    flagged = finding.isolation.mask
+    assert flagged.sum() == 16
+    assert flagged[poison].all()
+    np.testing.assert_array_equal(finding.denied, flagged)
+    # Those that fit next worst are left open.
+    doubtful = ~finding.trusted & ~flagged
+    assert 0 < doubtful.sum() < 16
+    assert (labels[doubtful] == 2).all()
+    assert examiner.told[0] == (0.25, None)
+    # Of flagged rows that may be natural no network is to learn the class.
+    assert examiner.asked["rows"] == []
+
+
+def test_misfits_that_look_like_the_rest_of_their_class_are_natural(unlearned, monkeypatch):
+    X, labels, _, network, examiner = unlearned
+    monkeypatch.setattr(_search, "information", parts_of_diversity(0.6))
+    finding = search(X, labels, network, examiner)
+    # Of three classes each slice has as much as the better half.
+    assert np.nanmax(finding.signs["misfits"]) == 0
+    assert np.isfinite(finding.signs["misfits"]).sum() == 3
+    assert len(finding.classes) == 0
+    assert finding.trusted.all()
+
+
+def suspicion_of(diversities, excesses):
+    rows = np.arange(20)
+    parts = Parts(0, rows, 1.0 * (rows >= 10), overlap=0.1, contrast=0.5)
+    return _search._Suspicion(parts, 0.0, Order(rows, 0.0), diversities, excesses)
+
+
+@pytest.mark.parametrize(
+    ("diversities", "excesses", "flagged"),
+    [
+        # 0.6 is four deviations above 0.2, and half way to it is 0.4.
+        ((0.5, 0.5), (0.6, 0.41, 0.39, 0.41, 0.2), range(4)),
+        ((0.5, 0.5), (0.6, 0.5, 0.5, 0.5, 0.5), range(10)),
+        # The network tells a part better than their fit tells the rows.
+        ((0.5, 0.9), (0.6, 0.2, 0.2, 0.2, 0.2), range(10)),
+        ((0.9, 0.5), (0.6, 0.2, 0.2, 0.2, 0.2), range(10, 20)),
+    ],
+    ids=["two slices", "half", "second part", "first part"],
+)
+def test_misfits_or_a_part_are_suspect(diversities, excesses, flagged):
+    suspicion = suspicion_of(diversities, excesses)
+    assert np.flatnonzero(suspicion.probabilities > 0.5).tolist() == list(flagged)
+    assert suspicion.is_foreign
+
+
+def test_misfits_have_a_fifth_of_the_false_alarms():
+    # The tail of three deviations, and that of three beyond the middle of natural parts.
+    tail = norm.sf(3)
+    assert suspicion_of((0.5, 0.5), (0.5,) * 5).p_value == pytest.approx(tail / 0.2)
+    assert suspicion_of((0.5, 0.86), (0.2,) * 5).p_value == pytest.approx(4 * tail / 0.8)
+    assert suspicion_of((0.5, 0.86), None).p_value == pytest.approx(4 * tail)
+
+
 @pytest.mark.parametrize(
     ("n_classes", "examined"), [(10, [6, 3, 5, 4]), (6, [6, 3, 5]), (4, [6]), (3, [])]
 )
@@ -491,8 +596,9 @@ def test_a_trigger_that_no_mean_shows_is_found_by_the_examiner(planted, monkeypa
 
 @pytest.mark.parametrize("rate", [0.5, 0.1, 0.05, 1e-3])
 def test_the_rate_of_false_alarms_is_the_level_of_the_test(planted, monkeypatch, rate):
-    # Of a mean of 0.06, twice the probability of a rise of 0.3, in six classes: 0.08.
-    wanted = 6 * 2 * np.exp(-0.3 / 0.06)
+    # Of a mean of 0.06, twice the probability of a rise of 0.3, in six classes: 0.08. At a rate of
+    # one in a thousand no transplant speaks, so the misfits are asked, for a fifth of the rate.
+    wanted = 6 * 2 * np.exp(-0.3 / 0.06) / (0.8 if rate == 1e-3 else 1)
 
     def speaks_against_two(network, samples, labels, first, second, seed):
         return 0.3 if labels[first[0]] == 2 else 0.0
@@ -744,7 +850,7 @@ def test_each_class_ends_its_rounds_for_itself(planted, monkeypatch):
 
     monkeypatch.setattr(_completion, "_log_odds", log_odds)
     examiner.labels = labels
-    finding = _search._complete(start, as_samples(X), labels, examiner)
+    finding = _search._complete(start, start.classes, as_samples(X), labels, examiner)
     found = finding.isolation.mask & ~flagged
     assert {label: found[rows].sum() for label, rows in left.items()} == {1: 1, 4: 6}
     assert len(examiner.asked["rows"]) == 3
@@ -857,7 +963,7 @@ def test_most_poison_in_digits_is_flagged(poisoned):
     assert isolation_precision(poison_mask, clf.isolate_mask_) > 0.9
     # The signs are in the order of classes_.
     target = clf.classes_.tolist().index("zero")
-    assert set(clf.isolate_signs_) == {"transplant", "diversity"}
+    assert set(clf.isolate_signs_) == {"transplant", "diversity", "misfits"}
     page = resources.files("antibackdoor.inspection").joinpath("report.html").read_text()
     assert all(f"{sign.capitalize()}:" in page for sign in clf.isolate_signs_)
     assert clf.isolate_signs_["transplant"].shape == clf.classes_.shape

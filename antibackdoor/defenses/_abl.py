@@ -243,9 +243,11 @@ class ABLClassifier(SearchingDefense):
         fixed ratio or a table, where nothing is tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
-        of other classes that are taken for it, and ``"diversity"``: how differently a network that
+        of other classes that are taken for it; ``"diversity"``: how differently a network that
         does not know the class takes the rows of a part of it, as a share of what rows of other
-        classes give; nan where it was not asked for. Empty where nothing is tested.
+        classes give; ``"misfits"``: how much more of that the tenth has that fits the class least
+        than the half that fits it best. nan where it was not asked for. Empty where nothing is
+        tested.
     unlearned_ : bool
         False where nothing was isolated or ``"mixed"`` unlearning was taken back: the
         network is then as fine-tuning left it, with whatever backdoor there is. A longer
