@@ -92,23 +92,27 @@ def print_table() -> None:
     """Print, for each set, how often it was flagged and how strong the signs were."""
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     print("| set | seeds | flagged | smallest p | transplant: mean, 99 %, largest ", end="")
-    print("| diversity: examined, mean and deviation, largest |")
-    print("|" + "---|" * 6)
+    print("| diversity: examined, mean and deviation, largest | misfits: the same |")
+    print("|" + "---|" * 7)
     for name in SETS:
         of_set = [row for row in rows if row["set"] == name]
         if not of_set:
             continue
         transplants = np.concatenate([row["transplant"] for row in of_set])
         transplants = np.maximum(transplants[~np.isnan(transplants)], 0)
-        diversities = np.concatenate([row["diversity"] for row in of_set])
-        diversities = diversities[~np.isnan(diversities)]
         print(
             f"| {name} | {len(of_set)} | {sum(row['n_isolated'] > 0 for row in of_set)} "
             f"| {min(row['p_value'] for row in of_set):.2g} "
             f"| {transplants.mean():.3f}, {np.quantile(transplants, 0.99):.2f}, "
-            f"{transplants.max():.2f} | {len(diversities)}, {diversities.mean():.2f}, "
-            f"{diversities.std():.2f}, {diversities.max():.2f} |"
+            f"{transplants.max():.2f} "
+            f"| {_of_examined(of_set, 'diversity')} | {_of_examined(of_set, 'misfits')} |"
         )
+
+
+def _of_examined(rows: list[dict[str, Any]], sign: str) -> str:
+    values = np.concatenate([row[sign] for row in rows])
+    values = values[~np.isnan(values)]
+    return f"{len(values)}, {values.mean():.2f}, {values.std():.2f}, {values.max():.2f}"
 
 
 def main() -> None:

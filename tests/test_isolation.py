@@ -30,6 +30,7 @@ from antibackdoor.defenses.isolation import (
 )
 from antibackdoor.defenses.isolation._misfits import Order, order_by_fit
 from antibackdoor.defenses.isolation._parts import Parts, split_classes
+from antibackdoor.defenses.isolation._suspicion import Suspicion
 from antibackdoor.defenses.isolation._testimony import assurance, information
 from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.metrics import isolation_precision, isolation_recall
@@ -495,7 +496,7 @@ def test_misfits_that_look_like_the_rest_of_their_class_are_natural(unlearned, m
 def suspicion_of(diversities, excesses):
     rows = np.arange(20)
     parts = Parts(0, rows, 1.0 * (rows >= 10), overlap=0.1, contrast=0.5)
-    return _search._Suspicion(parts, 0.0, Order(rows, 0.0), diversities, excesses)
+    return Suspicion(parts, 0.0, Order(rows, 0.0), diversities, excesses)
 
 
 @pytest.mark.parametrize(
@@ -534,7 +535,7 @@ def test_the_classes_that_stand_out_are_examined(n_classes, examined):
     transplants = {3: 0.05, 4: 0.0, 5: 0.1, 6: 0.01, 7: 0.0}
     misfits = {3: 0.3, 4: 0.1, 5: 0.2, 6: 0.4, 7: 0.0}
     suspicions = [
-        _search._Suspicion(
+        Suspicion(
             Parts(label, rows, np.array([0.0, 1.0]), overlap, contrast=0.5),
             transplants[label],
             Order(rows, misfits[label]),

@@ -6,28 +6,18 @@ import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import expon, norm
 from sklearn.metrics import roc_auc_score
 
 from antibackdoor.backbones import Network
 from antibackdoor.defenses.isolation._completion import MOST_ROUNDS, find_rest
 from antibackdoor.defenses.isolation._examiner import DOUBTFUL, POISON, Examiner
-from antibackdoor.defenses.isolation._misfits import Order, order_by_fit
-from antibackdoor.defenses.isolation._parts import Parts, split_classes
+from antibackdoor.defenses.isolation._misfits import order_by_fit
+from antibackdoor.defenses.isolation._parts import split_classes
 from antibackdoor.defenses.isolation._select import Isolation
+from antibackdoor.defenses.isolation._suspicion import Suspicion
 from antibackdoor.defenses.isolation._testimony import assurance, information
 from antibackdoor.defenses.isolation._transplant import transplant
 from antibackdoor.training import Samples, compute_features, compute_logits
-
-# What natural parts of classes are taken to give: the transplants an exponential distribution
-# of this mean, the diversities a normal one of this mean and deviation, and what the tenth that
-# fits least has more of them than the half that fits best another. Clean digits stay far
-# below both (benchmarks/calibration.py); natural classes of CIFAR-10 had diversities
-# of 0.50 to 0.74 (benchmarks/RESULTS.md). Classes of two opposite looks give
-# larger transplants; there the diversity must speak for them.
-_NATURAL_TRANSPLANT = 0.06
-_NATURAL_DIVERSITY = (0.5, 0.12)
-_NATURAL_EXCESS = (0.2, 0.1)
 
 # Epochs of the network that lacks the suspect classes, as a share of those of the one searched.
 _EXAMINE = 0.5
@@ -44,19 +34,8 @@ MOST_EXAMINATIONS = 2 + MOST_ROUNDS
 _N_EXAMINED = 2
 _FEWEST_KNOWN = 3
 
-# Of the false alarms, this share is left to the misfits.
-_SHARE_OF_MISFITS = 0.2
-
 # From this area under the curve on, assurance tells poison from the rest of a class.
 _TELLING = 0.9
-
-# A class of which neither part is more diverse than this has two natural parts, as light and
-# dark images of one thing, however many rows their difference turns into it. Well below what
-# natural parts of CIFAR-10 have, for triggers on rows of the class itself are on natural parts.
-_NATURAL_LOOK = 0.4
-
-# Below this the diversities alone say which part is the suspect one, and that it is foreign.
-_SPEAKING = 0.05
 
 # Rows of the known classes that the examining network is not trained on, to compare with: a
 # share of them, but enough for the mean over them to be near that over all.
@@ -65,9 +44,6 @@ _FEWEST_COMPARED = 50
 
 # Of less information, in nats, a network knows no class from another.
 _KNOWS_NOTHING = 0.1
-
-# A part that holds less than this share of its class is the more suspect of the two.
-_MINORITY = 1 / 4
 
 
 @dataclass(frozen=True)
@@ -112,98 +88,6 @@ def not_searched(isolation: Isolation) -> Finding:
     )
 
 
-@dataclass
-class _Suspicion:
-    """What is known of one class."""
-
-    parts: Parts
-    transplant: float
-    #: Where a novice was asked.
-    order: Order | None = None
-    #: Of the first and the second part, where the class has been examined.
-    diversities: tuple[float, float] | None = None
-    #: Of the slices of the order, beyond that of the better half, likewise.
-    excesses: tuple[float, ...] | None = None
-    #: Of the rows of the class, likewise.
-    assurances: np.ndarray | None = None
-
-    @property
-    def label(self) -> int:
-        return self.parts.label
-
-    @property
-    def transplant_p(self) -> float:
-        return float(expon.sf(max(self.transplant, 0.0), scale=_NATURAL_TRANSPLANT))
-
-    @property
-    def diversity_p(self) -> float:
-        """Of the more diverse part."""
-        if self.diversities is None:
-            return 1.0
-        return float(min(1.0, 2 * norm.sf(max(self.diversities), *_NATURAL_DIVERSITY)))
-
-    @property
-    def parts_p(self) -> float:
-        """Of the two signs, by Bonferroni's inequality; a transplant may be contradicted."""
-        contradicted = self.diversities is not None and max(self.diversities) < _NATURAL_LOOK
-        transplant_p = 1.0 if contradicted else self.transplant_p
-        return min(1.0, 2 * min(transplant_p, self.diversity_p))
-
-    @property
-    def misfits_p(self) -> float:
-        """Of those that fit least."""
-        return 1.0 if self.excesses is None else float(norm.sf(self.excesses[0], *_NATURAL_EXCESS))
-
-    @property
-    def p_value(self) -> float:
-        """Of parts and misfits, each at its share of the false alarms."""
-        if self.excesses is None:
-            return self.parts_p
-        shares = 1 - _SHARE_OF_MISFITS, _SHARE_OF_MISFITS
-        return min(1.0, self.parts_p / shares[0], self.misfits_p / shares[1])
-
-    @property
-    def is_of_misfits(self) -> bool:
-        """Whether the misfits are suspect, and not a part, which the network tells better."""
-        return self.parts_p >= _SPEAKING and self.misfits_p < _SPEAKING
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether the suspect rows have been recognised as rows of many other classes."""
-        return self.is_of_misfits or self.diversity_p < _SPEAKING
-
-    @property
-    def side(self) -> int:
-        """Which part is the suspect one: 0 for the first, 1 for the second."""
-        sizes = len(self.parts.first), len(self.parts.second)
-        if self.diversities is not None and self.diversity_p < _SPEAKING:
-            return int(np.argmax(self.diversities))
-        # Poison from one class alone does not look like all others.
-        if min(sizes) < _MINORITY * sum(sizes):
-            return int(np.argmin(sizes))
-        return 0 if self.diversities is None else int(np.argmax(self.diversities))
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """That each row of the class is of the suspect part, or a misfit."""
-        if self.is_of_misfits:
-            return self._misfit_probabilities()
-        first = self.parts.probabilities
-        return 1 - first if self.side else first
-
-    def _misfit_probabilities(self) -> np.ndarray:
-        """By their place in the order: even where the slices end that are mostly poison."""
-        assert self.order is not None and self.excesses is not None
-        # Between what natural misfits give and what the first slice has.
-        half_poison = (_NATURAL_EXCESS[0] + self.excesses[0]) / 2
-        natural = [excess < half_poison for excess in self.excesses]
-        n_slices = natural.index(True) if any(natural) else len(natural)
-        n_misfits = sum(map(len, self.order.slices[:n_slices]))
-        place = np.empty(len(self.order.rows))
-        place[np.searchsorted(self.parts.rows, self.order.rows)] = np.arange(len(place)) + 0.5
-        return np.clip(1 - (1 - POISON) * place / n_misfits, 0, 1)
-
-
 def find_poison(
     network: Network,
     samples: Samples,
@@ -245,7 +129,7 @@ def find_poison(
     """
     features = compute_features(network, samples).cpu().numpy()
     suspicions = [
-        _Suspicion(parts, transplant(network, samples, labels, parts.first, parts.second, seed))
+        Suspicion(parts, transplant(network, samples, labels, parts.first, parts.second, seed))
         for parts in split_classes(features, scores, labels, seed)
     ]
     n_classes = int(labels.max()) + 1
@@ -275,13 +159,13 @@ def _most_examined(n_classes: int) -> int:
     return max(0, min(n_classes - _FEWEST_KNOWN, n_classes // 2))
 
 
-def _spoken_against(suspicions: list[_Suspicion], level: float) -> list[_Suspicion]:
+def _spoken_against(suspicions: list[Suspicion], level: float) -> list[Suspicion]:
     """Pick the classes that a transplant speaks against, the strongest first."""
     strongest = sorted(suspicions, key=lambda suspicion: -suspicion.transplant)
     return [suspicion for suspicion in strongest if suspicion.transplant_p < level]
 
 
-def _likeliest(suspicions: list[_Suspicion]) -> list[_Suspicion]:
+def _likeliest(suspicions: list[Suspicion]) -> list[Suspicion]:
     """Pick the classes that stand out in one way or another, the first of each way first."""
     oddest = sorted(suspicions, key=lambda suspicion: -_oddity(suspicion))
     clearest = sorted(suspicions, key=lambda suspicion: suspicion.parts.overlap)
@@ -291,12 +175,12 @@ def _likeliest(suspicions: list[_Suspicion]) -> list[_Suspicion]:
     return list({suspicion.label: suspicion for suspicion in picked}.values())
 
 
-def _oddity(suspicion: _Suspicion) -> float:
+def _oddity(suspicion: Suspicion) -> float:
     return 0.0 if suspicion.order is None else suspicion.order.information
 
 
 def _examine(
-    suspicions: list[_Suspicion],
+    suspicions: list[Suspicion],
     samples: Samples,
     labels: np.ndarray,
     examiner: Examiner,
@@ -336,7 +220,7 @@ def _draw_compared(of_known: np.ndarray, seed: int) -> np.ndarray:
     return np.random.RandomState(seed).permutation(of_known)[:n_compared]
 
 
-def _conclude(suspicions: list[_Suspicion], labels: np.ndarray, level: float) -> Finding:
+def _conclude(suspicions: list[Suspicion], labels: np.ndarray, level: float) -> Finding:
     scores = np.zeros(len(labels))
     trusted = np.ones(len(labels), dtype=bool)
     convicted = []
@@ -384,7 +268,7 @@ def _complete(
     return replace(finding, isolation=Isolation(scores, POISON), trusted=trusted)
 
 
-def _doubtful(suspicion: _Suspicion) -> np.ndarray:
+def _doubtful(suspicion: Suspicion) -> np.ndarray:
     """Tell which rows of a convicted class must not be trained on, shape (n_rows,), bool.
 
     Poison that the network has not learned yet stands with the natural rows in its
