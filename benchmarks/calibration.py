@@ -112,6 +112,8 @@ def print_table() -> None:
 def _of_examined(rows: list[dict[str, Any]], sign: str) -> str:
     values = np.concatenate([row[sign] for row in rows])
     values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return "0"
     return f"{len(values)}, {values.mean():.2f}, {values.std():.2f}, {values.max():.2f}"
 
 

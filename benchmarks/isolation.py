@@ -7,8 +7,9 @@
 `ABLClassifier` at its defaults but for the schedule (20 epochs of fine-tuning, no augmentation:
 compare with benchmarks/attacks.py, which trains without a defence in the same way), `wrn-16-1`, the
 first 5,000 images of CIFAR-10 or as many as --train says, 10,000 test images. Attacks that learn
-their trigger are taken from the --cache of benchmarks/attacks.py. Each finished cell is a line of
-JSON in benchmarks/results/isolation.jsonl; a second run takes up where the first one was stopped.
+their trigger, from the first 5,000, are taken from the --cache of benchmarks/attacks.py. Each
+finished cell is a line of JSON in benchmarks/results/isolation.jsonl; a second run takes up where
+the first one was stopped.
 """
 
 from __future__ import annotations
@@ -63,11 +64,14 @@ def run(
 ) -> dict[str, Any]:
     """Poison, fit and measure one cell."""
     origin = provenance()  # of the code that has been imported, not of what lands meanwhile
-    X, X_test, y, y_test = load_cifar10(data_root, cell["n_train"])
+    X, X_test, y, y_test = load_cifar10(data_root, max(N_TRAIN, cell["n_train"]))
+    # Attacks that learn their trigger are kept by name: they see the same images in every cell.
+    X_attack, y_attack = X[:N_TRAIN], y[:N_TRAIN]
+    X, y = X[: cell["n_train"]], y[: cell["n_train"]]
     poison_mask = np.zeros(len(y), dtype=bool)
     X_bad, y_bad = X, y
     if cell["attack"] != "none":
-        attack, _ = fitted(cell["attack"], X[:N_TRAIN], y[:N_TRAIN], cache)
+        attack, _ = fitted(cell["attack"], X_attack, y_attack, cache)
         X_bad, y_bad, poison_mask = make_poisoned(
             X, y, attack=attack, poison_rate=cell["poison_rate"], random_state=cell["seed"]
         )

@@ -23,6 +23,7 @@ from antibackdoor.defenses import _searching
 from antibackdoor.defenses.isolation import (
     Isolation,
     _completion,
+    _misfits,
     _search,
     find_poison,
     flag_nothing,
@@ -411,38 +412,35 @@ def test_nothing_is_found_in_clean_data(planted):
     assert not finding.isolation.mask.any()
     assert finding.trusted.all()
     assert finding.p_value > 0.5
-    # No transplant spoke against any, so the likeliest were examined, and three left to be known.
+    # No transplant spoke against any, so the likeliest were examined, and three left to be known;
+    # then, as no class has the rows for it, no misfits.
     unknown = np.isfinite(finding.signs["diversity"])
     assert unknown.sum() == 3
     (trained_on,) = examiner.asked["classes"]
     assert not trained_on[unknown[labels]].any()
     assert (~trained_on[~unknown[labels]]).sum() == 50
-    assert len(examiner.asked["nothing"]) == 1
+    assert np.isnan(finding.signs["misfits"]).all()
     assert examiner.asked["rows"] == []
+    assert examiner.told == [(0.5, None), (0.25, None)]
 
 
 def test_rows_are_ordered_by_the_odds_of_their_label():
-    """Twenty rows of a class: from the one that fits worst on, every other is taken for 1 or 2."""
-    given = np.linspace(-4, 4, 20).astype(np.float32)
-    shuffled = np.random.default_rng(0).permutation(20)
-    rest = np.tile([[9.0, -9.0], [-9.0, 9.0]], (10, 1)).astype(np.float32)
-    X = np.column_stack([given + 9, rest])[shuffled]
-    labels = np.append(np.zeros(20, dtype=int), [1, 2])
-    X = np.vstack([X, np.eye(3, dtype=np.float32)[1:]])
+    """A class of 108 rows: from the one that fits worst on, every other is taken for 1 or 2."""
+    given = np.linspace(-4, 4, 108)
+    shuffled = np.random.default_rng(0).permutation(108)
+    rest = np.tile([[9.0, -9.0], [-9.0, 9.0]], (54, 1))
+    X = np.vstack([np.column_stack([given + 9, rest])[shuffled], np.eye(3)[[1] * 99]])
+    labels = np.append(np.zeros(108, dtype=int), np.ones(99, dtype=int))
     network = linear_network(np.eye(3), np.zeros(3), X.shape[1:])
-    orders = order_by_fit(network, as_samples(X), labels)
-    assert sorted(orders) == [0, 1, 2]
+    orders = order_by_fit(network, as_samples(X.astype(np.float32)), labels)
+    assert list(orders) == [0]  # the tenths of 99 rows are too few to ask about
     order = orders[0]
-    np.testing.assert_array_equal(shuffled[order.rows], np.arange(20))
-    assert [rows.tolist() for rows in order.slices] == [
-        order.rows[start : start + 2].tolist() for start in (0, 2, 4, 6, 8)
-    ]
-    np.testing.assert_array_equal(order.better_half, order.rows[10:])
-    # Of the first two one is surely a 1 and the other a 2.
-    assert order.information == pytest.approx(np.log(2))
-    # A tenth of one row is that row.
-    assert [len(rows) for rows in orders[1].slices] == [1, 0, 0, 0, 0]
-    assert orders[1].information == pytest.approx(0)
+    np.testing.assert_array_equal(shuffled[order.rows], np.arange(108))
+    tenths = [shuffled[rows].tolist() for rows in order.tenths]
+    assert tenths == [list(range(start, start + 10)) for start in (0, 10, 20, 30, 40)]
+    np.testing.assert_array_equal(shuffled[order.better_half], np.arange(54, 108))
+    # Of the first ten five are surely a 1 and five a 2.
+    assert order.oddity == pytest.approx(np.log(2))
 
 
 @pytest.fixture
@@ -456,6 +454,7 @@ def unlearned(planted, monkeypatch):
 
     monkeypatch.setattr(_search, "split_classes", lambda *args: list(map(halves, range(N_CLASSES))))
     monkeypatch.setattr(_search, "transplant", lambda *args: 0.0)
+    monkeypatch.setattr(_misfits, "_SMALLEST_TENTH", 5)  # there are 75 rows and fewer in a class
     network = linear_network(class_weights(), np.zeros(N_CLASSES), X.shape[1:])
     examiner.networks["nothing"] = [network]
     return X, labels, poison, network, examiner
@@ -467,17 +466,18 @@ def test_poison_whose_trigger_was_not_learned_is_found_among_the_misfits(unlearn
     assert finding.classes.tolist() == [2]
     assert finding.p_value < 0.05
     assert finding.signs["misfits"][2] > 0.5
-    assert finding.signs["diversity"][2] < 0.735  # of halves
-    # Fifteen rows of 75 are poison: two slices of eight.
+    assert np.isfinite(finding.signs["misfits"]).sum() == 2
+    # First about the halves, in vain; then a novice; then about misfits.
+    assert examiner.told == [(0.5, None), (0.25, None), (0.5, None)]
+    assert not examiner.asked["classes"][1][labels == 2].any()
+    # Fifteen rows of 75 are poison: two tenths of seven, and one in a third, which is left open.
     flagged = finding.isolation.mask
-    assert flagged.sum() == 16
-    assert flagged[poison].all()
+    assert flagged.sum() == 14
+    assert poison[flagged].all()
     np.testing.assert_array_equal(finding.denied, flagged)
-    # Those that fit next worst are left open.
     doubtful = ~finding.trusted & ~flagged
-    assert 0 < doubtful.sum() < 16
-    assert (labels[doubtful] == 2).all()
-    assert examiner.told[0] == (0.25, None)
+    assert doubtful.sum() == 7
+    assert doubtful[poison & ~flagged].all()
     # Of flagged rows that may be natural no network is to learn the class.
     assert examiner.asked["rows"] == []
 
@@ -486,64 +486,76 @@ def test_misfits_that_look_like_the_rest_of_their_class_are_natural(unlearned, m
     X, labels, _, network, examiner = unlearned
     monkeypatch.setattr(_search, "information", parts_of_diversity(0.6))
     finding = search(X, labels, network, examiner)
-    # Of three classes each slice has as much as the better half.
+    # Of two classes each tenth has as much as the better half.
     assert np.nanmax(finding.signs["misfits"]) == 0
-    assert np.isfinite(finding.signs["misfits"]).sum() == 3
+    assert np.isfinite(finding.signs["misfits"]).sum() == 2
     assert len(finding.classes) == 0
     assert finding.trusted.all()
 
 
-def suspicion_of(diversities, excesses):
+def suspicion_of(diversities, excesses, level=0.05):
     rows = np.arange(20)
     parts = Parts(0, rows, 1.0 * (rows >= 10), overlap=0.1, contrast=0.5)
-    return Suspicion(parts, 0.0, Order(rows, 0.0), diversities, excesses)
+    return Suspicion(parts, 0.0, level, Order(rows, 0.0), diversities, excesses)
 
 
 @pytest.mark.parametrize(
-    ("diversities", "excesses", "flagged"),
+    ("diversities", "excesses", "flagged", "doubtful"),
     [
         # 0.6 is four deviations above 0.2, and half way to it is 0.4.
-        ((0.5, 0.5), (0.6, 0.41, 0.39, 0.41, 0.2), range(4)),
-        ((0.5, 0.5), (0.6, 0.5, 0.5, 0.5, 0.5), range(10)),
-        # The network tells a part better than their fit tells the rows.
-        ((0.5, 0.9), (0.6, 0.2, 0.2, 0.2, 0.2), range(10)),
-        ((0.9, 0.5), (0.6, 0.2, 0.2, 0.2, 0.2), range(10, 20)),
+        ((0.5, 0.5), (0.6, 0.41, 0.39, 0.41, 0.2), range(4), range(4, 6)),
+        # Doubtful is one tenth more, however many are flagged.
+        ((0.5, 0.5), (0.6, 0.5, 0.5, 0.5, 0.5), range(10), range(10, 12)),
+        # A part that convicts by itself goes before, one that does not does not.
+        ((0.5, 0.9), (0.6, 0.2, 0.2, 0.2, 0.2), range(10), ()),
+        ((0.9, 0.5), (0.6, 0.2, 0.2, 0.2, 0.2), range(10, 20), ()),
+        ((0.5, 0.73), (0.6, 0.2, 0.2, 0.2, 0.2), range(2), range(2, 4)),
     ],
-    ids=["two slices", "half", "second part", "first part"],
+    ids=["two tenths", "half", "second part", "first part", "a part near a verdict"],
 )
-def test_misfits_or_a_part_are_suspect(diversities, excesses, flagged):
+def test_misfits_or_a_part_are_suspect(diversities, excesses, flagged, doubtful):
     suspicion = suspicion_of(diversities, excesses)
-    assert np.flatnonzero(suspicion.probabilities > 0.5).tolist() == list(flagged)
-    assert suspicion.is_foreign
+    likely, open_ = suspicion.probabilities > 0.5, suspicion.probabilities > 0.1
+    assert np.flatnonzero(likely).tolist() == list(flagged)
+    assert np.flatnonzero(open_ & ~likely).tolist() == list(doubtful)
+    assert suspicion.is_convicted and suspicion.is_foreign
 
 
 def test_misfits_have_a_fifth_of_the_false_alarms():
-    # The tail of three deviations, and that of three beyond the middle of natural parts.
     tail = norm.sf(3)
+    # Three deviations from the mean of natural misfits, and of natural parts.
     assert suspicion_of((0.5, 0.5), (0.5,) * 5).p_value == pytest.approx(tail / 0.2)
     assert suspicion_of((0.5, 0.86), (0.2,) * 5).p_value == pytest.approx(4 * tail / 0.8)
-    assert suspicion_of((0.5, 0.86), None).p_value == pytest.approx(4 * tail)
+    assert suspicion_of((0.5, 0.86), None).p_value == pytest.approx(4 * tail / 0.8)
 
 
-@pytest.mark.parametrize(
-    ("n_classes", "examined"), [(10, [6, 3, 5, 4]), (6, [6, 3, 5]), (4, [6]), (3, [])]
-)
-def test_the_classes_that_stand_out_are_examined(n_classes, examined):
-    """By their misfits, the clearness of the split or the transplant: two of each, in turn."""
-    rows = np.arange(2)
+@pytest.fixture
+def differing():
+    """Five classes: of splits more and less clear, of transplants large and small."""
     overlaps = {3: 0.01, 4: 0.02, 5: 0.3, 6: 0.2, 7: 0.4}
     transplants = {3: 0.05, 4: 0.0, 5: 0.1, 6: 0.01, 7: 0.0}
-    misfits = {3: 0.3, 4: 0.1, 5: 0.2, 6: 0.4, 7: 0.0}
-    suspicions = [
+    return [
         Suspicion(
-            Parts(label, rows, np.array([0.0, 1.0]), overlap, contrast=0.5),
+            Parts(label, np.arange(2), np.array([0.0, 1.0]), overlap, contrast=0.5),
             transplants[label],
-            Order(rows, misfits[label]),
+            level=0.005,
         )
         for label, overlap in overlaps.items()
     ]
-    chosen = _search._likeliest(suspicions)[: _search._most_examined(n_classes)]
-    assert [suspicion.label for suspicion in chosen] == examined
+
+
+def test_the_clearest_splits_and_the_largest_transplants_are_examined(differing):
+    assert [suspicion.label for suspicion in _search._to_examine(differing)] == [3, 5, 4]
+    differing[3].transplant = 0.5  # this one speaks, so that nobody else is asked about
+    assert [suspicion.label for suspicion in _search._to_examine(differing)] == [6]
+
+
+def test_the_oddest_of_the_classes_with_rows_enough_are_asked_about(differing):
+    oddities = {3: 0.1, 5: 0.3, 6: 0.2, 7: 0.15, 9: 0.9}
+    orders = {label: Order(np.arange(2), oddity) for label, oddity in oddities.items()}
+    oddest = _search._oddest(differing, orders)
+    assert [suspicion.label for suspicion in oddest] == [5, 6]
+    assert all(suspicion.order is orders[suspicion.label] for suspicion in oddest)
 
 
 def test_an_examiner_that_knows_no_class_says_nothing(planted):
@@ -597,9 +609,9 @@ def test_a_trigger_that_no_mean_shows_is_found_by_the_examiner(planted, monkeypa
 
 @pytest.mark.parametrize("rate", [0.5, 0.1, 0.05, 1e-3])
 def test_the_rate_of_false_alarms_is_the_level_of_the_test(planted, monkeypatch, rate):
-    # Of a mean of 0.06, twice the probability of a rise of 0.3, in six classes: 0.08. At a rate of
-    # one in a thousand no transplant speaks, so the misfits are asked, for a fifth of the rate.
-    wanted = 6 * 2 * np.exp(-0.3 / 0.06) / (0.8 if rate == 1e-3 else 1)
+    # Of a mean of 0.06, twice the probability of a rise of 0.3, in six classes; a fifth of the
+    # alarms is the misfits'.
+    wanted = 6 * 2 * np.exp(-0.3 / 0.06) / 0.8
 
     def speaks_against_two(network, samples, labels, first, second, seed):
         return 0.3 if labels[first[0]] == 2 else 0.0
@@ -655,7 +667,7 @@ def test_each_class_is_denied_by_its_own_testimony(planted, monkeypatch):
 
     monkeypatch.setattr(_search, "split_classes", lambda *args: [few_and_many(c) for c in told])
     monkeypatch.setattr(_search, "transplant", lambda *args: 0.9)
-    monkeypatch.setattr(_search, "_examine", examine)
+    monkeypatch.setattr(_search, "_examine_parts", examine)
     monkeypatch.setattr(_search, "_complete", lambda finding, *rest: finding)
     finding = search(X, labels, network, examiner)
     assert finding.isolation.mask.sum() == 10
@@ -851,7 +863,7 @@ def test_each_class_ends_its_rounds_for_itself(planted, monkeypatch):
 
     monkeypatch.setattr(_completion, "_log_odds", log_odds)
     examiner.labels = labels
-    finding = _search._complete(start, start.classes, as_samples(X), labels, examiner)
+    finding = _search._complete(start, as_samples(X), labels, examiner)
     found = finding.isolation.mask & ~flagged
     assert {label: found[rows].sum() for label, rows in left.items()} == {1: 1, 4: 6}
     assert len(examiner.asked["rows"]) == 3

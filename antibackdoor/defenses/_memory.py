@@ -21,7 +21,7 @@ from antibackdoor.utils import random_states, restore_random_states
 Answer = TypeVar("Answer")
 
 # Raised whenever what is remembered changes within a version, or how it is found.
-_FORM = 4
+_FORM = 5
 
 
 def remembered(

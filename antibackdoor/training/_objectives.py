@@ -48,7 +48,7 @@ def sample_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def log_odds(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Logarithm of the odds of each sample's label against all others, in nats, shape (n,)."""
-    own = F.one_hot(labels, logits.shape[1]).bool()
+    own = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, labels[:, None], True)
     others = logits.masked_fill(own, -torch.inf).logsumexp(1)
     return logits.gather(1, labels[:, None])[:, 0] - others
 

@@ -1,4 +1,4 @@
-"""Rows that a network does not take for their class before it can have learned a trigger."""
+"""Rows that do not look like their class to a network that has not learned any trigger yet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from antibackdoor.defenses.isolation._testimony import information
 from antibackdoor.training import Samples, compute_logits, log_odds
 
 # Of the rows of a class, those that fit least are looked at by tenths, and beside them the better
-# half: a class is what most of its rows are.
-_SLICE = 0.1
-_MOST_SLICES = 5
+# half: a class is what most of its rows are. Tenths of fewer rows say nothing.
+_N_TENTHS = 10
+_SMALLEST_TENTH = 10
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,18 @@ class Order:
     ----------
     rows : numpy.ndarray of shape (n_rows,), int64
         Those that fit least first.
-    information : float
-        How much it depends on the row which other class the first tenth of them is taken for,
-        in nats; by the network that they were ordered by.
+    oddity : float
+        How differently the first tenth of them is taken for other classes, by the network that
+        they were ordered by: the mutual information of row and class, in nats.
     """
 
     rows: np.ndarray
-    information: float
+    oddity: float
 
     @property
-    def slices(self) -> list[np.ndarray]:
-        """The tenths of the half that fits worse."""
-        length = max(1, round(_SLICE * len(self.rows)))
-        return [self.rows[length * i : length * (i + 1)] for i in range(_MOST_SLICES)]
+    def tenths(self) -> list[np.ndarray]:
+        """Of the half that fits worse, those that fit least first."""
+        return _first_tenths(self.rows)
 
     @property
     def better_half(self) -> np.ndarray:
@@ -61,15 +60,22 @@ def order_by_fit(network: Network, samples: Samples, labels: np.ndarray) -> dict
     Returns
     -------
     dict of int to Order
-        For each label.
+        For each label of a hundred rows or more.
     """
-    logits = compute_logits(network, samples).double().cpu()
+    logits = compute_logits(network, samples).cpu()
     odds = log_odds(logits, torch.as_tensor(labels)).numpy()
     orders = {}
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
+        if len(rows) < _N_TENTHS * _SMALLEST_TENTH:
+            continue
         rows = rows[np.argsort(odds[rows], kind="stable")]
+        first = logits[_first_tenths(rows)[0]].double().numpy()
         others = np.arange(logits.shape[1]) != label
-        first = Order(rows, 0.0).slices[0]
-        orders[int(label)] = Order(rows, information(logits.numpy()[first], others))
+        orders[int(label)] = Order(rows, information(first, others))
     return orders
+
+
+def _first_tenths(rows: np.ndarray) -> list[np.ndarray]:
+    length = len(rows) // _N_TENTHS
+    return [rows[length * i : length * (i + 1)] for i in range(_N_TENTHS // 2)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from antibackdoor.backbones import Network
 from antibackdoor.defenses.isolation._completion import MOST_ROUNDS, find_rest
 from antibackdoor.defenses.isolation._examiner import DOUBTFUL, POISON, Examiner
-from antibackdoor.defenses.isolation._misfits import order_by_fit
+from antibackdoor.defenses.isolation._misfits import Order, order_by_fit
 from antibackdoor.defenses.isolation._parts import split_classes
 from antibackdoor.defenses.isolation._select import Isolation
 from antibackdoor.defenses.isolation._suspicion import Suspicion
@@ -26,13 +25,17 @@ _EXAMINE = 0.5
 _NOVICE = 0.25
 
 #: How often a search has a network trained, or trained further, at most.
-MOST_EXAMINATIONS = 2 + MOST_ROUNDS
+MOST_EXAMINATIONS = 1 + max(2, MOST_ROUNDS)
 
-# Classes that are examined where no transplant is strong enough to speak: so many of those whose
-# misfits are taken for most, of those split most clearly, and of those whose transplants are
-# largest. The network that is asked must know this many others, and half of all.
+# Classes that are examined where no transplant is strong enough to speak: so many of those split
+# most clearly, and so many of those whose transplants are largest. The network that is asked must
+# know this many others.
 _N_EXAMINED = 2
 _FEWEST_KNOWN = 3
+
+# And where that convicts none, so many of those whose misfits stand out. Not more: poison from a
+# class that the network does not know is not recognised.
+_N_ODDEST = 2
 
 # From this area under the curve on, assurance tells poison from the rest of a class.
 _TELLING = 0.9
@@ -105,8 +108,8 @@ def find_poison(
     classes, turns them into this class (`transplant`); or a new network that does not know
     this class recognises the rows of the part as rows of many others (`information`). Both
     are compared with what natural parts of clean data give. A trigger that the backdoored
-    network has not learned splits nothing: so where no transplant speaks, a novice orders the
-    rows by how well they fit their class, and those that fit least are asked about as well.
+    network has not learned splits nothing: so where neither convicts a class, a novice orders
+    the rows by how well they fit their class, and those that fit least are asked about.
 
     Parameters
     ----------
@@ -128,58 +131,50 @@ def find_poison(
     Finding
     """
     features = compute_features(network, samples).cpu().numpy()
-    suspicions = [
-        Suspicion(parts, transplant(network, samples, labels, parts.first, parts.second, seed))
-        for parts in split_classes(features, scores, labels, seed)
-    ]
     n_classes = int(labels.max()) + 1
     level = false_alarm_rate / n_classes
-    most = _most_examined(n_classes)
-    if most > 0:
-        suspects = _spoken_against(suspicions, level)
-        if suspicions and not suspects:
-            orders = order_by_fit(examiner(np.ones(len(labels), bool), _NOVICE), samples, labels)
-            for suspicion in suspicions:
-                suspicion.order = orders[suspicion.label]
-            suspects = _likeliest(suspicions)
-        _examine(suspects[:most], samples, labels, examiner, seed)
-    finding = _conclude(suspicions, labels, level)
-    # Misfits are not all poison: of them a network would learn the class.
-    completed = [suspicion.label for suspicion in suspicions if not suspicion.is_of_misfits]
-    finding = _complete(
-        finding, np.intersect1d(finding.classes, completed), samples, labels, examiner
-    )
+    suspicions = [
+        Suspicion(
+            parts, transplant(network, samples, labels, parts.first, parts.second, seed), level
+        )
+        for parts in split_classes(features, scores, labels, seed)
+    ]
+    n_struck = max(0, n_classes - _FEWEST_KNOWN)
+    _examine_parts(_to_examine(suspicions)[:n_struck], samples, labels, examiner, seed)
+    convicted = any(suspicion.is_convicted for suspicion in suspicions)
+    if suspicions and n_struck > 0 and not convicted:
+        orders = order_by_fit(examiner(np.ones(len(labels), bool), _NOVICE), samples, labels)
+        _examine_misfits(_oddest(suspicions, orders)[:n_struck], samples, labels, examiner, seed)
+    finding = _conclude(suspicions, labels)
+    # Of misfits, which are not all poison, a network would learn the class.
+    if convicted:
+        finding = _complete(finding, samples, labels, examiner)
     foreign = [suspicion.label for suspicion in suspicions if suspicion.is_foreign]
     # Of all that is flagged in these classes, what was completed included.
     return replace(finding, denied=finding.isolation.mask & np.isin(labels, foreign))
 
 
-def _most_examined(n_classes: int) -> int:
-    """Return how many classes can be kept from a network that is to know others."""
-    return max(0, min(n_classes - _FEWEST_KNOWN, n_classes // 2))
-
-
-def _spoken_against(suspicions: list[Suspicion], level: float) -> list[Suspicion]:
-    """Pick the classes that a transplant speaks against, the strongest first."""
-    strongest = sorted(suspicions, key=lambda suspicion: -suspicion.transplant)
-    return [suspicion for suspicion in strongest if suspicion.transplant_p < level]
-
-
-def _likeliest(suspicions: list[Suspicion]) -> list[Suspicion]:
-    """Pick the classes that stand out in one way or another, the first of each way first."""
-    oddest = sorted(suspicions, key=lambda suspicion: -_oddity(suspicion))
+def _to_examine(suspicions: list[Suspicion]) -> list[Suspicion]:
+    """Pick the classes that a transplant speaks against or, if none, the likeliest."""
     clearest = sorted(suspicions, key=lambda suspicion: suspicion.parts.overlap)
     strongest = sorted(suspicions, key=lambda suspicion: -suspicion.transplant)
-    in_turn = zip(oddest, clearest, strongest, strict=True)
-    picked = itertools.chain.from_iterable(itertools.islice(in_turn, _N_EXAMINED))
-    return list({suspicion.label: suspicion for suspicion in picked}.values())
+    chosen = [suspicion for suspicion in strongest if suspicion.transplant_p < suspicion.level]
+    if not chosen:
+        likeliest = zip(clearest[:_N_EXAMINED], strongest[:_N_EXAMINED], strict=True)
+        by_label = {suspicion.label: suspicion for pair in likeliest for suspicion in pair}
+        chosen = list(by_label.values())
+    return chosen
 
 
-def _oddity(suspicion: Suspicion) -> float:
-    return 0.0 if suspicion.order is None else suspicion.order.information
+def _oddest(suspicions: list[Suspicion], orders: dict[int, Order]) -> list[Suspicion]:
+    """Pick the classes whose misfits stand out most, and give them the order of their rows."""
+    ordered = [suspicion for suspicion in suspicions if suspicion.label in orders]
+    for suspicion in ordered:
+        suspicion.order = orders[suspicion.label]
+    return sorted(ordered, key=lambda suspicion: -orders[suspicion.label].oddity)[:_N_ODDEST]
 
 
-def _examine(
+def _examine_parts(
     suspicions: list[Suspicion],
     samples: Samples,
     labels: np.ndarray,
@@ -187,16 +182,9 @@ def _examine(
     seed: int,
 ) -> None:
     """Ask a network that knows none of these classes about their parts."""
-    known = np.ones(int(labels.max()) + 1, dtype=bool)
-    known[[suspicion.label for suspicion in suspicions]] = False
-    if known.all():
+    if not suspicions:
         return
-    trained_on = known[labels]
-    compared = _draw_compared(np.flatnonzero(trained_on), seed)
-    trained_on[compared] = False
-    logits = compute_logits(examiner(trained_on, _EXAMINE), samples).double().cpu().numpy()
-    # Of rows that it has not seen, but whose classes it knows.
-    most = information(logits[compared], known)
+    logits, known, most = _ask(suspicions, samples, labels, examiner, seed)
     for suspicion in suspicions:
         suspicion.assurances = assurance(logits[suspicion.parts.rows], known)
         if most > _KNOWS_NOTHING:
@@ -205,12 +193,45 @@ def _examine(
                 for rows in (suspicion.parts.first, suspicion.parts.second)
             )
             suspicion.diversities = first, second
-            if suspicion.order is not None:
-                usual = information(logits[suspicion.order.better_half], known)
-                suspicion.excesses = tuple(
-                    (information(logits[rows], known) - usual) / most
-                    for rows in suspicion.order.slices
-                )
+
+
+def _examine_misfits(
+    suspicions: list[Suspicion],
+    samples: Samples,
+    labels: np.ndarray,
+    examiner: Examiner,
+    seed: int,
+) -> None:
+    """Ask a network that knows none of these classes about the rows that fit them least."""
+    if not suspicions:
+        return
+    logits, known, most = _ask(suspicions, samples, labels, examiner, seed)
+    if most <= _KNOWS_NOTHING:
+        return
+    for suspicion in suspicions:
+        assert suspicion.order is not None
+        usual = information(logits[suspicion.order.better_half], known)
+        suspicion.excesses = tuple(
+            (information(logits[rows], known) - usual) / most for rows in suspicion.order.tenths
+        )
+
+
+def _ask(
+    suspicions: list[Suspicion],
+    samples: Samples,
+    labels: np.ndarray,
+    examiner: Examiner,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return logits, the classes that are known, and the information of rows of these."""
+    known = np.ones(int(labels.max()) + 1, dtype=bool)
+    known[[suspicion.label for suspicion in suspicions]] = False
+    trained_on = known[labels]
+    compared = _draw_compared(np.flatnonzero(trained_on), seed)
+    trained_on[compared] = False
+    logits = compute_logits(examiner(trained_on, _EXAMINE), samples).double().cpu().numpy()
+    # Of rows that it has not seen, but whose classes it knows.
+    return logits, known, information(logits[compared], known)
 
 
 def _draw_compared(of_known: np.ndarray, seed: int) -> np.ndarray:
@@ -220,19 +241,19 @@ def _draw_compared(of_known: np.ndarray, seed: int) -> np.ndarray:
     return np.random.RandomState(seed).permutation(of_known)[:n_compared]
 
 
-def _conclude(suspicions: list[Suspicion], labels: np.ndarray, level: float) -> Finding:
+def _conclude(suspicions: list[Suspicion], labels: np.ndarray) -> Finding:
     scores = np.zeros(len(labels))
     trusted = np.ones(len(labels), dtype=bool)
     convicted = []
     for suspicion in suspicions:
         rows, probabilities = suspicion.parts.rows, suspicion.probabilities
-        if suspicion.p_value < level:
+        if suspicion.is_convicted:
             convicted.append(suspicion.label)
             scores[rows] = probabilities
             trusted[rows] = ~_doubtful(suspicion)
         else:
             # Below the threshold, and the higher the nearer its class came to a verdict.
-            scores[rows] = POISON * probabilities * level / max(level, suspicion.p_value)
+            scores[rows] = POISON * probabilities * suspicion.level / suspicion.p_value
     n_classes = int(labels.max()) + 1
     names = ("transplant", "diversity", "misfits")
     signs = {name: np.full(n_classes, np.nan) for name in names}
@@ -255,14 +276,13 @@ def _conclude(suspicions: list[Suspicion], labels: np.ndarray, level: float) -> 
 
 def _complete(
     finding: Finding,
-    classes: np.ndarray,
     samples: Samples,
     labels: np.ndarray,
     examiner: Examiner,
 ) -> Finding:
-    """Flag the rest of the poison of some of the convicted classes."""
+    """Flag the rest of the poison of the convicted classes."""
     flagged = finding.isolation.mask
-    triggered = find_rest(flagged, classes, samples, labels, examiner)
+    triggered = find_rest(flagged, finding.classes, samples, labels, examiner)
     scores = np.maximum(finding.isolation.scores, triggered)
     trusted = finding.trusted & (triggered <= DOUBTFUL)
     return replace(finding, isolation=Isolation(scores, POISON), trusted=trusted)

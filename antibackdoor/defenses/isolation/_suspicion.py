@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import expon, norm
 
-from antibackdoor.defenses.isolation._examiner import POISON
+from antibackdoor.defenses.isolation._examiner import DOUBTFUL, POISON
 from antibackdoor.defenses.isolation._misfits import Order
 from antibackdoor.defenses.isolation._parts import Parts
 
 # What clean data is taken to give (benchmarks/calibration.py, benchmarks/RESULTS.md). Transplants:
 # an exponential distribution of this mean. Diversities: a normal one of this mean and deviation;
-# natural parts of CIFAR-10 had 0.50 to 0.74, digits far less. Excess of the misfits: another;
-# it was -0.04 to 0.36. Classes of two opposite looks give larger transplants; there the
+# natural parts of CIFAR-10 had 0.50 to 0.74, digits far less. Excess of the misfits: another
+# normal one; it was -0.04 to 0.36. Classes of two opposite looks give larger transplants; there the
 # diversity must speak for them.
 _NATURAL_TRANSPLANT = 0.06
 _NATURAL_DIVERSITY = (0.5, 0.12)
@@ -37,17 +37,30 @@ _MINORITY = 1 / 4
 
 @dataclass
 class Suspicion:
-    """What is known of one class."""
+    """What is known of one class.
+
+    Attributes
+    ----------
+    parts : Parts
+    transplant : float
+    level : float
+        The p-value from which on the class is found to bear poison.
+    order : Order or None
+        Where a novice was asked and the class has rows enough.
+    diversities : tuple of two floats or None
+        Of the first and the second part, where the class has been examined.
+    excesses : tuple of floats or None
+        Diversities of the tenths of the order less that of the better half, likewise.
+    assurances : numpy.ndarray of shape (n_rows,) or None
+        Of the rows of the class, likewise.
+    """
 
     parts: Parts
     transplant: float
-    #: Where a novice was asked.
+    level: float
     order: Order | None = None
-    #: Of the first and the second part, where the class has been examined.
     diversities: tuple[float, float] | None = None
-    #: Of the slices of the order, beyond that of the better half, likewise.
     excesses: tuple[float, ...] | None = None
-    #: Of the rows of the class, likewise.
     assurances: np.ndarray | None = None
 
     @property
@@ -67,28 +80,33 @@ class Suspicion:
 
     @property
     def parts_p(self) -> float:
-        """Of the two signs, by Bonferroni's inequality; a transplant may be contradicted."""
+        """Of the two signs of the parts, by Bonferroni's inequality, at their share of the alarms.
+
+        A transplant may be contradicted.
+        """
         contradicted = self.diversities is not None and max(self.diversities) < _NATURAL_LOOK
         transplant_p = 1.0 if contradicted else self.transplant_p
-        return min(1.0, 2 * min(transplant_p, self.diversity_p))
+        return min(1.0, 2 * min(transplant_p, self.diversity_p) / (1 - _SHARE_OF_MISFITS))
 
     @property
     def misfits_p(self) -> float:
-        """Of those that fit least."""
-        return 1.0 if self.excesses is None else float(norm.sf(self.excesses[0], *_NATURAL_EXCESS))
+        """Of those that fit least, at theirs."""
+        if self.excesses is None:
+            return 1.0
+        return float(min(1.0, norm.sf(self.excesses[0], *_NATURAL_EXCESS) / _SHARE_OF_MISFITS))
 
     @property
     def p_value(self) -> float:
-        """Of parts and misfits, each at its share of the false alarms."""
-        if self.excesses is None:
-            return self.parts_p
-        shares = 1 - _SHARE_OF_MISFITS, _SHARE_OF_MISFITS
-        return min(1.0, self.parts_p / shares[0], self.misfits_p / shares[1])
+        return min(self.parts_p, self.misfits_p)
+
+    @property
+    def is_convicted(self) -> bool:
+        return self.p_value < self.level
 
     @property
     def is_of_misfits(self) -> bool:
-        """Whether the misfits are suspect, and not a part, which the network tells better."""
-        return self.parts_p >= _SPEAKING and self.misfits_p < _SPEAKING
+        """Whether misfits convict the class, and no part, which are told more sharply."""
+        return self.misfits_p < self.level <= self.parts_p
 
     @property
     def is_foreign(self) -> bool:
@@ -115,13 +133,17 @@ class Suspicion:
         return 1 - first if self.side else first
 
     def _misfit_probabilities(self) -> np.ndarray:
-        """By their place in the order: even where the slices end that are mostly poison."""
+        """By their place in the order: a half where the tenths end that are mostly poison.
+
+        Doubtful is one more tenth, so that the class can be learned from the rest.
+        """
         assert self.order is not None and self.excesses is not None
-        # Between what natural misfits give and what the first slice has.
+        # Between what natural misfits give and what the first tenth has.
         half_poison = (_NATURAL_EXCESS[0] + self.excesses[0]) / 2
         natural = [excess < half_poison for excess in self.excesses]
-        n_slices = natural.index(True) if any(natural) else len(natural)
-        n_misfits = sum(map(len, self.order.slices[:n_slices]))
+        n_tenths = natural.index(True) if any(natural) else len(natural)
+        length = len(self.order.tenths[0])
         place = np.empty(len(self.order.rows))
         place[np.searchsorted(self.parts.rows, self.order.rows)] = np.arange(len(place)) + 0.5
-        return np.clip(1 - (1 - POISON) * place / n_misfits, 0, 1)
+        ends = np.array([0, n_tenths, n_tenths + 1, n_tenths + 2]) * length
+        return np.interp(place, ends, [1, POISON, DOUBTFUL, 0])
