@@ -115,8 +115,8 @@ class ABLClassifier(SearchingDefense):
     By default the isolated rows are not a fixed share: each class is split in two by the
     features of stage one, and a class is suspect where the difference of its two parts,
     put on rows of other classes, turns them into it, or where a network that does not
-    know the class recognises one part as rows of many others. Where none is, nothing is
-    flagged and all rows are trained on.
+    know the class recognises one part as rows of many others, or else the rows that fit the
+    class least. Where none is, nothing is flagged and all rows are trained on.
 
     Parameters
     ----------
@@ -144,7 +144,8 @@ class ABLClassifier(SearchingDefense):
         clusters look like poison to the search, ``"auto"`` isolates 0.01.
     false_alarm_rate : float, default=0.05
         Probability to flag anything in clean data, at ``isolation_ratio="auto"``. It rests on
-        how clean classes behaved in the benchmarks, not on the data at hand.
+        how clean classes behaved in the benchmarks, not on the data at hand. A class with many
+        wrong labels is not clean.
     finetune_epochs : int, default=60
         Epochs of fine-tuning on the rows that were not isolated; `unlearning` says what becomes
         of those that were.
@@ -245,9 +246,9 @@ class ABLClassifier(SearchingDefense):
         What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
         of other classes that are taken for it; ``"diversity"``: how differently a network that
         does not know the class takes the rows of a part of it, as a share of what rows of other
-        classes give; ``"misfits"``: how much more of that the tenth has that fits the class least
-        than the half that fits it best. nan where it was not asked for. Empty where nothing is
-        tested.
+        classes give; ``"misfits"``: the diversity of the tenth of its rows that fit the class
+        least, less that of the half that fit it best. nan where it was not asked for. Empty
+        where nothing is tested.
     unlearned_ : bool
         False where nothing was isolated or ``"mixed"`` unlearning was taken back: the
         network is then as fine-tuning left it, with whatever backdoor there is. A longer

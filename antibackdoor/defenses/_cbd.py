@@ -102,7 +102,8 @@ class CBDClassifier(SearchingDefense):
         from the poison, as in the paper, and `rejection` says who is flagged.
     false_alarm_rate : float, default=0.05
         Probability to flag anything in clean data, at ``isolation_ratio="auto"``. It rests on
-        how clean classes behaved in the benchmarks, not on the data at hand.
+        how clean classes behaved in the benchmarks, not on the data at hand. A class with many
+        wrong labels is not clean.
     clean_epochs : int, default=100
         Epochs of f_C.
     reweight : bool, default=True

@@ -16,6 +16,9 @@ from antibackdoor.backbones import Network, to_arrays
 from antibackdoor.training import Source, check_same, current_team
 from antibackdoor.utils import LazyRows
 
+# Raised whenever what a fit does changes within a version, or what is remembered of it.
+FORM = 5
+
 # Bytes of X that are read at a time: it may be in a file, or not there yet.
 _CHUNK = 2**24
 
@@ -117,6 +120,7 @@ def _identify_task(
         "classes": [repr(label) for label in classes.tolist()],
         "clean_mask": None if clean_mask is None else _digest(clean_mask),
         "versions": {name: version(name) for name in ("antibackdoor", "torch")},
+        "form": FORM,
         "X": rows,
         "y": _digest(labels.cpu().numpy()),
     }

@@ -13,15 +13,12 @@ from joblib.memory import MemorizedFunc
 from sklearn.utils.validation import check_memory
 
 from antibackdoor.backbones import Network, to_arrays
-from antibackdoor.defenses._identity import digest_rows
+from antibackdoor.defenses._identity import FORM, digest_rows
 from antibackdoor.defenses._run import Run
 from antibackdoor.training import current_team
 from antibackdoor.utils import random_states, restore_random_states
 
 Answer = TypeVar("Answer")
-
-# Raised whenever what is remembered changes within a version, or how it is found.
-_FORM = 5
 
 
 def remembered(
@@ -60,7 +57,7 @@ def remembered(
     recall = check_memory(memory).cache(_compute, ignore=["run", "network", "compute"])
     n_before = len(run.history)
     start = _state(run, network)
-    parameters = {"version": version("antibackdoor"), "form": _FORM, **parameters}
+    parameters = {"version": version("antibackdoor"), "form": FORM, **parameters}
     # Of the values: a file keeps its name when it is changed.
     key = (parameters, digest_rows(run.X, run.samples.source), run.y, start)
     beside = {"run": run, "network": network, "compute": compute}

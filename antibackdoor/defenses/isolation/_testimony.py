@@ -1,4 +1,4 @@
-"""What a network that does not know a class says about the two parts of its rows."""
+"""What a network says about rows whose label it does not know, or is not asked about."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def information(logits: np.ndarray, known: np.ndarray) -> float:
     ----------
     logits : numpy.ndarray of shape (n_rows, n_classes)
     known : numpy.ndarray of shape (n_classes,), bool
-        Classes that the network has been trained on.
+        Classes that are looked at: those that the network has been trained on, or some of them.
 
     Returns
     -------
