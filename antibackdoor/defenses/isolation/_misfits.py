@@ -43,6 +43,11 @@ class Order:
         return self.rows[len(self.rows) // 2 :]
 
 
+def has_tenths(rows: np.ndarray) -> bool:
+    """Tell whether a class has rows enough to be ordered: a hundred."""
+    return len(rows) >= _N_TENTHS * _SMALLEST_TENTH
+
+
 def order_by_fit(network: Network, samples: Samples, labels: np.ndarray) -> dict[int, Order]:
     """Order the rows of each class by the odds that a network gives their label.
 
@@ -67,7 +72,7 @@ def order_by_fit(network: Network, samples: Samples, labels: np.ndarray) -> dict
     orders = {}
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        if len(rows) < _N_TENTHS * _SMALLEST_TENTH:
+        if not has_tenths(rows):
             continue
         rows = rows[np.argsort(odds[rows], kind="stable")]
         first = logits[_first_tenths(rows)[0]].double().numpy()

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from antibackdoor.backbones import Network
 from antibackdoor.defenses.isolation._completion import MOST_ROUNDS, find_rest
 from antibackdoor.defenses.isolation._examiner import DOUBTFUL, POISON, Examiner
-from antibackdoor.defenses.isolation._misfits import Order, order_by_fit
+from antibackdoor.defenses.isolation._misfits import Order, has_tenths, order_by_fit
 from antibackdoor.defenses.isolation._parts import split_classes
 from antibackdoor.defenses.isolation._select import Isolation
 from antibackdoor.defenses.isolation._suspicion import Suspicion
@@ -142,9 +142,10 @@ def find_poison(
     n_struck = max(0, n_classes - _FEWEST_KNOWN)
     _examine_parts(_to_examine(suspicions)[:n_struck], samples, labels, examiner, seed)
     convicted = any(suspicion.is_convicted for suspicion in suspicions)
-    if suspicions and n_struck > 0 and not convicted:
+    large = [suspicion for suspicion in suspicions if has_tenths(suspicion.parts.rows)]
+    if large and n_struck > 0 and not convicted:
         orders = order_by_fit(examiner(np.ones(len(labels), bool), _NOVICE), samples, labels)
-        _examine_misfits(_oddest(suspicions, orders)[:n_struck], samples, labels, examiner, seed)
+        _examine_misfits(_oddest(large, orders)[:n_struck], samples, labels, examiner, seed)
     finding = _conclude(suspicions, labels)
     # Of misfits, which are not all poison, a network would learn the class.
     if convicted:
@@ -168,10 +169,9 @@ def _to_examine(suspicions: list[Suspicion]) -> list[Suspicion]:
 
 def _oddest(suspicions: list[Suspicion], orders: dict[int, Order]) -> list[Suspicion]:
     """Pick the classes whose misfits stand out most, and give them the order of their rows."""
-    ordered = [suspicion for suspicion in suspicions if suspicion.label in orders]
-    for suspicion in ordered:
+    for suspicion in suspicions:
         suspicion.order = orders[suspicion.label]
-    return sorted(ordered, key=lambda suspicion: -orders[suspicion.label].oddity)[:_N_ODDEST]
+    return sorted(suspicions, key=lambda suspicion: -orders[suspicion.label].oddity)[:_N_ODDEST]
 
 
 def _examine_parts(
