@@ -14,7 +14,7 @@ from antibackdoor.defenses.isolation._parts import Parts
 # What clean data is taken to give (benchmarks/calibration.py, benchmarks/RESULTS.md). Transplants:
 # an exponential distribution of this mean. Diversities: a normal one of this mean and deviation;
 # natural parts of CIFAR-10 had 0.50 to 0.74, digits far less. Excess of the misfits: another
-# normal one; it was -0.04 to 0.36. Classes of two opposite looks give larger transplants; there the
+# normal one; it was -0.04 to 0.41. Classes of two opposite looks give larger transplants; there the
 # diversity must speak for them.
 _NATURAL_TRANSPLANT = 0.06
 _NATURAL_DIVERSITY = (0.5, 0.12)
