@@ -13,9 +13,9 @@ from antibackdoor.defenses.isolation._parts import Parts
 
 # What clean data is taken to give (benchmarks/calibration.py, benchmarks/RESULTS.md). Transplants:
 # an exponential distribution of this mean. Diversities: a normal one of this mean and deviation;
-# natural parts of CIFAR-10 had 0.50 to 0.74, digits far less. Excess of the misfits: another
-# normal one; it was -0.04 to 0.41. Classes of two opposite looks give larger transplants; there the
-# diversity must speak for them.
+# those of CIFAR-10's natural classes were 0.30 to 0.81, digits' far less. Excess of the misfits:
+# another normal one; it was -0.08 to 0.41. Classes of two opposite looks give larger transplants;
+# there the diversity must speak for them.
 _NATURAL_TRANSPLANT = 0.06
 _NATURAL_DIVERSITY = (0.5, 0.12)
 _NATURAL_EXCESS = (0.2, 0.1)
@@ -24,7 +24,7 @@ _NATURAL_EXCESS = (0.2, 0.1)
 _SHARE_OF_MISFITS = 0.2
 
 # A class of which neither part is more diverse than this has two natural parts, as light and
-# dark images of one thing, however many rows their difference turns into it. Well below what
+# dark images of one thing, however many rows their difference turns into it. Below what most
 # natural parts of CIFAR-10 have, for triggers on rows of the class itself are on natural parts.
 _NATURAL_LOOK = 0.4
 
