@@ -79,6 +79,32 @@ class Finding:
     signs: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class _Testimony:
+    """What a network says of all rows that does not know some of the classes.
+
+    Attributes
+    ----------
+    logits : numpy.ndarray of shape (n_samples, n_classes)
+    known : numpy.ndarray of shape (n_classes,), bool
+    most : float
+        The information of rows that it has not seen, but whose classes it knows.
+    """
+
+    logits: np.ndarray
+    known: np.ndarray
+    most: float
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it knows one class from another at all."""
+        return self.most > _KNOWS_NOTHING
+
+    def diversity(self, rows: np.ndarray) -> float:
+        """Information of these rows, as a share of that of rows whose classes it knows."""
+        return information(self.logits[rows], self.known) / self.most
+
+
 def not_searched(isolation: Isolation) -> Finding:
     """Return the finding where rows were isolated by another rule and nothing was tested."""
     return Finding(
@@ -140,12 +166,15 @@ def find_poison(
         for parts in split_classes(features, scores, labels, seed)
     ]
     n_struck = max(0, n_classes - _FEWEST_KNOWN)
-    _examine_parts(_to_examine(suspicions)[:n_struck], samples, labels, examiner, seed)
+    struck = _to_examine(suspicions)[:n_struck]
+    if struck:
+        _examine_parts(struck, _ask(struck, samples, labels, examiner, seed))
     convicted = any(suspicion.is_convicted for suspicion in suspicions)
     large = [suspicion for suspicion in suspicions if has_tenths(suspicion.parts.rows)]
     if large and n_struck > 0 and not convicted:
         orders = order_by_fit(examiner(np.ones(len(labels), bool), _NOVICE), samples, labels)
-        _examine_misfits(_oddest(large, orders)[:n_struck], samples, labels, examiner, seed)
+        struck = _oddest(large, orders)[:n_struck]
+        _examine_misfits(struck, _ask(struck, samples, labels, examiner, seed))
     finding = _conclude(suspicions, labels)
     # Of misfits, which are not all poison, a network would learn the class.
     if convicted:
@@ -174,45 +203,25 @@ def _oddest(suspicions: list[Suspicion], orders: dict[int, Order]) -> list[Suspi
     return sorted(suspicions, key=lambda suspicion: -orders[suspicion.label].oddity)[:_N_ODDEST]
 
 
-def _examine_parts(
-    suspicions: list[Suspicion],
-    samples: Samples,
-    labels: np.ndarray,
-    examiner: Examiner,
-    seed: int,
-) -> None:
-    """Ask a network that knows none of these classes about their parts."""
-    if not suspicions:
-        return
-    logits, known, most = _ask(suspicions, samples, labels, examiner, seed)
+def _examine_parts(suspicions: list[Suspicion], testimony: _Testimony) -> None:
+    """Note what a network that knows none of these classes says about their parts."""
     for suspicion in suspicions:
-        suspicion.assurances = assurance(logits[suspicion.parts.rows], known)
-        if most > _KNOWS_NOTHING:
-            first, second = (
-                information(logits[rows], known) / most
-                for rows in (suspicion.parts.first, suspicion.parts.second)
-            )
+        parts = suspicion.parts
+        suspicion.assurances = assurance(testimony.logits[parts.rows], testimony.known)
+        if testimony.speaks:
+            first, second = map(testimony.diversity, (parts.first, parts.second))
             suspicion.diversities = first, second
 
 
-def _examine_misfits(
-    suspicions: list[Suspicion],
-    samples: Samples,
-    labels: np.ndarray,
-    examiner: Examiner,
-    seed: int,
-) -> None:
-    """Ask a network that knows none of these classes about the rows that fit them least."""
-    if not suspicions:
-        return
-    logits, known, most = _ask(suspicions, samples, labels, examiner, seed)
-    if most <= _KNOWS_NOTHING:
+def _examine_misfits(suspicions: list[Suspicion], testimony: _Testimony) -> None:
+    """Note what a network that knows none of these classes says about the rows that fit least."""
+    if not testimony.speaks:
         return
     for suspicion in suspicions:
         assert suspicion.order is not None
-        usual = information(logits[suspicion.order.better_half], known)
+        usual = testimony.diversity(suspicion.order.better_half)
         suspicion.excesses = tuple(
-            (information(logits[rows], known) - usual) / most for rows in suspicion.order.tenths
+            testimony.diversity(rows) - usual for rows in suspicion.order.tenths
         )
 
 
@@ -222,16 +231,15 @@ def _ask(
     labels: np.ndarray,
     examiner: Examiner,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return logits, the classes that are known, and the information of rows of these."""
+) -> _Testimony:
+    """Ask a new network that is shown no row of these classes about all rows."""
     known = np.ones(int(labels.max()) + 1, dtype=bool)
     known[[suspicion.label for suspicion in suspicions]] = False
     trained_on = known[labels]
     compared = _draw_compared(np.flatnonzero(trained_on), seed)
     trained_on[compared] = False
     logits = compute_logits(examiner(trained_on, _EXAMINE), samples).double().cpu().numpy()
-    # Of rows that it has not seen, but whose classes it knows.
-    return logits, known, information(logits[compared], known)
+    return _Testimony(logits, known, information(logits[compared], known))
 
 
 def _draw_compared(of_known: np.ndarray, seed: int) -> np.ndarray:
