@@ -5,14 +5,24 @@ from importlib.metadata import version
 from antibackdoor.datasets import make_poisoned
 from antibackdoor.defenses import (
     ABLClassifier,
-    ActivationClusteringClassifier,
+    Ascent,
     CBDClassifier,
     DBDClassifier,
     FinePruningClassifier,
+    Joint,
+    Mixed,
     ModeConnectivityClassifier,
     NADClassifier,
-    SpectralSignaturesClassifier,
+    NegativeLearning,
+    RelativeLoss,
+    Retrain,
     UndefendedClassifier,
+)
+from antibackdoor.detection import (
+    ActivationClustering,
+    LossRank,
+    PoisonSearch,
+    SpectralSignatures,
 )
 from antibackdoor.inspection import (
     HistoryDisplay,
@@ -36,16 +46,24 @@ __version__ = version("antibackdoor")
 
 __all__ = [
     "ABLClassifier",
-    "ActivationClusteringClassifier",
+    "ActivationClustering",
+    "Ascent",
     "CBDClassifier",
     "DBDClassifier",
     "FinePruningClassifier",
     "HistoryDisplay",
     "IsolationDisplay",
+    "Joint",
+    "LossRank",
     "LossRecorder",
+    "Mixed",
     "ModeConnectivityClassifier",
     "NADClassifier",
-    "SpectralSignaturesClassifier",
+    "NegativeLearning",
+    "PoisonSearch",
+    "RelativeLoss",
+    "Retrain",
+    "SpectralSignatures",
     "SuspectsDisplay",
     "TradeoffDisplay",
     "TriggerDisplay",

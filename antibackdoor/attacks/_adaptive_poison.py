@@ -194,7 +194,7 @@ class AdaptivePoison(LearnedAttack):
             self._poison(poison, wanted, study.device)
             objective = _WithPoison(chosen, self._to_inputs(poison, study.device), len(labels))
             network = study.new_network()
-            study.run_phase(
+            study.phase(
                 f"surrogate {turn}",
                 network,
                 objective,

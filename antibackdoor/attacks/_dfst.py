@@ -193,7 +193,7 @@ class DFST(LearnedAttack):
     def _learn(self, study: Study) -> None:
         self.style_ = self._resolve_style()
         self.generator_ = self._build_module("generator_").to(study.device)
-        study.run_phase(
+        study.phase(
             "style",
             study.new_network(),
             _StyleObjective(self, study),

@@ -205,14 +205,14 @@ class Dynamic(LearnedAttack):
         network = study.new_network()
         self.mask_network_ = self._build_module("mask_network_").to(study.device)
         self.generator_ = self._build_module("generator_").to(study.device)
-        study.run_phase(
+        study.phase(
             "mask",
             network,
             _MaskObjective(self.mask_network_, self.mask_size),
             epochs=self.surrogate_epochs,
         )
         self.mask_network_.eval()
-        study.run_phase(
+        study.phase(
             "generator", network, _JointObjective(self, study), epochs=self.generator_epochs
         )
         self.generator_.eval()

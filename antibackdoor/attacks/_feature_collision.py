@@ -190,7 +190,7 @@ class FeatureCollision(LearnedAttack):
         patch = torch.as_tensor(checkered(self.size, self._input_range()), device=study.device)
         self.surrogate_ = study.new_network(len(self.classes_) + 1)
         objective = _SeePatch(patch, len(self.classes_), study.generator)
-        study.run_phase("surrogate", self.surrogate_, objective, epochs=self.surrogate_epochs)
+        study.phase("surrogate", self.surrogate_, objective, epochs=self.surrogate_epochs)
         self.surrogate_.eval()
         others = torch.nonzero(study.labels != study.wanted).squeeze(1)
         images = paste(study.inputs(study.draw_rows(others, _N_SOURCES)), patch)

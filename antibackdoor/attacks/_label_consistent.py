@@ -178,7 +178,7 @@ class LabelConsistent(LearnedAttack):
             )
 
     def _learn(self, study: Study) -> None:
-        self.surrogate_ = study.train_surrogate()
+        self.surrogate_ = self._train_surrogate(study)
         self.pattern_ = checkered(self.size, self.value_range_)
 
     def _stamp(self, rows: np.ndarray) -> None:

@@ -73,7 +73,7 @@ class LatentBackdoor(OptimisedPatch):
     distances_: tuple[float, float]
 
     def _learn(self, study: Study) -> None:
-        network = study.train_surrogate()
+        network = self._train_surrogate(study)
         rows = study.draw_rows(study.eligible, N_IMAGES)
         images = study.inputs(rows)
         wanted = _class_means(network, study)[study.wanted[rows]]
@@ -90,5 +90,5 @@ class LatentBackdoor(OptimisedPatch):
 def _class_means(network: Network, study: Study) -> torch.Tensor:
     """Return the mean features of each class, shape (n_classes, n_features)."""
     features = compute_features(network, study.samples)
-    codes = range(len(study.attack.classes_))
+    codes = range(len(study.classes))
     return torch.stack([features[study.labels == code].mean(0) for code in codes])

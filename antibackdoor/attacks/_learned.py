@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import _fit_context
-from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval
 from torch import nn
@@ -28,14 +29,10 @@ from antibackdoor.backbones import (
     to_arrays,
 )
 from antibackdoor.training import (
-    Augmentation,
     CrossEntropy,
-    Objective,
     Recipe,
+    Run,
     Samples,
-    ShuffledRows,
-    Training,
-    run_phase,
 )
 from antibackdoor.utils import (
     all_or_nothing,
@@ -55,7 +52,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     """Base of the attacks that train on the clean rows given to `fit`.
 
     They need images and labels. A new one repeats the constructor, and writes `_learn`,
-    which trains by `Study.train_surrogate` or `Study.run_phase` and keeps what it
+    which trains by `_train_surrogate` or ``study.phase`` and keeps what it
     trained in attributes. Modules among these are named in `_modules`, so that a
     pickle holds arrays in their place; those that are not a surrogate are built
     again by `_build_module`.
@@ -143,16 +140,21 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         seed = draw_seed(random_state)
         generator = torch.Generator(device).manual_seed(draw_seed(random_state))
         with usual_torch(), seeded_torch(seed, device):
+            samples = self._to_samples(rows, device)
             study = Study(
-                attack=self,
+                estimator=self,
                 X=rows,
                 y=labels,
-                samples=self._to_samples(rows, device),
+                samples=samples,
                 labels=torch.as_tensor(encode(labels, self.classes_), device=device),
                 wanted=torch.as_tensor(encode(wanted, self.classes_), device=device),
+                classes=self.classes_,
                 eligible=torch.as_tensor(np.flatnonzero(self.eligible(labels)), device=device),
                 context=self._init_callback_context(max_subtasks=None),
                 generator=generator,
+                new_network=partial(self._new_surrogate, samples),
+                recipe=Recipe(learning_rate=0.1, schedule="onecycle"),
+                batch_size=_BATCH_SIZE,
             )
             study.new_network()  # a surrogate that does not fit the data ends here, untrained
             study.context.call_on_fit_task_begin(estimator=self, X=rows, y=labels)
@@ -168,6 +170,24 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     @abstractmethod
     def _learn(self, study: Study) -> None:
         """Train, and keep what was trained."""
+
+    def _new_surrogate(self, samples: Samples, n_outputs: int | None = None) -> Network:
+        """Return an untrained surrogate; with other outputs than one a class, if asked."""
+        mean, scale = samples.channel_statistics()
+        network = build_network(
+            self.surrogate,
+            samples.input_shape,
+            len(self.classes_) if n_outputs is None else n_outputs,
+            mean=mean.cpu(),
+            scale=scale.cpu(),
+        )
+        return network.to(samples.device)
+
+    def _train_surrogate(self, study: Study) -> Network:
+        """Train a surrogate on the clean rows for `surrogate_epochs`."""
+        network = study.new_network()
+        study.phase("surrogate", network, CrossEntropy(), epochs=self.surrogate_epochs)
+        return network.eval()
 
     def _build_module(self, name: str) -> nn.Module:
         """Build the module of an attribute again, with any weights; not for surrogates."""
@@ -254,47 +274,21 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
             rows[chosen] = self._from_inputs(changed, rows.dtype)
 
 
-@dataclass
-class Study:
-    """One call of a learned attack's fit: its data, its randomness and what it has recorded.
+@dataclass(kw_only=True)
+class Study(Run):
+    """One call of a learned attack's fit: a `Run` on clean rows, in the units of a network.
 
     Attributes
     ----------
-    samples : Samples
-        The clean rows, in the units of a network.
-    labels, wanted : torch.Tensor of shape (n_samples,), int64
-        Positions in ``attack.classes_`` of the true and of the attacker's labels.
+    wanted : torch.Tensor of shape (n_samples,), int64
+        Positions in `classes` of the attacker's labels; `labels` are the true ones.
     eligible : torch.Tensor, int64
         Numbers of the rows that may be poisoned.
     """
 
-    attack: LearnedAttack
     X: np.ndarray
-    y: np.ndarray
-    samples: Samples
-    labels: torch.Tensor
     wanted: torch.Tensor
     eligible: torch.Tensor
-    context: CallbackContext
-    generator: torch.Generator
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the data is."""
-        return self.samples.device
-
-    def new_network(self, n_outputs: int | None = None) -> Network:
-        """Return an untrained surrogate; with other outputs than one a class, if asked."""
-        mean, scale = self.samples.channel_statistics()
-        network = build_network(
-            self.attack.surrogate,
-            self.samples.input_shape,
-            len(self.attack.classes_) if n_outputs is None else n_outputs,
-            mean=mean.cpu(),
-            scale=scale.cpu(),
-        )
-        return network.to(self.device)
 
     def inputs(self, rows: torch.Tensor) -> torch.Tensor:
         """Return rows as a network sees them."""
@@ -304,56 +298,3 @@ class Study:
         """Draw some of the rows, or take all in random order."""
         order = torch.randperm(len(rows), generator=self.generator, device=self.device)
         return rows[order[:at_most]]
-
-    def train_surrogate(self) -> Network:
-        """Train a surrogate on the clean rows for `surrogate_epochs`."""
-        network = self.new_network()
-        self.run_phase("surrogate", network, CrossEntropy(), epochs=self.attack.surrogate_epochs)
-        return network.eval()
-
-    def run_phase(
-        self,
-        name: str,
-        network: Network,
-        objective: Objective,
-        *,
-        epochs: int,
-        labels: torch.Tensor | None = None,
-        parameters: Iterable[nn.Parameter] | None = None,
-        augmentation: Augmentation | None = None,
-    ) -> None:
-        """Train a network in place on all rows, telling the callbacks and the history.
-
-        Parameters
-        ----------
-        name : str
-            Of the phase.
-        network : Network
-        objective : Objective
-            A generator that plays against the network is the objective's own to move.
-        epochs : int
-        labels : torch.Tensor of shape (n_samples,), default=None
-            What the recorded losses are of. None: the true labels.
-        parameters : iterable of torch.nn.Parameter, default=None
-            What is moved; None: the parameters of the network.
-        augmentation : Augmentation, default=None
-        """
-        training = Training(
-            network,
-            self.samples,
-            self.labels if labels is None else labels,
-            batches=ShuffledRows(torch.arange(len(self.samples), device=self.device), _BATCH_SIZE),
-            epochs=epochs,
-            objective=objective,
-            recipe=Recipe(learning_rate=0.1, schedule="onecycle", augmentation=augmentation),
-            generator=self.generator,
-            parameters=parameters,
-        )
-        run_phase(
-            name,
-            training,
-            epochs=epochs,
-            context=self.context,
-            told={"estimator": self.attack, "X": self.X, "y": self.y},
-            history=self.history,
-        )

@@ -143,7 +143,7 @@ class SampleSpecific(LearnedAttack):
     def _learn(self, study: Study) -> None:
         self.encoder_ = self._build_module("encoder_").to(study.device)
         decoder = study.new_network(n_outputs=self.n_messages)
-        study.run_phase(
+        study.phase(
             "messages",
             decoder,
             _HidingObjective(self, study),

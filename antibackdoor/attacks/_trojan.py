@@ -77,7 +77,7 @@ class Trojan(OptimisedPatch):
         super()._check_before_training(X, y)
 
     def _learn(self, study: Study) -> None:
-        network = study.train_surrogate()
+        network = self._train_surrogate(study)
         self.neuron_ = _strongest_feature(network, find_class(self.classes_, self.target_label))
         images = study.inputs(study.draw_rows(study.eligible, N_IMAGES))
 

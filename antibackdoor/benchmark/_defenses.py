@@ -13,30 +13,42 @@ from sklearn.base import BaseEstimator
 from antibackdoor.benchmark._variants import Variant, find_maker
 from antibackdoor.defenses import (
     ABLClassifier,
-    ActivationClusteringClassifier,
     CBDClassifier,
     DBDClassifier,
     FinePruningClassifier,
     ModeConnectivityClassifier,
     NADClassifier,
-    SpectralSignaturesClassifier,
+    Retrain,
     UndefendedClassifier,
 )
+from antibackdoor.detection import (
+    ActivationClustering,
+    BaseDetector,
+    PoisonSearch,
+    SpectralSignatures,
+)
+
+
+def _filtered(detector: type[BaseDetector], **parameters: Any) -> BaseEstimator:
+    """Return the classifier that is trained on what a detector leaves, as its paper does."""
+    return ABLClassifier(detector=detector(), cure=Retrain(), **parameters)
+
 
 #: Every defence that has a name, and what makes it of parameters.
 DEFENSES: dict[str, Callable[..., BaseEstimator]] = {
-    "abl": ABLClassifier,
+    # Named, so that its epochs are told and shortened with the others.
+    "abl": partial(ABLClassifier, detector=PoisonSearch()),
     "abl-paper": ABLClassifier.from_paper,
     "abl-released": partial(ABLClassifier.from_paper, "released"),
-    "activation-clustering": ActivationClusteringClassifier,
-    "cbd": CBDClassifier,
+    "activation-clustering": partial(_filtered, ActivationClustering),
+    "cbd": partial(CBDClassifier, detector=PoisonSearch()),
     "cbd-paper": CBDClassifier.from_paper,
     "dbd": DBDClassifier,
     "dbd-paper": DBDClassifier.from_paper,
     "fine-pruning": FinePruningClassifier,
     "mode-connectivity": ModeConnectivityClassifier,
     "nad": NADClassifier,
-    "spectral-signatures": SpectralSignaturesClassifier,
+    "spectral-signatures": partial(_filtered, SpectralSignatures),
     "undefended": UndefendedClassifier,
 }
 
@@ -79,7 +91,7 @@ def make_defense(
     classifier = maker(**{"backbone": backbone, "random_state": seed, "device": device})
     shortened = {
         name: _shorten(value, schedule)
-        for name, value in classifier.get_params(deep=False).items()
+        for name, value in classifier.get_params().items()
         if _counts_epochs(name, value)
     }
     return classifier.set_params(**{**shortened, **settings, **variant.params})
@@ -90,12 +102,12 @@ def count_epochs(classifier: BaseEstimator) -> int:
 
     Each counts as one pass over the rows. DBD's are nearer two: its tables take longer than told.
     """
-    params = classifier.get_params(deep=False).items()
+    params = classifier.get_params().items()
     return sum(value for name, value in params if name.endswith("epochs"))
 
 
 def _counts_epochs(name: str, value: Any) -> bool:
-    if name == "lr_schedule":  # epochs at which the rate falls, or a name
+    if name.endswith("lr_schedule"):  # epochs at which the rate falls, or a name
         return isinstance(value, Sequence) and not isinstance(value, str)
     return name.endswith("epochs") and isinstance(value, Integral)
 

@@ -32,7 +32,7 @@ class Preset:
 
 def _isolations(parameter: str, values: tuple[float, ...]) -> tuple[str, ...]:
     """Vary a parameter of ABL's first stage; the second is cut to what fit cannot go without."""
-    return tuple(f"abl-paper({parameter}={value}, finetune_epochs=1)" for value in values)
+    return tuple(f"abl-paper({parameter}={value}, epochs=1)" for value in values)
 
 
 #: Every table that has a name. Epochs and sizes are the papers'; n_train and schedule shorten them.
@@ -92,9 +92,9 @@ PRESETS: dict[str, Preset] = {
                 datasets=("cifar10",),
                 attacks=_ABL_ATTACKS,
                 defenses=(
-                    *_isolations("isolation_ratio", (0.01, 0.05, 0.1, 0.2)),
-                    *_isolations("isolation_epochs", (10, 20, 30, 40)),
-                    *_isolations("gamma", (0.0, 0.5, 1.0, 1.5)),
+                    *_isolations("detector__ratio", (0.01, 0.05, 0.1, 0.2)),
+                    *_isolations("detector__epochs", (10, 20, 30, 40)),
+                    *_isolations("detector__gamma", (0.0, 0.5, 1.0, 1.5)),
                 ),
                 backbones=("wrn-16-1",),
             ),
@@ -126,7 +126,7 @@ PRESETS: dict[str, Preset] = {
                 attacks=_CBD_ATTACKS,
                 defenses=(
                     "cbd-paper",
-                    "cbd-paper(reweight=False)",
+                    "cbd-paper(weighting='none')",
                     "cbd-paper(independence=0.0)",
                     "cbd-paper(bottleneck=0.0)",
                     "cbd-paper(bottleneck=0.0, independence=0.0)",

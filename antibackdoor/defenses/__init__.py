@@ -1,25 +1,38 @@
-"""Classifiers that train a clean network on data that may hold a backdoor."""
+"""Classifiers that train a clean network on data that may hold a backdoor, and their cures."""
 
 from antibackdoor.defenses._abl import ABLClassifier
-from antibackdoor.defenses._activation_clustering import ActivationClusteringClassifier
 from antibackdoor.defenses._base import BaseDefense
-from antibackdoor.defenses._cbd import CBDClassifier
+from antibackdoor.defenses._cbd import CBDClassifier, RelativeLoss
+from antibackdoor.defenses._cures import (
+    Ascent,
+    Cure,
+    Cured,
+    Joint,
+    Mixed,
+    NegativeLearning,
+    Retrain,
+)
 from antibackdoor.defenses._dbd import DBDClassifier
 from antibackdoor.defenses._fine_pruning import FinePruningClassifier
 from antibackdoor.defenses._mode_connectivity import ModeConnectivityClassifier
 from antibackdoor.defenses._nad import NADClassifier
-from antibackdoor.defenses._spectral_signatures import SpectralSignaturesClassifier
 from antibackdoor.defenses._undefended import UndefendedClassifier
 
 __all__ = [
     "ABLClassifier",
-    "ActivationClusteringClassifier",
+    "Ascent",
     "BaseDefense",
     "CBDClassifier",
+    "Cure",
+    "Cured",
     "DBDClassifier",
     "FinePruningClassifier",
+    "Joint",
+    "Mixed",
     "ModeConnectivityClassifier",
     "NADClassifier",
-    "SpectralSignaturesClassifier",
+    "NegativeLearning",
+    "RelativeLoss",
+    "Retrain",
     "UndefendedClassifier",
 ]

@@ -240,7 +240,7 @@ class CausalObjective:
         The share of `keep_above`, 0 for none; only with a trajectory.
     soft_epochs : int
         Epochs before any sample is rejected.
-    denied : torch.Tensor of shape (n_samples,), bool
+    complementary : torch.Tensor of shape (n_samples,), bool
         Rows that are not what their label says: f_C is to hold it for no likelier than chance.
     generator : torch.Generator
     """
@@ -258,7 +258,7 @@ class CausalObjective:
         trajectory: LossTrajectory | None,
         rejection: float,
         soft_epochs: int,
-        denied: torch.Tensor,
+        complementary: torch.Tensor,
         generator: torch.Generator,
     ) -> None:
         self._features = backdoored_features
@@ -271,7 +271,7 @@ class CausalObjective:
         self._trajectory = trajectory
         self._rejection = rejection
         self._soft_epochs = soft_epochs
-        self._denied = denied
+        self._complementary = complementary
         self._generator = generator
         if discriminator is not None:
             self._optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-3)
@@ -293,7 +293,7 @@ class CausalObjective:
             self._trajectory.add(index, losses)
         if self._reweight:
             losses = losses * self._weights(losses.detach(), index)
-        losses = torch.where(self._denied[index], negative_losses(logits, labels), losses)
+        losses = torch.where(self._complementary[index], negative_losses(logits, labels), losses)
         return value + losses.mean(), logits
 
     def state(self) -> dict[str, Any]:

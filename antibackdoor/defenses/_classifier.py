@@ -11,8 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from antibackdoor.backbones import Network, network_from_arrays, to_arrays
-from antibackdoor.defenses._rows import validate_rows
-from antibackdoor.training import Samples, alone, compute_logits
+from antibackdoor.training import Samples, alone, compute_logits, validate_rows
 from antibackdoor.utils import ImageLayout, resolve_layout, usual_torch
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -13,9 +15,8 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.backbones import Network
 from antibackdoor.defenses._base import BaseDefense
-from antibackdoor.defenses._clean_rows import draw_by_class
-from antibackdoor.defenses._run import Run
-from antibackdoor.training import CrossEntropy, Objective, ShuffledRows
+from antibackdoor.defenses._row_masks import check_clean_mask, draw_by_class
+from antibackdoor.training import CrossEntropy, Objective, Run, ShuffledRows
 from antibackdoor.utils import all_or_nothing
 
 # Steps that an epoch on the clean rows has at least, and the smallest batch that gives them:
@@ -90,14 +91,18 @@ class CleansingDefense(BaseDefense):
         FloatingPointError
             If the training diverges. The estimator is as it was.
         """
-        return self._fit(X, y, clean_mask)
+        return self._fit(X, y, clean_mask=clean_mask)
+
+    def _check_given(self, given: Mapping[str, Any], y: np.ndarray) -> dict[str, np.ndarray]:
+        clean_mask = given["clean_mask"]
+        return {} if clean_mask is None else {"clean_mask": check_clean_mask(clean_mask, y)}
 
     def _clean_rows(self, run: Run) -> torch.Tensor:
         """Return the numbers of the rows taken for clean, and keep them as a mask."""
-        if run.clean_mask is None:
-            rows = draw_by_class(run.labels, self.clean_share, run.generator)
+        if "clean_mask" in run.given:
+            rows = run.rows(run.given["clean_mask"])
         else:
-            rows = run.rows(run.clean_mask)
+            rows = draw_by_class(run.labels, self.clean_share, run.generator)
         self.clean_mask_ = np.zeros(len(run.samples), dtype=bool)
         self.clean_mask_[rows.cpu().numpy()] = True
         return rows
@@ -105,14 +110,7 @@ class CleansingDefense(BaseDefense):
     def _train_backdoored(self, run: Run) -> Network:
         """Train a network on all rows, with whatever backdoor they hold."""
         network = run.new_network()
-        self._run_phase(
-            run,
-            "train",
-            network,
-            epochs=self.epochs,
-            objective=CrossEntropy(),
-            recipe=self._recipe(run),
-        )
+        run.phase("train", network, CrossEntropy(), epochs=self.epochs)
         return network
 
     def _finetune(
@@ -125,12 +123,11 @@ class CleansingDefense(BaseDefense):
     ) -> None:
         """Train a network further, on the clean rows alone."""
         few_steps = max(_SMALLEST_BATCH, len(clean_rows) // _STEPS_AN_EPOCH)
-        self._run_phase(
-            run,
+        run.phase(
             name,
             network,
+            objective,
             epochs=self.finetune_epochs,
-            objective=objective,
-            recipe=self._recipe(run, learning_rate=self.finetune_rate),
+            recipe=replace(run.recipe, learning_rate=self.finetune_rate),
             batches=ShuffledRows(clean_rows, min(self.batch_size, few_steps)),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,9 +18,8 @@ from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._contrast import Contrast, RandomViews
 from antibackdoor.defenses._credibility import HeadTraining, pick_credible, symmetric_cross_entropy
 from antibackdoor.defenses._mixmatch import MixMatch
-from antibackdoor.defenses._run import Run
-from antibackdoor.defenses.isolation import Isolation, flag_above
-from antibackdoor.training import PairedRows, ShuffledRows, compute_features, current_team
+from antibackdoor.detection import Isolation, flag_above
+from antibackdoor.training import PairedRows, Run, ShuffledRows, compute_features, current_team
 
 # Where views are compared, of SimCLR; and the most that lie between there and the features, as
 # the features of a network without a body may be a whole image.
@@ -286,14 +286,14 @@ class DBDClassifier(BaseDefense):
         projection = nn.Sequential(
             nn.Linear(n_features, n_hidden), nn.ReLU(), nn.Linear(n_hidden, _N_PROJECTED)
         ).to(run.device, run.samples.dtype)
-        flip = run.augmentation is not None and "flip" in run.augmentation.names
-        self._run_phase(
-            run,
+        augmentation = run.recipe.augmentation
+        flip = augmentation is not None and "flip" in augmentation.names
+        run.phase(
             "contrast",
             network,
+            Contrast(RandomViews(flip, run.generator), projection),
             epochs=self.self_supervised_epochs,
-            objective=Contrast(RandomViews(flip, run.generator), projection),
-            recipe=self._recipe(run, learning_rate=self.self_supervised_rate, augmentation=None),
+            recipe=replace(run.recipe, learning_rate=self.self_supervised_rate, augmentation=None),
             batches=ShuffledRows(run.every_row, self.self_supervised_batch_size),
             parameters=[*network.body.parameters(), *projection.parameters()],
         )
@@ -302,13 +302,12 @@ class DBDClassifier(BaseDefense):
         """Train the head on all rows, and return the loss of each."""
         # The body is frozen: one pass gives all that it will ever say.
         features = compute_features(network, run.samples)
-        self._run_phase(
-            run,
+        run.phase(
             "head",
             network,
+            HeadTraining(features),
             epochs=self.head_epochs,
-            objective=HeadTraining(features),
-            recipe=self._recipe(run, augmentation=None),
+            recipe=replace(run.recipe, augmentation=None),
             parameters=network.head.parameters(),
         )
         with torch.no_grad():
@@ -321,18 +320,17 @@ class DBDClassifier(BaseDefense):
             run.rows(~self.credible_mask_),
             self.batch_size,
         )
-        self._run_phase(
-            run,
+        run.phase(
             "finetune",
             network,
-            epochs=self.finetune_epochs,
-            objective=MixMatch(
+            MixMatch(
                 n_unlabelled=batches.n_beside,
-                augmentation=run.augmentation,
+                augmentation=run.recipe.augmentation,
                 weight=self.unlabelled_weight,
                 n_steps=self.finetune_epochs * len(batches),
                 generator=run.generator,
             ),
-            recipe=self._recipe(run, augmentation=None),
+            epochs=self.finetune_epochs,
+            recipe=replace(run.recipe, augmentation=None),
             batches=batches,
         )

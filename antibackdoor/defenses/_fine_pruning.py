@@ -15,9 +15,8 @@ from torch import nn
 
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.defenses._cleansing import CleansingDefense
-from antibackdoor.defenses._run import Run
-from antibackdoor.defenses.isolation import Isolation, flag_nothing
-from antibackdoor.training import CrossEntropy, compute_features
+from antibackdoor.detection import Isolation, flag_nothing
+from antibackdoor.training import CrossEntropy, Run, compute_features
 
 
 class FinePruningClassifier(CleansingDefense):

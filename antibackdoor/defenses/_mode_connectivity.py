@@ -17,9 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.defenses._cleansing import CleansingDefense
-from antibackdoor.defenses._run import Run
-from antibackdoor.defenses.isolation import Isolation, flag_nothing
-from antibackdoor.training import CrossEntropy, Samples, ShuffledRows
+from antibackdoor.detection import Isolation, flag_nothing
+from antibackdoor.training import CrossEntropy, Run, Samples, ShuffledRows
 
 # Rows of a batch from which statistics are measured.
 _STATISTICS_BATCH = 512

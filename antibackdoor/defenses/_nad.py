@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.defenses._cleansing import CleansingDefense
-from antibackdoor.defenses._run import Run
-from antibackdoor.defenses.isolation import Isolation, flag_nothing
-from antibackdoor.training import CrossEntropy
+from antibackdoor.detection import Isolation, flag_nothing
+from antibackdoor.training import CrossEntropy, Run
 
 
 class NADClassifier(CleansingDefense):

@@ -13,9 +13,8 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.defenses._base import BaseDefense
-from antibackdoor.defenses._run import Run
-from antibackdoor.defenses.isolation import Isolation, flag_nothing
-from antibackdoor.training import CrossEntropy
+from antibackdoor.detection import Isolation, flag_nothing
+from antibackdoor.training import CrossEntropy, Run
 
 
 class UndefendedClassifier(BaseDefense):
@@ -155,12 +154,5 @@ class UndefendedClassifier(BaseDefense):
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         network = run.new_network()
-        self._run_phase(
-            run,
-            "train",
-            network,
-            epochs=self.epochs,
-            objective=CrossEntropy(),
-            recipe=self._recipe(run),
-        )
+        run.phase("train", network, CrossEntropy(), epochs=self.epochs)
         return network, flag_nothing(len(run.samples))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from antibackdoor.attacks import BaseAttack
-from antibackdoor.defenses.isolation import Isolation
+from antibackdoor.detection import Isolation
 from antibackdoor.persistence._types import FOLDERS
 from antibackdoor.utils import ImageLayout
 

@@ -4,16 +4,16 @@ from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, Augmentation, resolve_augmentation
 from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
 from antibackdoor.training._checkpoints import Checkpoints, open_checkpoints
+from antibackdoor.training._estimator import NETWORK_PARAMETERS, TrainingEstimator
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
 from antibackdoor.training._loop import ADVICE, Recipe, Training
 from antibackdoor.training._mapped import find_place, is_mapped
 from antibackdoor.training._objectives import (
     CrossEntropy,
     HeldLoss,
-    NegativeLearning,
+    NegativeLoss,
     Objective,
     Unlearning,
-    flooding,
     global_gradient_ascent,
     local_gradient_ascent,
     log_odds,
@@ -21,7 +21,8 @@ from antibackdoor.training._objectives import (
     sample_losses,
 )
 from antibackdoor.training._parallel import alone, check_same, current_team, joined
-from antibackdoor.training._phase import run_phase
+from antibackdoor.training._rows import validate_rows
+from antibackdoor.training._run import Run
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
 from antibackdoor.training._sources import Source
@@ -36,14 +37,17 @@ __all__ = [
     "Checkpoints",
     "CrossEntropy",
     "HeldLoss",
-    "NegativeLearning",
+    "NETWORK_PARAMETERS",
+    "NegativeLoss",
     "Objective",
     "PairedRows",
     "Recipe",
+    "Run",
     "Samples",
     "ShuffledRows",
     "Source",
     "Training",
+    "TrainingEstimator",
     "Unlearning",
     "alone",
     "check_same",
@@ -53,7 +57,6 @@ __all__ = [
     "compute_losses",
     "current_team",
     "find_place",
-    "flooding",
     "global_gradient_ascent",
     "is_mapped",
     "joined",
@@ -62,6 +65,6 @@ __all__ = [
     "negative_losses",
     "open_checkpoints",
     "resolve_augmentation",
-    "run_phase",
     "sample_losses",
+    "validate_rows",
 ]

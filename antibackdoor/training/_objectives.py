@@ -78,17 +78,6 @@ def local_gradient_ascent(
     return (torch.sign(level.detach() - gamma) * level).mean()
 
 
-def flooding(
-    losses: torch.Tensor, gamma: float, reduction: Literal["batch", "sample"] = "batch"
-) -> torch.Tensor:
-    """Flooding (Ishida et al., ICML 2020): abs(l - gamma) + gamma.
-
-    Its gradient is that of `local_gradient_ascent`; see there for the parameters.
-    """
-    level = losses.mean() if reduction == "batch" else losses
-    return ((level - gamma).abs() + gamma).mean()
-
-
 def global_gradient_ascent(
     losses: torch.Tensor, isolated: torch.Tensor, bound: float | None = None
 ) -> torch.Tensor:
@@ -156,21 +145,13 @@ class HeldLoss:
 
     Parameters
     ----------
-    kind : {"lga", "flooding"}
-        `local_gradient_ascent` or `flooding`.
     gamma : float
         The level, in nats.
     reduction : {"batch", "sample"}
-        Whether the mean of a batch is held or each sample.
+        Whether the mean of a batch is held or each sample; see `local_gradient_ascent`.
     """
 
-    def __init__(
-        self,
-        kind: Literal["lga", "flooding"],
-        gamma: float,
-        reduction: Literal["batch", "sample"],
-    ) -> None:
-        self._hold = local_gradient_ascent if kind == "lga" else flooding
+    def __init__(self, gamma: float, reduction: Literal["batch", "sample"]) -> None:
         self._gamma = gamma
         self._reduction: Literal["batch", "sample"] = reduction
 
@@ -178,7 +159,8 @@ class HeldLoss:
         self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = network(inputs)
-        return self._hold(sample_losses(logits, labels), self._gamma, self._reduction), logits
+        losses = sample_losses(logits, labels)
+        return local_gradient_ascent(losses, self._gamma, self._reduction), logits
 
 
 class Unlearning:
@@ -204,21 +186,21 @@ class Unlearning:
         return global_gradient_ascent(losses, self._isolated[index], self._bound), logits
 
 
-class NegativeLearning:
+class NegativeLoss:
     """Cross-entropy of most rows, and of some `negative_losses`.
 
     Parameters
     ----------
-    denied : torch.Tensor of shape (n_samples,), bool
-        Which rows of the whole training set are not what their label says.
+    complementary : torch.Tensor of shape (n_samples,), bool
+        Rows of the whole training set whose label says what they are not.
     """
 
-    def __init__(self, denied: torch.Tensor) -> None:
-        self._denied = denied
+    def __init__(self, complementary: torch.Tensor) -> None:
+        self._complementary = complementary
 
     def __call__(
         self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = network(inputs)
         positive, negative = sample_losses(logits, labels), negative_losses(logits, labels)
-        return torch.where(self._denied[index], negative, positive).mean(), logits
+        return torch.where(self._complementary[index], negative, positive).mean(), logits

@@ -1,4 +1,4 @@
-"""Which training rows are taken for clean: those the caller knows, or a random few."""
+"""Masks of rows that a caller of fit knows something of."""
 
 from __future__ import annotations
 
@@ -28,15 +28,7 @@ def check_clean_mask(clean_mask: Any, y: np.ndarray) -> np.ndarray:
     ValueError
         If it is not as long as `y`, or leaves a class without a row.
     """
-    mask = np.asarray(clean_mask)
-    if mask.dtype != bool:
-        raise TypeError(
-            f"clean_mask holds {mask.dtype}; wanted booleans, True for a row known to be clean."
-        )
-    if mask.shape != y.shape:
-        raise ValueError(
-            f"clean_mask has shape {mask.shape}; wanted {y.shape}, one boolean for each row of X."
-        )
+    mask = _check_mask("clean_mask", clean_mask, y, "known to be clean")
     missing = np.setdiff1d(y, y[mask])
     if len(missing) > 0:
         raise ValueError(
@@ -44,6 +36,47 @@ def check_clean_mask(clean_mask: Any, y: np.ndarray) -> np.ndarray:
             f"of every class in y."
         )
     return mask
+
+
+def check_suspects(suspects: Any, y: np.ndarray) -> np.ndarray:
+    """Return a mask of rows taken for poison as an array.
+
+    Parameters
+    ----------
+    suspects : array-like of shape (n_samples,), bool
+    y : numpy.ndarray of shape (n_samples,)
+        Class labels, validated.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_samples,), bool
+
+    Raises
+    ------
+    TypeError
+        If it does not hold booleans.
+    ValueError
+        If it is not as long as `y`, or holds all rows of a class.
+    """
+    mask = _check_mask("suspects", suspects, y, "taken for poison")
+    missing = np.setdiff1d(y, y[~mask])
+    if len(missing) > 0:
+        raise ValueError(
+            f"suspects marks all rows of the classes {missing.tolist()}; wanted at least one row "
+            f"of every class to be left to train on."
+        )
+    return mask
+
+
+def _check_mask(name: str, mask: Any, y: np.ndarray, meaning: str) -> np.ndarray:
+    array = np.asarray(mask)
+    if array.dtype != bool:
+        raise TypeError(f"{name} holds {array.dtype}; wanted booleans, True for a row {meaning}.")
+    if array.shape != y.shape:
+        raise ValueError(
+            f"{name} has shape {array.shape}; wanted {y.shape}, one boolean for each row of X."
+        )
+    return array
 
 
 def draw_by_class(labels: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:

@@ -7,12 +7,12 @@ import torch
 from scipy.special import expit, logit
 
 from antibackdoor.backbones import Network
-from antibackdoor.defenses.isolation._examiner import DOUBTFUL, POISON, Examiner
+from antibackdoor.detection._probes import Probe
+from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import Samples, compute_logits, log_odds
 
-# Epochs of each round, as a share of those of the network that is searched.
-_ROUNDS = (0.3, 0.1, 0.1, 0.1, 0.1)
-MOST_ROUNDS = len(_ROUNDS)
+#: How often the network is trained, at most.
+MOST_ROUNDS = len(SETTINGS.completion_epochs)
 
 # In a round the network is shown what it took for poison in the one before, from this probability
 # on: of rows that it has not been trained on it is rather too cautious.
@@ -34,7 +34,7 @@ def find_rest(
     classes: np.ndarray,
     samples: Samples,
     labels: np.ndarray,
-    examiner: Examiner,
+    probe: Probe,
 ) -> np.ndarray:
     """Find poison that the split has missed.
 
@@ -51,7 +51,7 @@ def find_rest(
         Those that bear the flagged rows.
     samples : Samples
     labels : numpy.ndarray of shape (n_samples,), int
-    examiner : Examiner
+    probe : Probe
         Called `MOST_ROUNDS` times at most, and not at all where there are no classes.
 
     Returns
@@ -63,11 +63,11 @@ def find_rest(
     triggered = np.zeros(len(labels))
     network = None
     asked = list(classes)
-    for share in _ROUNDS:
+    for share in SETTINGS.completion_epochs:
         if not asked:
             break
         shown = triggered > _LIKELY
-        network = examiner(~unflagged | shown, share, network)
+        network = probe(~unflagged | shown, share, network)
         odds = _log_odds(network, samples, labels)
         for label in list(asked):
             rows = np.flatnonzero(unflagged & (labels == label))
@@ -99,8 +99,8 @@ def _triggered(odds: np.ndarray) -> np.ndarray | None:
         return None
     even = max(0.0, _middle(odds))
     half_the_way = max((even - np.median(odds)) / 2, 1e-6)
-    probabilities = expit(max(1.0, -logit(DOUBTFUL) / half_the_way) * (odds - even))
-    return None if (probabilities > POISON).mean() > _MOST_LEFT else probabilities
+    probabilities = expit(max(1.0, -logit(SETTINGS.doubtful) / half_the_way) * (odds - even))
+    return None if (probabilities > SETTINGS.poison).mean() > _MOST_LEFT else probabilities
 
 
 def _middle(values: np.ndarray) -> float:

@@ -15,9 +15,9 @@ from sklearn.metrics import silhouette_score
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.backbones import Backbone
-from antibackdoor.defenses._filtering import FilteringDefense
-from antibackdoor.defenses._run import Run
-from antibackdoor.defenses.isolation import Isolation, flag_above
+from antibackdoor.detection._features import FeatureDetector
+from antibackdoor.detection._select import Isolation, flag_above
+from antibackdoor.training import Run
 
 # Of fewer rows than this no class is split: in ten components so few have no clusters.
 _SMALLEST_CLASS = 20
@@ -26,7 +26,7 @@ _SMALLEST_CLASS = 20
 _HALFWAY = 0.5
 
 
-class ActivationClusteringClassifier(FilteringDefense):
+class ActivationClustering(FeatureDetector):
     """Activation Clustering: flags the small cluster of each class and retrains without it.
 
     A network trained on all rows knows the rows of the target class by two different signs,
@@ -59,8 +59,6 @@ class ActivationClusteringClassifier(FilteringDefense):
         How many, if the features have as many directions.
     epochs : int, default=60
         Passes over all rows, of the network whose features are clustered.
-    finetune_epochs : int, default=60
-        Passes over the rows that are left, of the network that predicts.
     backbone : str, torch.nn.Module or callable, default="auto"
         A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
         ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
@@ -74,14 +72,14 @@ class ActivationClusteringClassifier(FilteringDefense):
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
-        How the rate changes over the epochs of either training. Integers are the epochs
+        How the rate changes over the epochs of training. Integers are the epochs
         from which it is divided by ten once more.
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
         Factor of the squared norm of the weights.
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during either training. ``"auto"``: crops of images of
+        Random changes of the images during training. ``"auto"``: crops of images of
         16 pixels and more, and mirror images where they have colours.
     image_shape : tuple of int, default=None
         (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
@@ -105,9 +103,6 @@ class ActivationClusteringClassifier(FilteringDefense):
     ----------
     classes_ : numpy.ndarray of shape (n_classes,)
         Labels, sorted.
-    module_ : torch.nn.Module
-        The network trained without the flagged rows. It takes float inputs, images as
-        (n, C, H, W), and gives logits.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
         Flagged training rows, most suspect first.
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
@@ -151,22 +146,22 @@ class ActivationClusteringClassifier(FilteringDefense):
 
     Examples
     --------
-    >>> from antibackdoor import ActivationClusteringClassifier, make_poisoned
+    >>> from antibackdoor import ActivationClustering, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
     >>> X_bad, y_bad, _ = make_poisoned(X, y, attack="badnets", poison_rate=0.03, random_state=0)
-    >>> clf = ActivationClusteringClassifier(
+    >>> detector = ActivationClustering(
     ...     exclusion="silhouette", epochs=10, finetune_epochs=5, random_state=0
     ... )
-    >>> clf = clf.fit(X_bad, y_bad)
-    >>> clf.isolate_classes_
+    >>> detector = detector.fit(X_bad, y_bad)
+    >>> detector.isolate_classes_
     array([0])
     """
 
     isolate_signs_: dict[str, np.ndarray]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **FilteringDefense._parameter_constraints,
+        **FeatureDetector._parameter_constraints,
         "exclusion": [StrOptions({"size", "silhouette"})],
         "size_threshold": [Interval(Real, 0, 0.5, closed="right")],
         "silhouette_threshold": [Interval(Real, -1, 1, closed="both")],
@@ -183,7 +178,6 @@ class ActivationClusteringClassifier(FilteringDefense):
         reduction: Literal["ica", "pca"] = "ica",
         n_components: int = 10,
         epochs: int = 60,
-        finetune_epochs: int = 60,
         backbone: Backbone = "auto",
         batch_size: int = 128,
         learning_rate: float = 0.1,
@@ -199,8 +193,6 @@ class ActivationClusteringClassifier(FilteringDefense):
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
-            epochs=epochs,
-            finetune_epochs=finetune_epochs,
             backbone=backbone,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -215,13 +207,16 @@ class ActivationClusteringClassifier(FilteringDefense):
             checkpoint_dir=checkpoint_dir,
             random_state=random_state,
         )
+        self.epochs = epochs
         self.exclusion = exclusion
         self.size_threshold = size_threshold
         self.silhouette_threshold = silhouette_threshold
         self.reduction = reduction
         self.n_components = n_components
 
-    def _flag(self, run: Run, features: np.ndarray, labels: np.ndarray) -> Isolation:
+    def _flag(
+        self, run: Run, features: np.ndarray, labels: np.ndarray
+    ) -> tuple[Isolation, dict[str, np.ndarray]]:
         seed = run.draw_seed()
         scores = np.zeros(len(labels))
         signs = {name: np.full(len(run.classes), np.nan) for name in ("size", "silhouette")}
@@ -235,8 +230,7 @@ class ActivationClusteringClassifier(FilteringDefense):
             signs["silhouette"][label] = clusters.silhouette
             # Halved, no score is above halfway: the class stays whole.
             scores[rows] = clusters.nearness * (1.0 if self._is_poison(clusters) else 0.5)
-        self.isolate_signs_ = signs
-        return flag_above(scores, _HALFWAY)
+        return flag_above(scores, _HALFWAY), signs
 
     def _is_poison(self, clusters: Clusters) -> bool:
         if self.exclusion == "size":

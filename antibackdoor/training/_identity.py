@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +13,8 @@ import torch
 from sklearn.base import BaseEstimator
 
 from antibackdoor.backbones import Network, to_arrays
-from antibackdoor.training import Source, check_same, current_team
+from antibackdoor.training._parallel import check_same, current_team
+from antibackdoor.training._sources import Source
 from antibackdoor.utils import LazyRows
 
 # Raised whenever what a fit does changes within a version, or what is remembered of it.
@@ -38,7 +39,7 @@ def identify_fit(
     source: Source,
     labels: torch.Tensor,
     classes: np.ndarray,
-    clean_mask: np.ndarray | None,
+    given: Mapping[str, np.ndarray],
     seeds: Sequence[int],
     network: Network,
 ) -> dict[str, Any]:
@@ -52,7 +53,8 @@ def identify_fit(
         Reads its rows.
     labels : torch.Tensor of shape (n_samples,), int64
     classes : numpy.ndarray of shape (n_classes,)
-    clean_mask : numpy.ndarray of shape (n_samples,), bool, or None
+    given : mapping of str to numpy.ndarray of shape (n_samples,), bool
+        Masks of rows that fit was told of.
     seeds : sequence of int
     network : Network
         As it is before it is trained.
@@ -63,7 +65,7 @@ def identify_fit(
         Text, numbers, and dicts and lists of them.
     """
     return {
-        **_identify_task(estimator, digest_rows(X, source), labels, classes, clean_mask),
+        **_identify_task(estimator, digest_rows(X, source), labels, classes, given),
         "device": next(network.parameters()).device.type,
         "network": _digest_network(network),
         "parameters": _parameters(estimator),
@@ -77,7 +79,7 @@ def check_same_fit(
     source: Source,
     labels: torch.Tensor,
     classes: np.ndarray,
-    clean_mask: np.ndarray | None,
+    given: Mapping[str, np.ndarray],
 ) -> None:
     """Refuse a fit whose processes were given different data or parameters.
 
@@ -85,7 +87,7 @@ def check_same_fit(
 
     Parameters
     ----------
-    estimator, X, source, labels, classes, clean_mask
+    estimator, X, source, labels, classes, given
         As in `identify_fit`.
 
     Raises
@@ -104,7 +106,7 @@ def check_same_fit(
         for name, value in left_out.items()
     }
     some = source.read(np.arange(0, len(X), max(1, len(X) // _N_COMPARED)))
-    task = _identify_task(estimator, _digest(some), labels, classes, clean_mask)
+    task = _identify_task(estimator, _digest(some), labels, classes, given)
     check_same({**kinds, **_parameters(estimator), **task, "shape": list(X.shape)})
 
 
@@ -113,12 +115,12 @@ def _identify_task(
     rows: str,
     labels: torch.Tensor,
     classes: np.ndarray,
-    clean_mask: np.ndarray | None,
+    given: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     return {
         "class": type(estimator).__qualname__,
         "classes": [repr(label) for label in classes.tolist()],
-        "clean_mask": None if clean_mask is None else _digest(clean_mask),
+        "given": {name: _digest(mask) for name, mask in given.items()},
         "versions": {name: version(name) for name in ("antibackdoor", "torch")},
         "form": FORM,
         "X": rows,

@@ -1,4 +1,4 @@
-"""Rows that do not look like their class to a network that has not learned any trigger yet."""
+"""The low-margin rows of a class: those that an early network does not take for it."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ import numpy as np
 import torch
 
 from antibackdoor.backbones import Network
-from antibackdoor.defenses.isolation._testimony import information
+from antibackdoor.detection._probes import prediction_diversity
 from antibackdoor.training import Samples, compute_logits, log_odds
 
-# Of the rows of a class, those that fit least are looked at by tenths, and beside them the better
-# half: a class is what most of its rows are. Tenths of fewer rows say nothing.
+# Of the rows of a class, those of the lowest margins are looked at by tenths, and beside them the
+# better half: a class is what most of its rows are. Tenths of fewer rows say nothing.
 _N_TENTHS = 10
 _SMALLEST_TENTH = 10
 
 
 @dataclass(frozen=True)
-class Order:
-    """The rows of one class, by how well they fit it.
+class MarginOrder:
+    """The rows of one class, by the log odds of their label.
 
     Attributes
     ----------
     rows : numpy.ndarray of shape (n_rows,), int64
-        Those that fit least first.
-    oddity : float
-        How differently the first tenth of them is taken for other classes, by the network that
-        they were ordered by: the mutual information of row and class, in nats.
+        Lowest margins first.
+    first_diversity : float
+        Prediction diversity, in nats, of the first tenth of them under the network that they
+        were ordered by.
     """
 
     rows: np.ndarray
-    oddity: float
+    first_diversity: float
 
     @property
     def tenths(self) -> list[np.ndarray]:
-        """Of the half that fits worse, those that fit least first."""
+        """Of the lower half, lowest margins first."""
         return _first_tenths(self.rows)
 
     @property
@@ -48,23 +48,25 @@ def has_tenths(rows: np.ndarray) -> bool:
     return len(rows) >= _N_TENTHS * _SMALLEST_TENTH
 
 
-def order_by_fit(network: Network, samples: Samples, labels: np.ndarray) -> dict[int, Order]:
-    """Order the rows of each class by the odds that a network gives their label.
+def order_by_margin(
+    network: Network, samples: Samples, labels: np.ndarray
+) -> dict[int, MarginOrder]:
+    """Order the rows of each class by the log odds that a network gives their label.
 
     Poison that comes from other classes is mislabelled, and to a network that has not learned
-    the trigger yet it is nothing else: it is taken for what it is. Natural rows that fit badly
+    the trigger yet it is nothing else: it is taken for what it is. Natural rows of low margin
     are taken for the one or two classes that look alike.
 
     Parameters
     ----------
     network : Network
-        Trained on all rows, for a short time.
+        An early one: trained on all rows, for a short time.
     samples : Samples
     labels : numpy.ndarray of shape (n_samples,), int
 
     Returns
     -------
-    dict of int to Order
+    dict of int to MarginOrder
         For each label of a hundred rows or more.
     """
     logits = compute_logits(network, samples).cpu()
@@ -77,7 +79,7 @@ def order_by_fit(network: Network, samples: Samples, labels: np.ndarray) -> dict
         rows = rows[np.argsort(odds[rows], kind="stable")]
         first = logits[_first_tenths(rows)[0]].double().numpy()
         others = np.arange(logits.shape[1]) != label
-        orders[int(label)] = Order(rows, information(first, others))
+        orders[int(label)] = MarginOrder(rows, prediction_diversity(first, others))
     return orders
 
 

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import validate_data
 
-from antibackdoor.training import find_place, is_mapped
+from antibackdoor.training._mapped import find_place, is_mapped
 from antibackdoor.utils import LazyRows, naming
 
 #: Types of X that are kept; any other is turned into the first.

@@ -12,15 +12,15 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.backbones import Backbone
-from antibackdoor.defenses._filtering import FilteringDefense
-from antibackdoor.defenses._run import Run
-from antibackdoor.defenses.isolation import Isolation, flag_above
+from antibackdoor.detection._features import FeatureDetector
+from antibackdoor.detection._select import Isolation, flag_above
+from antibackdoor.training import Run
 
 # The paper removes half as many rows again as may be poison.
 _MARGIN = 1.5
 
 
-class SpectralSignaturesClassifier(FilteringDefense):
+class SpectralSignatures(FeatureDetector):
     """Spectral Signatures: flags the outliers of each class's features and retrains without them.
 
     If part of a class is poison and the network tells the two apart, the mean features of the
@@ -40,8 +40,6 @@ class SpectralSignaturesClassifier(FilteringDefense):
         a defender seldom has; 0.1 is the higher of the shares that the paper tries.
     epochs : int, default=60
         Passes over all rows, of the network whose features are searched.
-    finetune_epochs : int, default=60
-        Passes over the rows that are left, of the network that predicts.
     backbone : str, torch.nn.Module or callable, default="auto"
         A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
         ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
@@ -55,14 +53,14 @@ class SpectralSignaturesClassifier(FilteringDefense):
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
-        How the rate changes over the epochs of either training. Integers are the epochs
+        How the rate changes over the epochs of training. Integers are the epochs
         from which it is divided by ten once more.
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
         Factor of the squared norm of the weights.
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during either training. ``"auto"``: crops of images of
+        Random changes of the images during training. ``"auto"``: crops of images of
         16 pixels and more, and mirror images where they have colours.
     image_shape : tuple of int, default=None
         (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
@@ -86,9 +84,6 @@ class SpectralSignaturesClassifier(FilteringDefense):
     ----------
     classes_ : numpy.ndarray of shape (n_classes,)
         Labels, sorted.
-    module_ : torch.nn.Module
-        The network trained without the flagged rows. It takes float inputs, images as
-        (n, C, H, W), and gives logits.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
         Flagged training rows, most suspect first.
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
@@ -120,18 +115,18 @@ class SpectralSignaturesClassifier(FilteringDefense):
 
     Examples
     --------
-    >>> from antibackdoor import SpectralSignaturesClassifier, make_poisoned
+    >>> from antibackdoor import SpectralSignatures, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
     >>> X_bad, y_bad, _ = make_poisoned(X, y, attack="badnets", poison_rate=0.02, random_state=0)
-    >>> clf = SpectralSignaturesClassifier(epochs=5, finetune_epochs=5, random_state=0)
-    >>> clf = clf.fit(X_bad, y_bad)
-    >>> bool(0.14 < clf.isolate_mask_.mean() <= 0.15)
+    >>> detector = SpectralSignatures(epochs=5, random_state=0)
+    >>> detector = detector.fit(X_bad, y_bad)
+    >>> bool(0.14 < detector.isolate_mask_.mean() <= 0.15)
     True
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **FilteringDefense._parameter_constraints,
+        **FeatureDetector._parameter_constraints,
         "expected_poison_rate": [Interval(Real, 0, 0.5, closed="right")],
     }
 
@@ -140,7 +135,6 @@ class SpectralSignaturesClassifier(FilteringDefense):
         *,
         expected_poison_rate: float = 0.1,
         epochs: int = 60,
-        finetune_epochs: int = 60,
         backbone: Backbone = "auto",
         batch_size: int = 128,
         learning_rate: float = 0.1,
@@ -156,8 +150,6 @@ class SpectralSignaturesClassifier(FilteringDefense):
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
-            epochs=epochs,
-            finetune_epochs=finetune_epochs,
             backbone=backbone,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -172,15 +164,18 @@ class SpectralSignaturesClassifier(FilteringDefense):
             checkpoint_dir=checkpoint_dir,
             random_state=random_state,
         )
+        self.epochs = epochs
         self.expected_poison_rate = expected_poison_rate
 
-    def _flag(self, run: Run, features: np.ndarray, labels: np.ndarray) -> Isolation:
+    def _flag(
+        self, run: Run, features: np.ndarray, labels: np.ndarray
+    ) -> tuple[Isolation, dict[str, np.ndarray]]:
         scores = np.empty(len(labels))
         for label in range(len(run.classes)):
             rows = np.flatnonzero(labels == label)
             projections = squared_projections(features[rows])
             scores[rows] = over_cut(projections, n_removed(len(rows), self.expected_poison_rate))
-        return flag_above(scores, 1.0)
+        return flag_above(scores, 1.0), {}
 
 
 def squared_projections(features: np.ndarray) -> np.ndarray:

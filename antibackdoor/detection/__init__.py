@@ -1,0 +1,32 @@
+"""Which training rows are suspect, and how much: detectors, estimators that train no classifier."""
+
+from antibackdoor.detection._activation_clustering import ActivationClustering
+from antibackdoor.detection._base import BaseDetector, Detection, IsolationMixin
+from antibackdoor.detection._loss_rank import LossRank
+from antibackdoor.detection._nested import run_inside, settle
+from antibackdoor.detection._poison_search import PoisonSearch
+from antibackdoor.detection._select import (
+    Isolation,
+    flag_above,
+    flag_most_suspect,
+    flag_nothing,
+    least_suspect_half,
+)
+from antibackdoor.detection._spectral_signatures import SpectralSignatures
+
+__all__ = [
+    "ActivationClustering",
+    "BaseDetector",
+    "Detection",
+    "Isolation",
+    "IsolationMixin",
+    "LossRank",
+    "PoisonSearch",
+    "SpectralSignatures",
+    "flag_above",
+    "flag_most_suspect",
+    "flag_nothing",
+    "least_suspect_half",
+    "run_inside",
+    "settle",
+]

@@ -1,0 +1,69 @@
+"""What the detectors share that train as a user would and look at each class's features."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.detection._base import BaseDetector, Detection
+from antibackdoor.detection._select import Isolation
+from antibackdoor.training import ADVICE, CrossEntropy, Run, TrainingEstimator, compute_features
+
+
+class FeatureDetector(BaseDetector):
+    """Base of the detectors that look for poison in the features of a plainly trained network.
+
+    A detector writes `_flag`, which must leave rows of every class.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **TrainingEstimator._parameter_constraints,
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    epochs: int
+
+    @abstractmethod
+    def _flag(
+        self, run: Run, features: np.ndarray, labels: np.ndarray
+    ) -> tuple[Isolation, dict[str, np.ndarray]]:
+        """Suspect rows, but never all of a class.
+
+        Parameters
+        ----------
+        run : Run
+        features : numpy.ndarray of shape (n_samples, n_features), float64
+            Of a network trained on all rows.
+        labels : numpy.ndarray of shape (n_samples,), int
+            Encoded as 0 to n_classes - 1, each of which has rows.
+
+        Returns
+        -------
+        isolation : Isolation
+        signs : dict of str to numpy.ndarray of shape (n_classes,)
+            What speaks against each class.
+        """
+
+    def _n_phases(self) -> int:
+        return 1
+
+    def _detect(self, run: Run) -> Detection:
+        network = run.new_network()
+        losses = run.phase("train", network, CrossEntropy(), epochs=self.epochs, keep_losses=True)
+        features = compute_features(network, run.samples).double().cpu().numpy()
+        if not np.isfinite(features).all():
+            raise FloatingPointError(
+                f"the features of the trained network are not finite; {ADVICE}"
+            )
+        isolation, signs = self._flag(run, features, run.labels.cpu().numpy())
+        return Detection.untested(
+            isolation,
+            signs=signs,
+            network=network,
+            losses=torch.stack(losses).double().cpu().numpy(),
+        )

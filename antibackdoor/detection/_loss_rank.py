@@ -1,0 +1,202 @@
+"""The isolation of ABL: poison is learned first, so the rows of lowest loss are suspect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from antibackdoor.backbones import Backbone
+from antibackdoor.detection._base import BaseDetector, Detection
+from antibackdoor.detection._losses import LOSS_SCORES
+from antibackdoor.detection._select import Isolation, flag_most_suspect
+from antibackdoor.training import CrossEntropy, HeldLoss, Run, TrainingEstimator
+
+
+class LossRank(BaseDetector):
+    """Flags the rows of lowest loss, as stage one of Anti-Backdoor Learning does.
+
+    A network fits backdoored rows faster than clean ones. Its loss is held at `gamma` by local
+    gradient ascent: the loss of clean rows stays there and that of the poison falls through. A
+    share of the rows, those of the lowest loss, is flagged.
+
+    It never says that there is no poison: of clean data it flags as many rows.
+
+    Parameters
+    ----------
+    ratio : float or None, default=0.01
+        Share of the rows to flag. None: rank the rows and flag none, for what works with the
+        trained network alone, as CBD does.
+    epochs : int, default=20
+        Passes over all rows, the paper's turning epoch.
+    gamma : float or None, default=0.5
+        Level at which the loss is held, in nats. None: it is not held, a plain cross-entropy.
+    reduction : {"batch", "sample"}, default="batch"
+        Whether the mean loss of a batch is held, or each sample's own.
+    score : {"trajectory", "last_epoch"}, default="trajectory"
+        What ranks the rows: the log-loss averaged over the epochs, as training saw it, or the
+        loss of the last epoch alone, as in the paper.
+    backbone : str, torch.nn.Module or callable, default="auto"
+        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
+        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
+        which chooses by the shape of `X`. A module is copied and trained further.
+        A callable is given the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer is a `torch.nn.Linear`
+        that gives the logits.
+    batch_size : int, default=128
+        Samples of a step.
+    learning_rate : float, default=0.1
+        Highest rate of the schedule of stochastic gradient descent.
+    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
+            default="constant"
+        How the rate changes over the epochs. Integers are the epochs from which it is divided
+        by ten once more.
+    momentum : float, default=0.9
+        Nesterov momentum.
+    weight_decay : float, default=5e-4
+        Factor of the squared norm of the weights.
+    augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default=None
+        Random changes of the images. They blur a local trigger, and a held loss cannot overfit.
+    image_shape : tuple of int, default=None
+        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        None: a 2-D `X` is a table.
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
+        where the shape does not tell.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    compile : {"auto", True, False}, default="auto"
+        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
+        fails, one RuntimeWarning says so and the fit goes on without.
+    checkpoint_dir : str or path, default=None
+        Directory, made if it is not there, in which the fit is written down after every
+        epoch. A fit of the same data and parameters goes on from there, to the same result.
+        It needs the extra ``[persist]``, and is for one fit at a time: not for searches.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights and the order of the samples.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (n_classes,)
+        Labels, sorted.
+    isolate_ : numpy.ndarray of shape (n_isolated,), int64
+        Flagged training rows, most suspect first.
+    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
+        The same, as a mask.
+    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
+        Less the log-loss in nats, of the last epoch or averaged over all: higher is more suspect.
+    isolate_threshold_ : float
+        Rows with a score above it are flagged.
+    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
+        Labels that bear the flagged rows: the suspect target classes.
+    isolate_pvalue_ : float
+        nan: nothing is tested.
+    isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
+        Empty: nothing is tested.
+    history_ : list of dict
+        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    input_shape_ : tuple of int
+        Shape of a row of `X`.
+
+    See Also
+    --------
+    PoisonSearch : Finds from the data how many rows to flag, and whether any.
+    ABLClassifier : Trains a clean network on what a detector leaves.
+
+    References
+    ----------
+    Li, Lyu, Koren, Lyu, Li & Ma, Anti-Backdoor Learning: Training Clean Models on
+    Poisoned Data, NeurIPS 2021.
+
+    Examples
+    --------
+    >>> from antibackdoor import LossRank, make_poisoned
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
+    >>> detector = LossRank(ratio=0.02, epochs=5, random_state=0).fit(X_bad, y_bad)
+    >>> len(detector.isolate_)
+    36
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **TrainingEstimator._parameter_constraints,
+        "ratio": [Interval(Real, 0, 0.5, closed="neither"), None],
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "gamma": [Interval(Real, 0, None, closed="left"), None],
+        "reduction": [StrOptions({"batch", "sample"})],
+        "score": [StrOptions(set(LOSS_SCORES))],
+    }
+
+    def __init__(
+        self,
+        *,
+        ratio: float | None = 0.01,
+        epochs: int = 20,
+        gamma: float | None = 0.5,
+        reduction: Literal["batch", "sample"] = "batch",
+        score: Literal["trajectory", "last_epoch"] = "trajectory",
+        backbone: Backbone = "auto",
+        batch_size: int = 128,
+        learning_rate: float = 0.1,
+        lr_schedule: str | Sequence[int] = "constant",
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        augment: str | Sequence[str] | None = None,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+        device: str | torch.device = "auto",
+        compile: bool | Literal["auto"] = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            lr_schedule=lr_schedule,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            augment=augment,
+            image_shape=image_shape,
+            layout=layout,
+            device=device,
+            compile=compile,
+            checkpoint_dir=checkpoint_dir,
+            random_state=random_state,
+        )
+        self.ratio = ratio
+        self.epochs = epochs
+        self.gamma = gamma
+        self.reduction = reduction
+        self.score = score
+
+    def _n_phases(self) -> int:
+        return 1
+
+    def _detect(self, run: Run) -> Detection:
+        network = run.new_network()
+        objective = CrossEntropy() if self.gamma is None else HeldLoss(self.gamma, self.reduction)
+        recorded = run.phase("isolate", network, objective, epochs=self.epochs, keep_losses=True)
+        losses = torch.stack(recorded).double().cpu().numpy()
+        scores = LOSS_SCORES[self.score](losses)
+        isolation = (
+            Isolation(scores.astype(np.float64), np.inf)
+            if self.ratio is None
+            else flag_most_suspect(scores, self.ratio)
+        )
+        return Detection.untested(
+            isolation,
+            complementary=isolation.mask,
+            is_complete=False,
+            network=network,
+            losses=losses,
+        )

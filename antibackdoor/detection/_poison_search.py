@@ -1,0 +1,261 @@
+"""The search: which classes bear poison, if any, and which of their rows."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval
+
+from antibackdoor.backbones import Backbone, Network
+from antibackdoor.detection._base import BaseDetector, Detection
+from antibackdoor.detection._losses import LOSS_SCORES
+from antibackdoor.detection._probes import Probe
+from antibackdoor.detection._search import MOST_PROBES, find_poison
+from antibackdoor.detection._select import flag_nothing
+from antibackdoor.training import (
+    CrossEntropy,
+    HeldLoss,
+    Recipe,
+    Run,
+    ShuffledRows,
+    TrainingEstimator,
+)
+from antibackdoor.utils import ImageLayout
+
+# Samples of a step. A trigger is learned step by step: an epoch of few rows has forty steps at
+# least; one of many is cut into more than 160 by `batch_size` alone.
+_BATCH = 32
+_SMALLEST_BATCH = 8
+_FEWEST_STEPS, _MOST_STEPS = 40, 160
+
+# Of a constant recipe and unchanged images.
+_NOT_ITS_OWN = ("lr_schedule", "augment")
+
+
+class PoisonSearch(BaseDetector):
+    """Searches training data for poison: whether there is any, in which classes, which rows.
+
+    A network is trained on all rows, its loss held at `gamma`, and takes a backdoor in if there
+    is one. Each class is split in two by its features. A class is poisoned where the difference
+    of its two parts, put on rows of other classes, turns them into it; or where a probe, a network
+    that does not know the class, recognises one part, or else the rows that fit the class least,
+    as rows of many others. Where none is, nothing is flagged.
+
+    It looks at images. Natural clusters of a table look like poison to it, so of a table it
+    flags nothing.
+
+    Parameters
+    ----------
+    false_alarm_rate : float, default=0.05
+        Probability to flag anything in clean data. It rests on how clean classes behaved in the
+        benchmarks, not on the data at hand. A class with many wrong labels is not clean.
+    epochs : int, default=20
+        Passes over all rows of the first network. The probes take a half of them and less.
+    gamma : float or None, default=0.5
+        Level at which the loss of the first network is held, in nats, by local gradient ascent.
+        None: it is not held, a plain cross-entropy.
+    backbone : str, torch.nn.Module or callable, default="auto"
+        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
+        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
+        which chooses by the shape of `X`. A module is copied and trained further.
+        A callable is given the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer is a `torch.nn.Linear`
+        that gives the logits.
+    batch_size : int, default=128
+        Samples of a step at most. It takes fewer: 32; still fewer of less than 1,280 rows, more
+        of more than 5,120, for about 40 to 160 steps an epoch.
+    learning_rate : float, default=0.1
+        Rate of stochastic gradient descent: constant for the first network, the highest of one
+        cycle for the probes.
+    momentum : float, default=0.9
+        Nesterov momentum.
+    weight_decay : float, default=5e-4
+        Factor of the squared norm of the weights.
+    image_shape : tuple of int, default=None
+        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        None: a 2-D `X` is a table.
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
+        where the shape does not tell.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA where there is one, else the CPU.
+    compile : {"auto", True, False}, default="auto"
+        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
+        fails, one RuntimeWarning says so and the fit goes on without.
+    checkpoint_dir : str or path, default=None
+        Directory, made if it is not there, in which the fit is written down after every
+        epoch. A fit of the same data and parameters goes on from there, to the same result.
+        It needs the extra ``[persist]``, and is for one fit at a time: not for searches.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights and the order of the samples.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (n_classes,)
+        Labels, sorted.
+    isolate_ : numpy.ndarray of shape (n_isolated,), int64
+        Flagged training rows, most suspect first.
+    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
+        The same, as a mask.
+    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
+        Suspicion between 0 and 1: probability to be poison, below 0.5 in a class that is not taken
+        for poisoned.
+    isolate_threshold_ : float
+        Rows with a score above it are flagged.
+    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
+        Labels that bear the flagged rows: the suspect target classes.
+    isolate_pvalue_ : float
+        Probability that clean data shows as strong a sign of poison in any class; nan where
+        nothing could be tested.
+    isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
+        What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
+        of other classes that are taken for it; ``"diversity"``: how differently a network that
+        does not know the class takes the rows of a part of it, as a share of what rows of other
+        classes give; ``"misfits"``: the diversity of the tenth of its rows that fit the class
+        least, less that of the half that fit it best. nan where it was not asked for.
+    history_ : list of dict
+        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    input_shape_ : tuple of int
+        Shape of a row of `X`.
+
+    See Also
+    --------
+    LossRank : Flags a fixed share of the rows, as ABL's paper does.
+    ABLClassifier : Trains a clean network on what a detector leaves.
+
+    References
+    ----------
+    Guo, Tondi & Barni, Universal Detection of Backdoor Attacks via Density-based Clustering and
+    Centroids Analysis, IEEE TIFS 2023, adds the centroid of a cluster to rows of other classes.
+
+    Jin, Sun & Rinard, Incompatibility Clustering as a Defense Against Backdoor Poisoning Attacks,
+    ICLR 2023, asks of parts of the data whether they generalise to each other.
+
+    Examples
+    --------
+    >>> from antibackdoor import PoisonSearch, make_poisoned
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
+    >>> search = PoisonSearch(epochs=5, random_state=0).fit(X_bad, y_bad)
+    >>> search.isolate_classes_
+    array([0])
+    >>> X_kept, y_kept = search.fit_resample(X_bad, y_bad)
+    >>> len(y_kept) == len(y) - len(search.isolate_)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **{
+            name: constraint
+            for name, constraint in TrainingEstimator._parameter_constraints.items()
+            if name not in _NOT_ITS_OWN
+        },
+        "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "gamma": [Interval(Real, 0, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        false_alarm_rate: float = 0.05,
+        epochs: int = 20,
+        gamma: float | None = 0.5,
+        backbone: Backbone = "auto",
+        batch_size: int = 128,
+        learning_rate: float = 0.1,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        image_shape: Sequence[int] | None = None,
+        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
+        device: str | torch.device = "auto",
+        compile: bool | Literal["auto"] = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            image_shape=image_shape,
+            layout=layout,
+            device=device,
+            compile=compile,
+            checkpoint_dir=checkpoint_dir,
+            random_state=random_state,
+        )
+        self.false_alarm_rate = false_alarm_rate
+        self.epochs = epochs
+        self.gamma = gamma
+
+    def _n_phases(self) -> int:
+        return 1 + MOST_PROBES
+
+    def _recipe(self, layout: ImageLayout | None) -> Recipe:
+        return Recipe(
+            learning_rate=self.learning_rate,
+            schedule="constant",
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+
+    def _detect(self, run: Run) -> Detection:
+        if run.samples.layout is None:
+            return Detection.untested(flag_nothing(len(run.samples)))
+        batches = self._batch_size(len(run.samples))
+        network = run.new_network()
+        recorded = run.phase(
+            "search",
+            network,
+            CrossEntropy() if self.gamma is None else HeldLoss(self.gamma, "batch"),
+            epochs=self.epochs,
+            batches=ShuffledRows(run.every_row, batches),
+            keep_losses=True,
+        )
+        losses = torch.stack(recorded).double().cpu().numpy()
+        detection = find_poison(
+            network,
+            run.samples,
+            run.labels.cpu().numpy(),
+            LOSS_SCORES["trajectory"](losses),
+            probe=self._prober(run, batches),
+            false_alarm_rate=self.false_alarm_rate,
+            seed=run.draw_seed(),
+        )
+        return replace(detection, network=network, losses=losses)
+
+    def _prober(self, run: Run, batch_size: int) -> Probe:
+        def probe(trained_on: np.ndarray, share: float, network: Network | None = None) -> Network:
+            probed = run.new_network() if network is None else network
+            # What has been learned is not to be thrown over by what is shown beside it.
+            rate = self.learning_rate if network is None else self.learning_rate / 2
+            run.phase(
+                "probe",
+                probed,
+                CrossEntropy(),
+                epochs=math.ceil(share * self.epochs),
+                recipe=replace(run.recipe, learning_rate=rate, schedule="onecycle"),
+                batches=ShuffledRows(run.rows(trained_on), batch_size),
+            )
+            return probed
+
+        return probe
+
+    def _batch_size(self, n_samples: int) -> int:
+        """Return the samples of a step, `batch_size` at most."""
+        fewest = n_samples // _MOST_STEPS
+        most = max(_SMALLEST_BATCH, n_samples // _FEWEST_STEPS)
+        return min(self.batch_size, most, max(_BATCH, fewest))

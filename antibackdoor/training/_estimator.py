@@ -1,0 +1,276 @@
+"""What fit is in every estimator that trains on data that may hold poison."""
+
+from __future__ import annotations
+
+import os
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import Tags, check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+from torch import nn
+
+from antibackdoor.backbones import Backbone, Network, build_network
+from antibackdoor.training._acceleration import Acceleration
+from antibackdoor.training._augment import AUGMENTATIONS, resolve_augmentation
+from antibackdoor.training._checkpoints import open_checkpoints
+from antibackdoor.training._identity import check_same_fit, identify_fit
+from antibackdoor.training._loop import Recipe
+from antibackdoor.training._parallel import alone, current_team, joined
+from antibackdoor.training._rows import stays_in_place, validate_rows
+from antibackdoor.training._run import Run
+from antibackdoor.training._samples import Samples
+from antibackdoor.training._schedules import SCHEDULES, check_schedule
+from antibackdoor.utils import (
+    ImageLayout,
+    LazyRows,
+    all_or_nothing,
+    draw_seed,
+    naming,
+    resolve_device,
+    resolve_layout,
+    seeded_torch,
+    usual_torch,
+)
+
+#: What a fitted network depends on still, and `set_params` must not change under it.
+NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")
+
+# Of a parameter: float32, of which most weights are, holds no larger one.
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class TrainingEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
+    """Base of the detectors and the classifiers: validation, randomness, and the `Run`.
+
+    One derived from it writes `_train`, which makes networks with ``run.new_network()``,
+    trains them with ``run.phase(...)`` and returns what `_keep` turns into fitted attributes.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "backbone": [str, nn.Module, callable],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions(set(SCHEDULES)), "array-like"],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "augment": [StrOptions({"auto", *AUGMENTATIONS}), "array-like", None],
+        "image_shape": ["array-like", None],
+        "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
+        "device": [str, torch.device],
+        "compile": [StrOptions({"auto"}), "boolean"],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "random_state": ["random_state"],
+    }
+
+    backbone: Backbone
+    batch_size: int
+    learning_rate: float
+    lr_schedule: str | Sequence[int]
+    momentum: float
+    weight_decay: float
+    augment: str | Sequence[str] | None
+    image_shape: Sequence[int] | None
+    layout: Literal["auto", "channels_first", "channels_last"]
+    device: str | torch.device
+    compile: bool | Literal["auto"]
+    checkpoint_dir: str | os.PathLike[str] | None
+    random_state: int | np.random.RandomState | None
+
+    def __init__(self, **parameters: Any) -> None:
+        # A user's own need not know of every parameter; those that it has are its own to name.
+        self.compile = "auto"
+        for name, value in parameters.items():
+            setattr(self, name, value)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
+    @with_callbacks
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on data that may hold poison.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            uint8 is taken for pixels and scaled to [0, 1]; floats are used as given.
+            An array mapped from a file, and a `LazyRows`, are read in batches.
+        y : array-like of shape (n_samples,)
+            Class labels of any type, of two classes or more.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data cannot be used, or `checkpoint_dir` is of another fit
+            or in use. Nothing has been trained then, and the estimator is as it was.
+        FloatingPointError
+            If the training diverges. The estimator is as it was, and the last checkpoint is
+            of the epoch before.
+        RuntimeError
+            If another process of the fit has failed or ended. The estimator is as it was.
+        """
+        return self._fit(X, y)
+
+    @usual_torch()
+    def _fit(self, X: Any, y: Any, **given: Any) -> Self:
+        """Fit, with masks of rows for those that are told of some.
+
+        The public `fit` is what scikit-learn reads the metadata requests from, so each has
+        the arguments of its own and no others.
+        """
+        device = resolve_device(self.device)
+        with joined(device), ExitStack() as stack:
+            self._check_before_training()
+            random_state = check_random_state(self.random_state)
+            X, y, samples, classes, labels = self._validate_training_data(X, y, device)
+            stack.callback(samples.close)
+            masks = self._check_given(given, y)
+            recipe = self._recipe(samples.layout)
+            check_same_fit(self, X, samples.source, labels, classes, masks)
+            seeds = [draw_seed(random_state), draw_seed(random_state)]
+            checkpoints = None
+            if self.checkpoint_dir is not None:
+                checkpoints = stack.enter_context(open_checkpoints(self.checkpoint_dir))
+                if self.random_state is None:
+                    # Any seeds would do; only those of the checkpoint go on from it.
+                    seeds = checkpoints.seeds or seeds
+            seeds = current_team().from_first(lambda: seeds)
+            stack.enter_context(seeded_torch(seeds[0], samples.device))
+            new_network = self._network_maker(samples, len(classes))
+            first = new_network()  # a backbone that does not fit the data ends here, untrained
+            if checkpoints is not None:
+                checkpoints.begin(
+                    identify_fit(self, X, samples.source, labels, classes, masks, seeds, first)
+                )
+            run = Run(
+                estimator=self,
+                X=X,
+                y=y,
+                samples=samples,
+                labels=labels,
+                classes=classes,
+                context=self._init_callback_context(max_subtasks=self._n_phases()),
+                generator=torch.Generator(samples.device).manual_seed(seeds[1]),
+                new_network=new_network,
+                recipe=recipe,
+                batch_size=self.batch_size,
+                acceleration=Acceleration(self.compile, samples.device),
+                fitted=self._fitted_beforehand(X, classes),
+                given=masks,
+                checkpoints=checkpoints,
+            )
+            # The masks are no metadata of theirs: callbacks hand metadata on to scorers.
+            with alone():
+                run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            self._keep(run, self._train(run))
+        with alone():
+            run.context.call_on_fit_task_end(
+                estimator=self, X=X, y=y, reconstruction_attributes=self._reconstruction(run)
+            )
+        return self
+
+    @abstractmethod
+    def _train(self, run: Run) -> Any:
+        """Train, and return what `_keep` keeps."""
+
+    @abstractmethod
+    def _keep(self, run: Run, kept: Any) -> None:
+        """Set the fitted attributes."""
+
+    @abstractmethod
+    def _n_phases(self) -> int:
+        """Return how often `_train` trains a network, at most."""
+
+    def _check_given(self, given: Mapping[str, Any], y: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the masks that fit was given, checked; those that are None left out."""
+        assert not given
+        return {}
+
+    def _fitted_beforehand(
+        self, X: np.ndarray | LazyRows, classes: np.ndarray
+    ) -> dict[str, Any] | None:
+        """Return the attributes that a fit leaves whatever it trains; None: of no use alone."""
+        return None
+
+    def _reconstruction(self, run: Run) -> dict[str, Any] | None:
+        """Return what makes a copy of the estimator predict, for the callbacks."""
+        return None
+
+    def _check_before_training(self) -> None:
+        """Refuse parameters that the range of each lets pass, but not together with others."""
+        for name, value in self.get_params().items():
+            # No weight can be moved by more.
+            if isinstance(value, float | int) and abs(value) > _LARGEST:
+                raise ValueError(f"{name}={value!r}; wanted a number of at most {_LARGEST:.2g}.")
+
+    def _validate_training_data(
+        self, X: Any, y: Any, device: torch.device
+    ) -> tuple[np.ndarray | LazyRows, np.ndarray, Samples, np.ndarray, torch.Tensor]:
+        with naming("y"):
+            y = validate_data(self, y=y)
+            check_classification_targets(y)
+        X = validate_rows(self, X, reset=True)
+        with naming("X and y"):
+            check_consistent_length(X, y)
+        layout = resolve_layout(X.shape[1:], self.image_shape, self.layout)
+        classes, encoded = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"y holds one class, {classes[0]!r}; wanted two classes or more to tell apart."
+            )
+        dtype = _network_dtype(X, layout)
+        samples = Samples(X, layout, device, dtype, resident=not stays_in_place(X))
+        return X, y, samples, classes, torch.as_tensor(encoded, device=device)
+
+    def _network_maker(self, samples: Samples, n_classes: int) -> Callable[[], Network]:
+        """Return what makes untrained networks of its backbone for these rows."""
+        mean, scale = (statistic.cpu() for statistic in samples.channel_statistics())
+
+        def new_network() -> Network:
+            network = build_network(
+                self.backbone,
+                samples.input_shape,
+                n_classes,
+                mean=mean,
+                scale=scale,
+                dtype=samples.dtype,
+            )
+            return network.to(samples.device)
+
+        return new_network
+
+    def _recipe(self, layout: ImageLayout | None) -> Recipe:
+        """Return how its phases move the weights, where they say nothing else."""
+        check_schedule(self.lr_schedule)
+        return Recipe(
+            learning_rate=self.learning_rate,
+            schedule=self.lr_schedule,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            augmentation=resolve_augmentation(self.augment, layout),
+        )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = True
+        return tags
+
+
+def _network_dtype(X: np.ndarray | LazyRows, layout: ImageLayout | None) -> torch.dtype:
+    """Tables keep their width; images, whose cost is in the arithmetic, take float32."""
+    return torch.float64 if layout is None and X.dtype == np.float64 else torch.float32

@@ -1,0 +1,247 @@
+"""What one call of fit works with, and the one way to train in it: a phase."""
+
+from __future__ import annotations
+
+import copy
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackContext
+from torch import nn
+
+from antibackdoor.backbones import Network
+from antibackdoor.training._acceleration import Acceleration
+from antibackdoor.training._batches import Batches, ShuffledRows
+from antibackdoor.training._checkpoints import Checkpoints, Progress
+from antibackdoor.training._loop import EpochRecord, Recipe, Training
+from antibackdoor.training._objectives import Objective
+from antibackdoor.training._parallel import Team, alone, current_team
+from antibackdoor.training._samples import Samples
+from antibackdoor.utils import LazyRows
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One call of fit: its data, its randomness, how it trains and what it has recorded.
+
+    Attributes
+    ----------
+    estimator : BaseEstimator
+        Whose fit it is, for the callbacks.
+    X : numpy.ndarray of shape (n_samples, ...) or LazyRows
+    y : numpy.ndarray of shape (n_samples,)
+    samples : Samples
+        The rows of X, for a network.
+    labels : torch.Tensor of shape (n_samples,), int64
+        Positions of y in `classes`.
+    classes : numpy.ndarray of shape (n_classes,)
+        Labels, sorted.
+    context : CallbackContext
+        Of the whole fit.
+    generator : torch.Generator
+        Gives order and augmentation; on the device of the rows.
+    new_network : callable
+        Returns an untrained network.
+    recipe : Recipe
+        How phases move the weights that say nothing else.
+    batch_size : int
+        Samples of a step, likewise.
+    acceleration : Acceleration or None
+        None: networks run as they are.
+    fitted : dict or None
+        Attributes that the estimator will have whatever is trained; None where it cannot be
+        used half-way.
+    given : dict of str to numpy.ndarray of shape (n_samples,), bool
+        Masks of rows that fit was told of, checked.
+    checkpoints : Checkpoints or None
+        Where the fit is written down.
+    history : list of dict
+        A row for every epoch so far.
+    """
+
+    estimator: BaseEstimator
+    X: np.ndarray | LazyRows
+    y: np.ndarray
+    samples: Samples
+    labels: torch.Tensor
+    classes: np.ndarray
+    context: CallbackContext
+    generator: torch.Generator
+    new_network: Callable[..., Network]
+    recipe: Recipe
+    batch_size: int
+    acceleration: Acceleration | None = None
+    fitted: dict[str, Any] | None = None
+    given: dict[str, np.ndarray] = field(default_factory=dict)
+    checkpoints: Checkpoints | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data is."""
+        return self.samples.device
+
+    @property
+    def every_row(self) -> torch.Tensor:
+        """Numbers of all training rows."""
+        return torch.arange(len(self.samples), device=self.device)
+
+    def rows(self, mask: np.ndarray) -> torch.Tensor:
+        """Return the numbers of the training rows where a mask is set."""
+        return torch.as_tensor(np.flatnonzero(mask), device=self.device)
+
+    def draw_seed(self) -> int:
+        """Draw a seed, for a library that takes one, from the generator of the fit."""
+        highest = np.iinfo(np.int32).max
+        drawn = torch.randint(highest, (1,), generator=self.generator, device=self.device)
+        return int(drawn)
+
+    def phase(
+        self,
+        name: str,
+        network: Network,
+        objective: Objective,
+        *,
+        epochs: int,
+        recipe: Recipe | None = None,
+        batches: Batches | None = None,
+        labels: torch.Tensor | None = None,
+        parameters: Iterable[nn.Parameter] | None = None,
+        stop: Callable[[], bool] | None = None,
+        keep_losses: bool = False,
+    ) -> list[torch.Tensor]:
+        """Train a network; each epoch is a task of the callbacks and a row of the history.
+
+        Parameters
+        ----------
+        name : str
+            Of the phase.
+        network : Network
+            Trained in place.
+        objective : Objective
+        epochs : int
+            At most.
+        recipe : Recipe, default=None
+            None: that of the run.
+        batches : Batches, default=None
+            None: all rows, shuffled, in batches of the run's size.
+        labels : torch.Tensor of shape (n_samples,), int64, default=None
+            None: those of the run.
+        parameters : iterable of torch.nn.Parameter, default=None
+            What is moved; None: the parameters of the network.
+        stop : callable, default=None
+            Asked after each epoch whether to end the phase. What it remembers may be of the
+            epoch before only: it is asked about that one again where the phase goes on.
+        keep_losses : bool, default=False
+            Whether the losses of all epochs are of interest.
+
+        Returns
+        -------
+        list of torch.Tensor of shape (n_samples,)
+            The recorded losses of each epoch, if they are to be kept.
+
+        Raises
+        ------
+        FloatingPointError
+            If the training diverges.
+        """
+        training = Training(
+            network,
+            self.samples,
+            self.labels if labels is None else labels,
+            batches=ShuffledRows(self.every_row, self.batch_size) if batches is None else batches,
+            epochs=epochs,
+            objective=objective,
+            recipe=self.recipe if recipe is None else recipe,
+            generator=self.generator,
+            parameters=parameters,
+            acceleration=self.acceleration,
+        )
+        told = {**self._told(), "reconstruction_attributes": self._as_fitted(network)}
+        team = current_team()
+        phase = self.context.subcontext(name, max_subtasks=epochs)
+        with alone():  # callbacks may differ from process to process
+            phase.call_on_fit_task_begin(**told)
+        progress = self._progress(name, training)
+        if progress.history and not progress.finished and stop is not None:
+            stop()
+        while not progress.finished and len(progress.history) < epochs:
+            task = phase.subcontext("epoch")
+            with alone():
+                task.call_on_fit_task_begin(**told)
+            started = time.perf_counter()
+            epoch = len(progress.history)
+            try:
+                record = training.run_epoch()
+            except FloatingPointError as error:
+                raise FloatingPointError(f"phase {name!r}, epoch {epoch}: {error}") from None
+            seconds = time.perf_counter() - started
+            if keep_losses:
+                progress.losses.append(record.losses)
+            with alone():
+                asked = task.call_on_fit_task_end(**told)
+            asked, seconds = _settle(team, progress.name, epoch, record, asked, seconds)
+            progress.history.append(_row(name, epoch, record, seconds))
+            progress.finished = asked or (stop is not None and stop()) or epoch + 1 == epochs
+            if self.checkpoints is not None:
+                self.checkpoints.save(progress, training)
+        self.history += progress.history
+        with alone():
+            phase.call_on_fit_task_end(**told)
+        return progress.losses
+
+    def _told(self) -> dict[str, Any]:
+        return {"estimator": self.estimator, "X": self.X, "y": self.y}
+
+    def _as_fitted(self, network: Network) -> Callable[[], dict[str, Any]] | None:
+        """Return what gives the attributes the estimator would have, were it stopped now."""
+        fitted = self.fitted
+        if fitted is None:
+            return None
+        return lambda: {**fitted, "module_": copy.deepcopy(network).eval()}
+
+    def _progress(self, name: str, training: Training) -> Progress:
+        """Bring a training to where a fit that was stopped had left it."""
+        return (
+            Progress(name) if self.checkpoints is None else self.checkpoints.resume(name, training)
+        )
+
+
+def _settle(
+    team: Team, name: str, epoch: int, record: EpochRecord, asked: bool, seconds: float
+) -> tuple[bool, float]:
+    """Return whether a callback of any process asked to stop, and the first one's seconds.
+
+    Raises
+    ------
+    RuntimeError
+        If the processes are no longer at the same place of the same fit.
+    """
+    if team.size == 1:
+        return asked, seconds
+    seen = zlib.crc32(record.losses.isnan().cpu().numpy().tobytes())
+    answers = team.exchange(((name, epoch, seen), asked, seconds))
+    if any(place != answers[0][0] for place, _, _ in answers):
+        raise RuntimeError(
+            f"the processes of this fit have come apart in phase {name!r}, epoch {epoch}: they "
+            f"have trained on different rows. All must have the same packages and hardware."
+        )
+    return any(asked for _, asked, _ in answers), answers[0][2]
+
+
+def _row(name: str, epoch: int, record: EpochRecord, seconds: float) -> dict[str, Any]:
+    return {
+        "phase": name,
+        "epoch": epoch,
+        "objective": record.objective,
+        "loss": float(record.losses.nanmean()),
+        "accuracy": record.accuracy,
+        "learning_rate": record.learning_rate,
+        "seconds": seconds,
+    }
