@@ -27,12 +27,13 @@ _HALFWAY = 0.5
 
 
 class ActivationClustering(FeatureDetector):
-    """Activation Clustering: flags the small cluster of each class and retrains without it.
+    """Activation Clustering: flags the small cluster of each class.
 
     A network trained on all rows knows the rows of the target class by two different signs,
     the class and the trigger. The features of each class are reduced to a few components and
     divided by k-means into two clusters; natural classes fall into two of about one
-    size, poison stands aside as the smaller one. A new network is trained on what is left.
+    size, poison stands aside as the smaller one. The paper trains a new network on what is left:
+    ``ABLClassifier(detector=ActivationClustering(), cure=Retrain())``.
 
     This is a classic to compare with, and its limits are the method's: it cannot see poison that
     is half of its class or more, as ten per cent of ten balanced classes are, and many a
@@ -129,9 +130,8 @@ class ActivationClustering(FeatureDetector):
 
     See Also
     --------
-    SpectralSignaturesClassifier : Flags by one direction of the features.
-    ABLClassifier : Asks further networks what the two parts of a class are.
-    UndefendedClassifier : The same training without a defence.
+    SpectralSignatures : Flags by one direction of the features.
+    PoisonSearch : Asks further networks what the two parts of a class are.
 
     Notes
     -----
@@ -151,7 +151,7 @@ class ActivationClustering(FeatureDetector):
     >>> X, y = load_digits_images()
     >>> X_bad, y_bad, _ = make_poisoned(X, y, attack="badnets", poison_rate=0.03, random_state=0)
     >>> detector = ActivationClustering(
-    ...     exclusion="silhouette", epochs=10, finetune_epochs=5, random_state=0
+    ...     exclusion="silhouette", epochs=10, random_state=0
     ... )
     >>> detector = detector.fit(X_bad, y_bad)
     >>> detector.isolate_classes_

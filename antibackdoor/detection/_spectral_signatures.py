@@ -21,12 +21,13 @@ _MARGIN = 1.5
 
 
 class SpectralSignatures(FeatureDetector):
-    """Spectral Signatures: flags the outliers of each class's features and retrains without them.
+    """Spectral Signatures: flags the outliers of each class's features.
 
     If part of a class is poison and the network tells the two apart, the mean features of the
     parts differ, and the strongest direction of the centred features points from
     the one to the other. The farther a row lies along it, either way, the more suspect it is. Of
-    every class a share that the user names is removed, and a new network trained on what is left.
+    every class a share that the user names is flagged. The paper trains a new network on what is
+    left: ``ABLClassifier(detector=SpectralSignatures(), cure=Retrain())``.
 
     This is a classic to compare with. It does not ask whether there is poison: of clean data it
     removes as many rows. Where poison is half of its class, as ten per cent of ten balanced
@@ -105,9 +106,8 @@ class SpectralSignatures(FeatureDetector):
 
     See Also
     --------
-    ActivationClusteringClassifier : Divides the features of each class into two clusters.
-    ABLClassifier : Finds from the data how many rows to flag.
-    UndefendedClassifier : The same training without a defence.
+    ActivationClustering : Divides the features of each class into two clusters.
+    PoisonSearch : Finds from the data how many rows to flag.
 
     References
     ----------
