@@ -1,0 +1,100 @@
+"""A digest of whatever the result of a phase depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import joblib
+import numpy as np
+import torch
+from torch import nn
+
+from antibackdoor.training._samples import Samples
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
+def digest_of(value: Any) -> str:
+    """Return the same text for values that a phase cannot tell apart, and another for others.
+
+    Tensors and arrays count by type, shape and content; generators by their state; modules by
+    their layers, weights and mode; functions by name, code and what they close over; any
+    other object by its class and attributes.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    str
+        Thirty-two hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    _add(digest, value, [])
+    return digest.hexdigest()[:32]
+
+
+def _add(digest: _Hash, value: Any, within: list[int]) -> None:
+    """Add a value to a digest; `within` are the objects that it lies in, by their ids."""
+    digest.update(f"<{type(value).__module__}.{type(value).__qualname__}>".encode())
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | type):
+        digest.update(repr(value).encode())
+    elif isinstance(value, torch.Tensor):
+        _add(digest, value.detach().cpu().resolve_conj().numpy(), within)
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        digest.update(f"{value.dtype.str}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, torch.Generator):
+        _add(digest, value.get_state(), within)
+    elif isinstance(value, torch.device | torch.dtype):
+        digest.update(repr(value).encode())
+    elif isinstance(value, Samples):
+        # The rows themselves are digested once for the whole fit.
+        _add(digest, [len(value), value.input_shape, value.dtype], within)
+    elif id(value) in within:
+        # Seen from inside itself, it is told by how far out it lies.
+        digest.update(str(len(within) - within.index(id(value))).encode())
+    else:
+        parts = _parts(value)
+        if parts is None:
+            digest.update(joblib.hash(value).encode())
+        else:
+            for part in parts:
+                _add(digest, part, [*within, id(value)])
+            digest.update(b"</>")
+
+
+def _parts(value: Any) -> list[Any] | None:
+    """Return what an object consists of; None where nobody but pickle knows."""
+    if isinstance(value, dict):
+        return [part for pair in value.items() for part in pair]
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, nn.Module):
+        return [str(value), value.training, dict(value.state_dict())]
+    if isinstance(value, types.MethodType):
+        return [value.__func__, value.__self__]
+    if isinstance(value, types.FunctionType):
+        return _parts_of_function(value)
+    if hasattr(value, "__dict__") and not isinstance(value, types.ModuleType):
+        return [vars(value)]
+    return None
+
+
+def _parts_of_function(function: Callable[..., Any]) -> list[Any]:
+    assert isinstance(function, types.FunctionType)
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    constants = [part for part in function.__code__.co_consts if not hasattr(part, "co_code")]
+    return [
+        function.__qualname__,
+        function.__code__.co_code,
+        constants,
+        cells,
+        function.__defaults__,
+    ]

@@ -1,0 +1,282 @@
+"""Phases of training that are kept in a folder: those that are over, and how far others are."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from antibackdoor.training._loop import Training
+from antibackdoor.training._pack import pack, unpack
+from antibackdoor.training._parallel import current_team
+from antibackdoor.training._sealed import ENDING, DamagedError, read_head, read_sealed, seal
+from antibackdoor.utils import random_states, require, restore_random_states, write_whole
+
+_logger = logging.getLogger("antibackdoor")
+
+# How a file system says that it has no locks.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
+
+#: Names of the files of a store, and of what a killed process had begun to write of them.
+OWN_FILES = re.compile(
+    rf"[\w-]+-[0-9a-f]{{32}}(\.lock|{re.escape(ENDING)}(\.[0-9]+\.part)?|\.json(\.[0-9]+\.part)?)"
+)
+
+
+@dataclass
+class Progress:
+    """How far a phase has come.
+
+    Attributes
+    ----------
+    history : list of dict
+        A row for each epoch that is over.
+    losses : list of torch.Tensor of shape (n_samples,)
+        Of each such epoch, if the phase keeps them.
+    finished : bool
+    """
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[torch.Tensor] = field(default_factory=list)
+    finished: bool = False
+
+
+class PhaseStore:
+    """A folder of phases, each under a digest of all that its result depends on.
+
+    A phase that is found there is not trained again: a finished one gives its result, one that
+    was stopped goes on from its last epoch. So a fit that was killed goes on when it is begun
+    anew, and fits that begin alike, such as those of a search, train what they share once.
+    Any number of fits may use a folder at a time: of those that come to the same phase the first
+    trains it, and the others wait.
+
+    Parameters
+    ----------
+    directory : str or path
+        Made if it is not there.
+
+    Raises
+    ------
+    ImportError
+        Where the packages of the extra ``[persist]`` are not installed.
+    OSError
+        If it cannot be made.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        require("cache_dir=", "persist", "filelock", "safetensors")
+        self._directory = Path(directory).expanduser()
+        self._warned = False
+        current_team().from_first(lambda: self._directory.mkdir(parents=True, exist_ok=True))
+
+    @contextmanager
+    def seeds(self, identity: dict[str, Any], drawn: list[int]) -> Iterator[list[int]]:
+        """Give the seeds of a fit without a random state: those of one that was killed, if any.
+
+        Parameters
+        ----------
+        identity : dict
+            What tells the fit from others but its seeds.
+        drawn : list of int
+            To be used where there was none. Any would do; only those of before go on from it.
+        """
+        path = self._directory / f"seeds-{_digest(identity)}.json"
+        with self._locked(path, wait=False) as ours:
+            if not ours:  # an equal fit is running: this one is to be another
+                yield drawn
+                return
+            seeds = current_team().from_first(lambda: _read_seeds(path) or drawn)
+            self._write(path, json.dumps(seeds).encode())
+            yield seeds
+            if current_team().rank == 0:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def open(self, name: str, identity: dict[str, Any]) -> Iterator[StoredPhase]:
+        """Give the place of a phase, which nobody else trains meanwhile.
+
+        Parameters
+        ----------
+        name : str
+            Of the phase.
+        identity : dict of str to str
+            All that its result depends on.
+        """
+        stem = re.sub(r"\W+", "_", name)
+        path = self._directory / f"{stem}-{_digest(identity)}{ENDING}"
+        with self._locked(path, wait=True):
+            content = current_team().from_first(lambda: self._read(path, identity))
+            if content is None and current_team().rank == 0:
+                self._tell_nearest(stem, identity)
+            yield StoredPhase(self, path, identity, content)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Write a file; where that fails, warn once and go on. Of several processes the first."""
+        if current_team().rank > 0:
+            return
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            if not self._warned:
+                warnings.warn(
+                    f"the training goes on, but it could not be written to cache_dir: {error}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            self._warned = True
+
+    def _read(self, path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what is stored of a phase; None where nothing is, or it is damaged."""
+        try:
+            text, tensors = read_sealed(path)
+            content = unpack(text, tensors)
+            # Whoever writes a file can write its digest too.
+            if content["identity"] != identity:
+                raise DamagedError("it is of another phase than its name says")
+        except FileNotFoundError:
+            return None
+        except (AttributeError, DamagedError, KeyError, RecursionError, TypeError, ValueError) as error:
+            warnings.warn(
+                f"{path} is damaged ({error}); this phase is trained again.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+        return content
+
+    def _tell_nearest(self, stem: str, identity: dict[str, Any]) -> None:
+        """Log in what the phase of this name that is most like this one differs, if there is one."""
+        nearest: list[str] | None = None
+        for path in self._directory.glob(f"{stem}-*{ENDING}"):
+            try:
+                then = json.loads(read_head(path)["identity"])
+                differences = [key for key in identity if then.get(key) != identity[key]]
+            except (AttributeError, DamagedError, KeyError, OSError, ValueError):
+                continue
+            if nearest is None or len(differences) < len(nearest):
+                nearest = differences
+        if nearest:
+            _logger.info(
+                "cache_dir=%r holds no phase %r of this fit; the nearest differs in: %s",
+                str(self._directory),
+                stem,
+                ", ".join(nearest),
+            )
+
+    @contextmanager
+    def _locked(self, path: Path, *, wait: bool) -> Iterator[bool]:
+        """Keep other processes from a file for the block; tell whether that was possible.
+
+        Of several processes of a fit the first locks. On a file system without locks nobody is
+        kept away: a phase may be trained twice then, to the same result.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(path.with_suffix(".lock"), fallback_to_soft=False)
+
+        def acquire() -> bool:
+            try:
+                lock.acquire(timeout=-1 if wait else 0)
+            except Timeout:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+            return True
+
+        try:
+            yield current_team().from_first(acquire)
+        finally:
+            lock.release()
+
+
+class StoredPhase:
+    """The place of one phase in a store.
+
+    Parameters
+    ----------
+    store : PhaseStore or None
+        None: nothing is kept.
+    path : Path
+    identity : dict
+    content : dict or None
+        What is there.
+    """
+
+    def __init__(
+        self,
+        store: PhaseStore | None = None,
+        path: Path = Path(),
+        identity: dict[str, Any] | None = None,
+        content: dict[str, Any] | None = None,
+    ) -> None:
+        self._store = store
+        self._path = path
+        self._identity = identity
+        self._content = content
+
+    def resume(self, training: Training) -> Progress:
+        """Bring a training to where it was stopped.
+
+        Returns
+        -------
+        Progress
+            Of nothing, where it had not begun.
+
+        Raises
+        ------
+        ValueError
+            If what is stored does not fit the training.
+        """
+        if self._content is None:
+            return Progress()
+        try:
+            training.restore(self._content["training"])
+            restore_random_states(training.generator, self._content["random"])
+            progress = Progress(**self._content["progress"])
+            # A file is read into the memory of the CPU; the losses to come are where the rows are.
+            device = training.generator.device
+            progress.losses = [losses.to(device) for losses in progress.losses]
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{str(self._path)!r} of cache_dir does not fit the network that it is of: {error}"
+            ) from error
+        return progress
+
+    def save(self, progress: Progress, training: Training) -> None:
+        """Write down how far the phase has come."""
+        if self._store is None or current_team().rank > 0:
+            return
+        text, tensors = pack(
+            {
+                "identity": self._identity,
+                "progress": vars(progress),
+                "random": random_states(training.generator),
+                "training": training.result() if progress.finished else training.state(),
+            }
+        )
+        content = seal(text, tensors, {"identity": json.dumps(self._identity)})
+        self._store._write(self._path, content)
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _read_seeds(path: Path) -> list[int] | None:
+    try:
+        seeds = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return seeds if isinstance(seeds, list) and all(type(seed) is int for seed in seeds) else None
