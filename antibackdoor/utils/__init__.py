@@ -13,6 +13,7 @@ from antibackdoor.utils._random import (
     restore_random_states,
     seeded_torch,
 )
+from antibackdoor.utils._surroundings import surroundings
 from antibackdoor.utils._torch import usual_torch
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "resolve_layout",
     "restore_random_states",
     "seeded_torch",
+    "surroundings",
     "usual_torch",
     "write_whole",
 ]
