@@ -15,10 +15,10 @@ from antibackdoor.utils import remove_abandoned, write_whole
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes, links and locks of POSIX")
 
-SIZES = (30_000, 1_000_000)
+SIZES = (30_000, 500_000)
 
 
-def write_many(path, size, n_times=40):
+def write_many(path, size, n_times=15):
     for _ in range(n_times):
         write_whole(path, bytes([size % 251]) * size)
 
