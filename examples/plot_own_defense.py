@@ -46,7 +46,7 @@ class LowLoss(BaseDetector):
         image_shape=None,
         layout="auto",
         device="auto",
-        checkpoint_dir=None,
+        cache_dir=None,
         random_state=None,
     ):
         super().__init__(
@@ -60,7 +60,7 @@ class LowLoss(BaseDetector):
             image_shape=image_shape,
             layout=layout,
             device=device,
-            checkpoint_dir=checkpoint_dir,
+            cache_dir=cache_dir,
             random_state=random_state,
         )
         self.share = share

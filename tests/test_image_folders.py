@@ -1,6 +1,7 @@
 """Folders of images as people have them; what cannot be used is skipped, and said."""
 
 import os
+import pathlib
 import struct
 import sys
 
@@ -524,3 +525,23 @@ def test_npy_files_that_cannot_be_used(X, y, message, tmp_path):
         load_arrays(tmp_path / "X.npy", tmp_path / "y.npy")
     with pytest.raises(FileNotFoundError, match="labels_path=.*z.npy"):
         load_arrays(tmp_path / "X.npy", tmp_path / "z.npy")
+
+
+def test_of_two_that_write_one_folder_the_second_is_refused(mixed, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    settings = {"attack": BadNets(target_label="a"), "poison_rate": 0.5, "random_state": 0}
+    rename = pathlib.Path.rename
+
+    def rename_second(self, target):
+        monkeypatch.setattr(pathlib.Path, "rename", rename)
+        poison_image_folder(mixed, out, **settings)  # another one, just before
+        return rename(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", rename_second)
+    with pytest.raises(FileExistsError, match="out=.* is there already"):
+        poison_image_folder(mixed, out, **{**settings, "random_state": 1})
+    alone = tmp_path / "alone"
+    poison_image_folder(mixed, alone, **settings)
+    for path in alone.rglob("*.*"):
+        assert (out / path.relative_to(alone)).read_bytes() == path.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "mixed", "out"]

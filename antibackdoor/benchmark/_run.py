@@ -30,6 +30,7 @@ from antibackdoor.metrics import (
     isolation_precision,
     isolation_recall,
 )
+from antibackdoor.utils import resolve_device, surroundings
 
 #: Share of the untouched training rows that defences are told of which ask for clean ones.
 CLEAN_SHARE = 0.05
@@ -140,7 +141,7 @@ def learn_attack(
             data_source(cell, data_root),
             cell.n_train,
             device,
-            threads,
+            surroundings(resolve_device(device)),
             data.X_train,
             data.y_train,
         )
@@ -151,7 +152,7 @@ def _fit_attack(
     source: str,
     n_train: int | None,
     device: str,
-    threads: int | None,
+    surrounded_by: dict[str, Any],  # tells what is kept apart
     X: np.ndarray,
     y: np.ndarray,
 ) -> BaseAttack:

@@ -199,7 +199,7 @@ def _fit(arguments: argparse.Namespace, data: Data, folder: ScanFolder) -> Any:
         seed=arguments.seed,
         schedule=arguments.epochs_scale,
         device=arguments.device,
-        settings={"layout": data.layout, "checkpoint_dir": folder.checkpoints},
+        settings={"layout": data.layout, "cache_dir": folder.checkpoints},
     )
     with (
         limited_threads(arguments.threads),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-# Of `checkpoint_dir=`, and what a killed process had begun to write of them.
+# Of `cache_dir=`, and what a killed process had begun to write of them.
 _CHECKPOINT = re.compile(r"checkpoint-\d+\.safetensors(\.\d+\.part)?")
 _LOCK = "lock"
 

@@ -132,10 +132,11 @@ class CBDClassifier(DetectingDefense):
     compile : {"auto", True, False}, default="auto"
         Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
         fails, one RuntimeWarning says so and the fit goes on without.
-    checkpoint_dir : str or path, default=None
-        Directory, made if it is not there, in which the fit is written down after every
-        epoch. A fit of the same data and parameters goes on from there, to the same result.
-        It needs the extra ``[persist]``, and is for one fit at a time: not for searches.
+    cache_dir : str or path, default=None
+        Folder, made if it is not there, in which every phase of the training is kept, epoch by
+        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
+        of a search, train what they share once: to the same result, any number at a time. It
+        needs the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the order of the samples and the augmentation.
 
@@ -221,7 +222,7 @@ class CBDClassifier(DetectingDefense):
         layout: Literal["auto", "channels_first", "channels_last"] = "auto",
         device: str | torch.device = "auto",
         compile: bool | Literal["auto"] = "auto",
-        checkpoint_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -236,7 +237,7 @@ class CBDClassifier(DetectingDefense):
             layout=layout,
             device=device,
             compile=compile,
-            checkpoint_dir=checkpoint_dir,
+            cache_dir=cache_dir,
             random_state=random_state,
         )
         self.detector = detector

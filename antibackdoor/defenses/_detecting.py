@@ -64,11 +64,10 @@ class DetectingDefense(BaseDefense):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data cannot be used, or `checkpoint_dir` is of another fit
-            or in use. Nothing has been trained then, and the estimator is as it was.
+            If a parameter or the data cannot be used. Nothing has been trained then, and the
+            estimator is as it was.
         FloatingPointError
-            If the training diverges. The estimator is as it was, and the last checkpoint is
-            of the epoch before.
+            If the training diverges. The estimator is as it was.
         RuntimeError
             If another process of the fit has failed or ended. The estimator is as it was.
         """

@@ -22,7 +22,7 @@ Detector = TypeVar("Detector", bound=BaseDetector)
 INHERITED = ("backbone", "image_shape", "layout", "device", "compile", "random_state")
 
 # The rows are the classifier's, and so is the folder that the fit is written to.
-_SHARED = ("image_shape", "layout", "device", "compile", "checkpoint_dir")
+_SHARED = ("image_shape", "layout", "device", "compile", "cache_dir")
 
 
 def settle(detector: Detector, classifier: BaseEstimator) -> Detector:

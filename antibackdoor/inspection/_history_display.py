@@ -228,7 +228,7 @@ def _blocks_of(history: list[dict[str, Any]]) -> list[_Block]:
 def _align(name: str, logged: _Logged, blocks: list[_Block], n_epochs: int) -> np.ndarray:
     """Put logged values beside the epochs of the history they belong to; nan elsewhere.
 
-    A fit that goes on from a checkpoint or from memory tells callbacks only of the epochs
+    A fit that goes on from its `cache_dir` tells callbacks only of the epochs
     that it runs. These are the last ones: of a phase, and of the phases of one name.
     """
     values = np.full(n_epochs, np.nan)

@@ -42,7 +42,7 @@ def load_model(
     Returns
     -------
     classifier or attack
-        As it was written, with its networks on the CPU; `memory`, `checkpoint_dir`, callbacks
+        As it was written, with its networks on the CPU; `memory`, `cache_dir`, callbacks
         and metadata requests are as in a new one.
 
     Raises

@@ -31,7 +31,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     arrays, the `isolate_` family, the history. It does not hold:
 
     - a network of your own (a module or a callable): give it to `load_model` again;
-    - `memory`, `checkpoint_dir`, callbacks and metadata requests, which are the fitting
+    - `memory`, `cache_dir`, callbacks and metadata requests, which are the fitting
       process's.
 
     Parameters

@@ -30,4 +30,4 @@ VALUES: dict[str, type] = {_full_name(kind): kind for kind in (ImageLayout, OneT
 
 #: Parameters that name a folder. What a file says must not choose which files a later fit
 #: reads and writes, and joblib unpickles what it finds in the first.
-FOLDERS = ("memory", "checkpoint_dir")
+FOLDERS = ("memory", "cache_dir")

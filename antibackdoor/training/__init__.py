@@ -3,7 +3,6 @@
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, Augmentation, resolve_augmentation
 from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
-from antibackdoor.training._checkpoints import Checkpoints, open_checkpoints
 from antibackdoor.training._estimator import NETWORK_PARAMETERS, TrainingEstimator
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
 from antibackdoor.training._loop import ADVICE, Recipe, Training
@@ -26,6 +25,7 @@ from antibackdoor.training._run import Run
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
 from antibackdoor.training._sources import Source
+from antibackdoor.training._store import OWN_FILES, PhaseStore
 
 __all__ = [
     "ADVICE",
@@ -34,13 +34,14 @@ __all__ = [
     "Acceleration",
     "Augmentation",
     "Batches",
-    "Checkpoints",
+    "OWN_FILES",
     "CrossEntropy",
     "HeldLoss",
     "NETWORK_PARAMETERS",
     "NegativeLoss",
     "Objective",
     "PairedRows",
+    "PhaseStore",
     "Recipe",
     "Run",
     "Samples",
@@ -63,7 +64,6 @@ __all__ = [
     "local_gradient_ascent",
     "log_odds",
     "negative_losses",
-    "open_checkpoints",
     "resolve_augmentation",
     "sample_losses",
     "validate_rows",

@@ -78,6 +78,8 @@ def _parts(value: Any) -> list[Any] | None:
         return list(value)
     if isinstance(value, nn.Module):
         return [str(value), value.training, dict(value.state_dict())]
+    if isinstance(value, torch.optim.Optimizer):
+        return [value.state_dict()]
     if isinstance(value, types.MethodType):
         return [value.__func__, value.__self__]
     if isinstance(value, types.FunctionType):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -22,14 +23,20 @@ from torch import nn
 from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, resolve_augmentation
-from antibackdoor.training._checkpoints import open_checkpoints
-from antibackdoor.training._identity import check_same_fit, identify_fit
+from antibackdoor.training._digest import digest_of
+from antibackdoor.training._identity import (
+    check_same_fit,
+    digest_rows,
+    identify_fit,
+    identify_parameters,
+)
 from antibackdoor.training._loop import Recipe
 from antibackdoor.training._parallel import alone, current_team, joined
 from antibackdoor.training._rows import stays_in_place, validate_rows
 from antibackdoor.training._run import Run
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
+from antibackdoor.training._store import PhaseStore
 from antibackdoor.utils import (
     ImageLayout,
     LazyRows,
@@ -68,7 +75,7 @@ class TrainingEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
         "device": [str, torch.device],
         "compile": [StrOptions({"auto"}), "boolean"],
-        "checkpoint_dir": [str, os.PathLike, None],
+        "cache_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
     }
 
@@ -83,7 +90,7 @@ class TrainingEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     layout: Literal["auto", "channels_first", "channels_last"]
     device: str | torch.device
     compile: bool | Literal["auto"]
-    checkpoint_dir: str | os.PathLike[str] | None
+    cache_dir: str | os.PathLike[str] | None
     random_state: int | np.random.RandomState | None
 
     def __init__(self, **parameters: Any) -> None:
@@ -115,11 +122,10 @@ class TrainingEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data cannot be used, or `checkpoint_dir` is of another fit
-            or in use. Nothing has been trained then, and the estimator is as it was.
+            If a parameter or the data cannot be used. Nothing has been trained then, and the
+            estimator is as it was.
         FloatingPointError
-            If the training diverges. The estimator is as it was, and the last checkpoint is
-            of the epoch before.
+            If the training diverges. The estimator is as it was.
         RuntimeError
             If another process of the fit has failed or ended. The estimator is as it was.
         """
@@ -140,22 +146,19 @@ class TrainingEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             stack.callback(samples.close)
             masks = self._check_given(given, y)
             recipe = self._recipe(samples.layout)
-            check_same_fit(self, X, samples.source, labels, classes, masks)
+            rows_digest = functools.cache(lambda: digest_rows(X, samples.source))
+            check_same_fit(self, X, rows_digest, labels, classes, masks)
+            store = None if self.cache_dir is None else PhaseStore(self.cache_dir)
             seeds = [draw_seed(random_state), draw_seed(random_state)]
-            checkpoints = None
-            if self.checkpoint_dir is not None:
-                checkpoints = stack.enter_context(open_checkpoints(self.checkpoint_dir))
-                if self.random_state is None:
-                    # Any seeds would do; only those of the checkpoint go on from it.
-                    seeds = checkpoints.seeds or seeds
+            if store is not None and self.random_state is None:
+                identity = {
+                    "fit": digest_of([rows_digest(), labels, masks, identify_parameters(self)])
+                }
+                seeds = stack.enter_context(store.seeds(identity, seeds))
             seeds = current_team().from_first(lambda: seeds)
             stack.enter_context(seeded_torch(seeds[0], samples.device))
             new_network = self._network_maker(samples, len(classes))
             first = new_network()  # a backbone that does not fit the data ends here, untrained
-            if checkpoints is not None:
-                checkpoints.begin(
-                    identify_fit(self, X, samples.source, labels, classes, masks, seeds, first)
-                )
             run = Run(
                 estimator=self,
                 X=X,
@@ -171,7 +174,10 @@ class TrainingEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 acceleration=Acceleration(self.compile, samples.device),
                 fitted=self._fitted_beforehand(X, classes),
                 given=masks,
-                checkpoints=checkpoints,
+                store=store,
+                identity=functools.cache(
+                    lambda: identify_fit(rows_digest, labels, masks, first, samples)
+                ),
             )
             # The masks are no metadata of theirs: callbacks hand metadata on to scorers.
             with alone():

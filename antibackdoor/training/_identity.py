@@ -1,94 +1,99 @@
-"""What tells one fit from another, so that no checkpoint is taken for what it is not."""
+"""What tells one fit from another, so that nothing that is kept is taken for what it is not."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from antibackdoor.backbones import Network, to_arrays
+from antibackdoor.backbones import Network, digest_network
+from antibackdoor.training._digest import digest_of
 from antibackdoor.training._parallel import check_same, current_team
+from antibackdoor.training._samples import Samples
 from antibackdoor.training._sources import Source
-from antibackdoor.utils import LazyRows
+from antibackdoor.utils import LazyRows, surroundings
 
-# Raised whenever what a fit does changes within a version, or what is remembered of it.
-FORM = 5
+# Raised whenever what a fit does changes within a version, or what is kept of it.
+_FORM = 7
 
 # Bytes of X that are read at a time: it may be in a file, or not there yet.
 _CHUNK = 2**24
 
-#: Parameters that the result does not depend on, or that are told apart by what they lead to:
-#: the seeds and the network that was made.
-_LEFT_OUT = ("backbone", "checkpoint_dir", "device", "memory", "random_state")
-
-_PLACES = ("checkpoint_dir", "device", "memory")
-
-# Rows of X that the processes of a fit compare, at least.
-_N_COMPARED = 256
+#: Parameters that are places, or that are told apart by what they lead to: the seeds and the
+#: network that was made. The last part of a nested one's name counts.
+_LEFT_OUT = ("backbone", "cache_dir", "device", "random_state")
 
 
 def identify_fit(
-    estimator: BaseEstimator,
-    X: np.ndarray | LazyRows,
-    source: Source,
+    rows_digest: Callable[[], str],
     labels: torch.Tensor,
-    classes: np.ndarray,
     given: Mapping[str, np.ndarray],
-    seeds: Sequence[int],
     network: Network,
+    samples: Samples,
 ) -> dict[str, Any]:
-    """Return what the result of a fit depends on.
+    """Return what the result of any phase of a fit depends on.
 
     Parameters
     ----------
-    estimator : BaseEstimator
-    X : numpy.ndarray of shape (n_samples, ...) or LazyRows
-    source : Source
-        Reads its rows.
+    rows_digest : callable
+        Returns that of `digest_rows`.
     labels : torch.Tensor of shape (n_samples,), int64
-    classes : numpy.ndarray of shape (n_classes,)
     given : mapping of str to numpy.ndarray of shape (n_samples,), bool
         Masks of rows that fit was told of.
-    seeds : sequence of int
     network : Network
         As it is before it is trained.
+    samples : Samples
+        The rows as the network takes them.
 
     Returns
     -------
     dict
-        Text, numbers, and dicts and lists of them.
+        Text, numbers, and dicts of them.
     """
     return {
-        **_identify_task(estimator, digest_rows(X, source), labels, classes, given),
-        "device": next(network.parameters()).device.type,
-        "network": _digest_network(network),
-        "parameters": _parameters(estimator),
-        "seeds": list(seeds),
+        "X": rows_digest(),
+        "y": digest_of(labels),
+        "given": digest_of(dict(given)),
+        "form": _FORM,
+        "network": digest_network(network, samples.input_shape),
+        "processes": current_team().size,
+        **surroundings(samples.device),
+    }
+
+
+def identify_parameters(estimator: BaseEstimator) -> dict[str, str]:
+    """Return the parameters that the result of a fit depends on, those of nested objects too."""
+    return {
+        name: repr(value)
+        for name, value in estimator.get_params().items()
+        if name.rpartition("__")[2] not in _LEFT_OUT
     }
 
 
 def check_same_fit(
     estimator: BaseEstimator,
     X: np.ndarray | LazyRows,
-    source: Source,
+    rows_digest: Callable[[], str],
     labels: torch.Tensor,
     classes: np.ndarray,
     given: Mapping[str, np.ndarray],
 ) -> None:
     """Refuse a fit whose processes were given different data or parameters.
 
-    Of `X` some rows are looked at: each process would else read all that may lie in a file.
+    Each process reads all of its X once for that, after all else was found to be the same.
 
     Parameters
     ----------
-    estimator, X, source, labels, classes, given
+    estimator : BaseEstimator
+    X : numpy.ndarray of shape (n_samples, ...) or LazyRows
+    rows_digest, labels, given
         As in `identify_fit`.
+    classes : numpy.ndarray of shape (n_classes,)
 
     Raises
     ------
@@ -97,40 +102,29 @@ def check_same_fit(
     """
     if current_team().size == 1:
         return
-    left_out = {name: getattr(estimator, name, None) for name in _LEFT_OUT}
     # Of what is no text or number the kind must do; directories are the first process's.
+    left_out = {name: getattr(estimator, name, None) for name in _LEFT_OUT}
     kinds = {
         name: value
-        if isinstance(value, str | int) and name not in _PLACES
+        if isinstance(value, str | int) and name not in ("cache_dir", "device")
         else type(value).__name__
         for name, value in left_out.items()
     }
-    some = source.read(np.arange(0, len(X), max(1, len(X) // _N_COMPARED)))
-    task = _identify_task(estimator, _digest(some), labels, classes, given)
-    check_same({**kinds, **_parameters(estimator), **task, "shape": list(X.shape)})
-
-
-def _identify_task(
-    estimator: BaseEstimator,
-    rows: str,
-    labels: torch.Tensor,
-    classes: np.ndarray,
-    given: Mapping[str, np.ndarray],
-) -> dict[str, Any]:
-    return {
-        "class": type(estimator).__qualname__,
-        "classes": [repr(label) for label in classes.tolist()],
-        "given": {name: _digest(mask) for name, mask in given.items()},
-        "versions": {name: version(name) for name in ("antibackdoor", "torch")},
-        "form": FORM,
-        "X": rows,
-        "y": _digest(labels.cpu().numpy()),
-    }
-
-
-def _parameters(estimator: BaseEstimator) -> dict[str, str]:
-    parameters = estimator.get_params(deep=False)
-    return {name: repr(value) for name, value in parameters.items() if name not in _LEFT_OUT}
+    check_same(
+        {
+            **kinds,
+            **identify_parameters(estimator),
+            "class": type(estimator).__qualname__,
+            "classes": [repr(label) for label in classes.tolist()],
+            "given": {name: digest_of(mask) for name, mask in given.items()},
+            "y": digest_of(labels),
+            "versions": surroundings(torch.device("cpu"))["versions"],
+            "form": _FORM,
+            "shape": list(X.shape),
+            "dtype": X.dtype.str,
+        }
+    )
+    check_same({"X": rows_digest()})
 
 
 def digest_rows(X: np.ndarray | LazyRows, source: Source) -> str:
@@ -142,16 +136,4 @@ def digest_rows(X: np.ndarray | LazyRows, source: Source) -> str:
     ]
     for rows in source.read_batches(batches):
         digest.update(rows.tobytes())
-    return digest.hexdigest()
-
-
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(f"{array.dtype.str} {array.shape}".encode() + array.tobytes()).hexdigest()
-
-
-def _digest_network(network: Network) -> str:
-    digest = hashlib.sha256(str(network).encode())
-    for name, array in to_arrays(network).items():
-        digest.update(name.encode())
-        digest.update(array.tobytes())
     return digest.hexdigest()

@@ -45,7 +45,7 @@ def _described(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         return {kind: [_described(inner, tensors) for inner in value]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"a {type(value).__name__} cannot be kept in a checkpoint.")
+    raise TypeError(f"a {type(value).__name__} cannot be kept.")
 
 
 def unpack(text: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +19,13 @@ from torch import nn
 from antibackdoor.backbones import Network
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._batches import Batches, ShuffledRows
-from antibackdoor.training._checkpoints import Checkpoints, Progress
+from antibackdoor.training._digest import digest_of
 from antibackdoor.training._loop import EpochRecord, Recipe, Training
 from antibackdoor.training._objectives import Objective
-from antibackdoor.training._parallel import Team, alone, current_team
+from antibackdoor.training._parallel import alone, current_team
 from antibackdoor.training._samples import Samples
-from antibackdoor.utils import LazyRows
+from antibackdoor.training._store import PhaseStore, StoredPhase
+from antibackdoor.utils import LazyRows, random_states
 
 
 @dataclass(kw_only=True)
@@ -59,8 +61,10 @@ class Run:
         used half-way.
     given : dict of str to numpy.ndarray of shape (n_samples,), bool
         Masks of rows that fit was told of, checked.
-    checkpoints : Checkpoints or None
-        Where the fit is written down.
+    store : PhaseStore or None
+        Where phases are kept.
+    identity : callable
+        Returns what the result of any phase depends on; asked only where there is a store.
     history : list of dict
         A row for every epoch so far.
     """
@@ -79,7 +83,8 @@ class Run:
     acceleration: Acceleration | None = None
     fitted: dict[str, Any] | None = None
     given: dict[str, np.ndarray] = field(default_factory=dict)
-    checkpoints: Checkpoints | None = None
+    store: PhaseStore | None = None
+    identity: Callable[[], dict[str, Any]] = dict
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -151,46 +156,61 @@ class Run:
         FloatingPointError
             If the training diverges.
         """
+        moved = None if parameters is None else list(parameters)
+        recipe = self.recipe if recipe is None else recipe
+        labels = self.labels if labels is None else labels
+        if batches is None:
+            batches = ShuffledRows(self.every_row, self.batch_size)
         training = Training(
             network,
             self.samples,
-            self.labels if labels is None else labels,
-            batches=ShuffledRows(self.every_row, self.batch_size) if batches is None else batches,
+            labels,
+            batches=batches,
             epochs=epochs,
             objective=objective,
-            recipe=self.recipe if recipe is None else recipe,
+            recipe=recipe,
             generator=self.generator,
-            parameters=parameters,
+            parameters=moved,
             acceleration=self.acceleration,
         )
+        depends_on = {
+            "objective": objective,
+            "epochs": epochs,
+            "recipe": recipe,
+            "labels": labels,
+            "batches": batches,
+            "weights": network,
+            "moved": moved,
+            "stop": stop,
+            "keep_losses": keep_losses,
+        }
         told = {**self._told(), "reconstruction_attributes": self._as_fitted(network)}
-        team = current_team()
         phase = self.context.subcontext(name, max_subtasks=epochs)
         with alone():  # callbacks may differ from process to process
             phase.call_on_fit_task_begin(**told)
-        progress = self._progress(name, training)
-        if progress.history and not progress.finished and stop is not None:
-            stop()
-        while not progress.finished and len(progress.history) < epochs:
-            task = phase.subcontext("epoch")
-            with alone():
-                task.call_on_fit_task_begin(**told)
-            started = time.perf_counter()
-            epoch = len(progress.history)
-            try:
-                record = training.run_epoch()
-            except FloatingPointError as error:
-                raise FloatingPointError(f"phase {name!r}, epoch {epoch}: {error}") from None
-            seconds = time.perf_counter() - started
-            if keep_losses:
-                progress.losses.append(record.losses)
-            with alone():
-                asked = task.call_on_fit_task_end(**told)
-            asked, seconds = _settle(team, progress.name, epoch, record, asked, seconds)
-            progress.history.append(_row(name, epoch, record, seconds))
-            progress.finished = asked or (stop is not None and stop()) or epoch + 1 == epochs
-            if self.checkpoints is not None:
-                self.checkpoints.save(progress, training)
+        with self._stored(name, depends_on) as stored:
+            progress = stored.resume(training)
+            if progress.history and not progress.finished and stop is not None:
+                stop()
+            while not progress.finished and len(progress.history) < epochs:
+                task = phase.subcontext("epoch")
+                with alone():
+                    task.call_on_fit_task_begin(**told)
+                started = time.perf_counter()
+                epoch = len(progress.history)
+                try:
+                    record = training.run_epoch()
+                except FloatingPointError as error:
+                    raise FloatingPointError(f"phase {name!r}, epoch {epoch}: {error}") from None
+                seconds = time.perf_counter() - started
+                if keep_losses:
+                    progress.losses.append(record.losses)
+                with alone():
+                    asked = task.call_on_fit_task_end(**told)
+                asked, seconds = _settle(name, epoch, record, asked, seconds)
+                progress.history.append(_row(name, epoch, record, seconds))
+                progress.finished = asked or (stop is not None and stop()) or epoch + 1 == epochs
+                stored.save(progress, training)
         self.history += progress.history
         with alone():
             phase.call_on_fit_task_end(**told)
@@ -206,15 +226,24 @@ class Run:
             return None
         return lambda: {**fitted, "module_": copy.deepcopy(network).eval()}
 
-    def _progress(self, name: str, training: Training) -> Progress:
-        """Bring a training to where a fit that was stopped had left it."""
-        return (
-            Progress(name) if self.checkpoints is None else self.checkpoints.resume(name, training)
-        )
+    @contextmanager
+    def _stored(self, name: str, depends_on: dict[str, Any]) -> Iterator[StoredPhase]:
+        """Give the place of a phase in the store, or one that keeps nothing."""
+        if self.store is None:
+            yield StoredPhase()
+            return
+        identity = {
+            **self.identity(),
+            **{part: digest_of(value) for part, value in depends_on.items()},
+            "generators": digest_of(random_states(self.generator)),
+            "compile": self.acceleration is not None and self.acceleration.compiles,
+        }
+        with self.store.open(name, identity) as stored:
+            yield stored
 
 
 def _settle(
-    team: Team, name: str, epoch: int, record: EpochRecord, asked: bool, seconds: float
+    name: str, epoch: int, record: EpochRecord, asked: bool, seconds: float
 ) -> tuple[bool, float]:
     """Return whether a callback of any process asked to stop, and the first one's seconds.
 
@@ -223,6 +252,7 @@ def _settle(
     RuntimeError
         If the processes are no longer at the same place of the same fit.
     """
+    team = current_team()
     if team.size == 1:
         return asked, seconds
     seen = zlib.crc32(record.losses.isnan().cpu().numpy().tobytes())

@@ -98,9 +98,14 @@ class PhaseStore:
                 return
             seeds = current_team().from_first(lambda: _read_seeds(path) or drawn)
             self._write(path, json.dumps(seeds).encode())
-            yield seeds
-            if current_team().rank == 0:
-                path.unlink(missing_ok=True)
+            try:
+                yield seeds
+            except KeyboardInterrupt:
+                raise  # to be gone on from
+            except BaseException:
+                self._remove(path)  # the same seeds would lead there again
+                raise
+            self._remove(path)
 
     @contextmanager
     def open(self, name: str, identity: dict[str, Any]) -> Iterator[StoredPhase]:
@@ -136,6 +141,10 @@ class PhaseStore:
                 )
             self._warned = True
 
+    def _remove(self, path: Path) -> None:
+        if current_team().rank == 0:
+            path.unlink(missing_ok=True)
+
     def _read(self, path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         """Return what is stored of a phase; None where nothing is, or it is damaged."""
         try:
@@ -146,7 +155,14 @@ class PhaseStore:
                 raise DamagedError("it is of another phase than its name says")
         except FileNotFoundError:
             return None
-        except (AttributeError, DamagedError, KeyError, RecursionError, TypeError, ValueError) as error:
+        except (
+            AttributeError,
+            DamagedError,
+            KeyError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             warnings.warn(
                 f"{path} is damaged ({error}); this phase is trained again.",
                 RuntimeWarning,
@@ -156,7 +172,7 @@ class PhaseStore:
         return content
 
     def _tell_nearest(self, stem: str, identity: dict[str, Any]) -> None:
-        """Log in what the phase of this name that is most like this one differs, if there is one."""
+        """Log in what this phase differs from the nearest one of its name, if there is one."""
         nearest: list[str] | None = None
         for path in self._directory.glob(f"{stem}-*{ENDING}"):
             try:

@@ -4,7 +4,7 @@ from antibackdoor.utils._arguments import as_numbers, check_whole_numbers, namin
 from antibackdoor.utils._atomic import all_or_nothing
 from antibackdoor.utils._device import resolve_device
 from antibackdoor.utils._extras import require
-from antibackdoor.utils._files import write_whole
+from antibackdoor.utils._files import remove_abandoned, write_whole
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._lazy_rows import LazyRows
 from antibackdoor.utils._random import (
@@ -13,6 +13,7 @@ from antibackdoor.utils._random import (
     restore_random_states,
     seeded_torch,
 )
+from antibackdoor.utils._surroundings import surroundings
 from antibackdoor.utils._torch import usual_torch
 
 __all__ = [
@@ -24,11 +25,13 @@ __all__ = [
     "draw_seed",
     "naming",
     "random_states",
+    "remove_abandoned",
     "require",
     "resolve_device",
     "resolve_layout",
     "restore_random_states",
     "seeded_torch",
+    "surroundings",
     "usual_torch",
     "write_whole",
 ]
