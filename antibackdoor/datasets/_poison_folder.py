@@ -92,7 +92,7 @@ def poison_image_folder(
     """
     target = Path(out).expanduser()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise FileExistsError(f"out={str(out)!r} is there already; wanted a new or empty folder.")
+        raise _there_already(out)
     listing = list_image_files(directory)
     names, shapes = _measure(listing)
     labels = np.array([class_of(name) for name in names])
@@ -240,6 +240,17 @@ def _write(
                 Image.fromarray(changed[row]).save(path, format="PNG")
             else:
                 shutil.copyfile(listing.path(file.original_name), path)
-        if target.exists():
-            target.rmdir()  # empty: a folder is not moved onto another everywhere
-        copy.rename(target)
+        try:
+            if target.exists():
+                target.rmdir()  # empty: a folder is not moved onto another everywhere
+            copy.rename(target)
+        except OSError as error:
+            if target.is_dir() and any(target.iterdir()):  # another process was quicker
+                raise _there_already(target) from error
+            raise
+
+
+def _there_already(out: str | os.PathLike[str]) -> FileExistsError:
+    return FileExistsError(
+        f"out={os.fspath(out)!r} is there already; wanted a new or empty folder."
+    )
