@@ -11,7 +11,7 @@ from PIL import Image
 
 from antibackdoor import load_model
 from antibackdoor.cli import main
-from antibackdoor.cli._text import printable, to_csv
+from antibackdoor.cli._text import printable
 from antibackdoor.datasets import load_image_folder
 
 QUICK = ["--epochs-scale", "0.1", "--device", "cpu", "--quiet"]
@@ -374,12 +374,6 @@ def test_names_that_would_break_a_table_a_page_or_a_terminal(tmp_path, capsys):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert load_model(out / "model.skops").classes_.tolist() == ["=1+1", "b"]
-
-
-@pytest.mark.parametrize("text", ["=1", "+1", "-a", "@b", "\tc", "\rd"])
-def test_no_cell_is_a_formula(text):
-    lines = list(csv.reader(to_csv(["x"], [[text], [-1.5]]).decode().splitlines(keepends=True)))
-    assert lines == [["x"], ["'" + text], ["-1.5"]]
 
 
 def test_printable():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import warnings
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,26 +80,30 @@ def _lock_path(output: Path) -> Path:
 
 def _acquire(path: Path) -> BaseFileLock | None:
     """Return a lock that is held, or None where another process holds it."""
-    lock: BaseFileLock = FileLock(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a file is the lock: it serves as well
-        try:
-            lock.acquire(timeout=0)
-            return lock
-        except Timeout:
-            if not isinstance(lock, SoftFileLock):
-                return None
-        except NotImplementedError:
-            lock = SoftFileLock(path)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            lock = SoftFileLock(path)
-        try:
-            lock.acquire(timeout=_LOOKS_FOR)
-        except Timeout:
-            return None
+    has_locks = _has_locks(path.parent)
+    lock: BaseFileLock = FileLock(path) if has_locks else SoftFileLock(path)
+    try:
+        lock.acquire(timeout=0 if has_locks else _LOOKS_FOR)
+    except Timeout:
+        return None
     return lock
+
+
+def _has_locks(folder: Path) -> bool:
+    """Tell whether the file system of a folder can lock files."""
+    if sys.platform == "win32":
+        return True
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    # On a file of its own: a lock that fails leaves its file, which would count as held then.
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+            raise
+    return True
 
 
 def _make_folders(folder: Path) -> list[Path]:
