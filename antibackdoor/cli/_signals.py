@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from antibackdoor._start import stop_at_once
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came, which stops a command as Ctrl-C does."""
@@ -45,7 +47,8 @@ def stoppable() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # That of the time before the command was loaded would not be true any more.
+            signal.signal(number, signal.SIG_DFL if handler is stop_at_once else handler)
 
 
 @contextmanager
