@@ -474,3 +474,23 @@ def test_tables_are_replaced_together_or_not_at_all(place, monkeypatch):
 
 def _full(*_):
     raise FULL
+
+
+# While it is loaded ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_command_is_loaded(number):
+    script = (
+        "import sys; sys.orig_argv = ['python', '-m', 'antibackdoor']\n"
+        "import importlib.util as util\n"
+        "spec = util.spec_from_file_location('start', sys.argv[1])\n"
+        "spec.loader.exec_module(util.module_from_spec(spec))\n"
+        f"import signal; signal.raise_signal({int(number)})\n"
+    )
+    from antibackdoor import _start
+
+    words = [sys.executable, "-c", script, _start.__file__]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + number, "interrupted: nothing was written\n")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import TextIO
 
 import torch
@@ -14,7 +16,7 @@ from antibackdoor import __version__
 from antibackdoor.cli import _bench, _poison, _scan
 from antibackdoor.cli._codes import EPILOG, FAILED, INTERRUPTED, MISUSED, TERMINATED
 from antibackdoor.cli._signals import Terminated, stoppable
-from antibackdoor.cli._text import flush, note
+from antibackdoor.cli._text import note, say
 
 _EXAMPLES = """\
 examples:
@@ -67,13 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     """Read the words, and run the command that they name."""
+    parsed = _parse(words)
+    parsed.words = words
+    return parsed.run(parsed)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """Read the words; what argparse prints goes through `say`, for it overlooks what fails."""
+    printed = io.StringIO()
     try:
-        parsed = _parser().parse_args(words)
-        parsed.words = words
-        return parsed.run(parsed)
+        with redirect_stdout(printed):
+            return _parser().parse_args(words)
     finally:
-        # What Python prints by itself, such as --help, may still wait to be written.
-        flush()
+        if printed.getvalue():
+            say(printed.getvalue().removesuffix("\n"))
 
 
 def _settle(stream: TextIO) -> None:

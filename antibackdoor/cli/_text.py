@@ -34,18 +34,6 @@ def say(text: str = "") -> None:
         _print(text, sys.stdout)
 
 
-def flush() -> None:
-    """Write what waits to be written to the standard output.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
-    with _told():
-        sys.stdout.flush()
-
-
 def note(text: str = "") -> None:
     """Print a line to the error stream; where nobody reads it, the command goes on all the same."""
     try:
