@@ -92,7 +92,7 @@ def poison_image_folder(
     """
     target = Path(out).expanduser()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise _taken(target)
+        raise _there_already(out)
     listing = list_image_files(directory)
     names, shapes = _measure(listing)
     labels = np.array([class_of(name) for name in names])
@@ -245,10 +245,12 @@ def _write(
                 target.rmdir()  # empty: a folder is not moved onto another everywhere
             copy.rename(target)
         except OSError as error:
-            if not target.exists():
-                raise
-            raise _taken(target) from error  # by another call, meanwhile
+            if target.is_dir() and any(target.iterdir()):  # another process was quicker
+                raise _there_already(target) from error
+            raise
 
 
-def _taken(target: Path) -> FileExistsError:
-    return FileExistsError(f"out={str(target)!r} is there already; wanted a new or empty folder.")
+def _there_already(out: str | os.PathLike[str]) -> FileExistsError:
+    return FileExistsError(
+        f"out={os.fspath(out)!r} is there already; wanted a new or empty folder."
+    )

@@ -1,7 +1,8 @@
-"""Arguments, device, random state and image layouts: what every floor above stands on."""
+"""Arguments, device, random state, files and layouts: what every floor above stands on."""
 
 from antibackdoor.utils._arguments import as_numbers, check_whole_numbers, naming
 from antibackdoor.utils._atomic import all_or_nothing
+from antibackdoor.utils._csv import safe_cell
 from antibackdoor.utils._device import resolve_device
 from antibackdoor.utils._extras import require
 from antibackdoor.utils._files import remove_abandoned, write_whole
@@ -30,6 +31,7 @@ __all__ = [
     "resolve_device",
     "resolve_layout",
     "restore_random_states",
+    "safe_cell",
     "seeded_torch",
     "surroundings",
     "usual_torch",
