@@ -27,6 +27,7 @@ from antibackdoor.utils import (
     ImageLayout,
     all_or_nothing,
     as_numbers,
+    check_comparable,
     naming,
     resolve_layout,
 )
@@ -275,14 +276,19 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            As `transform_target`.
+            As `transform_target`, or if `y_pred` holds another kind of labels than y, or
+            another number of them.
         """
-        wanted, predicted = self.transform_target(y, classes=classes), check_labels(y_pred)
+        labels, predicted = check_labels(y), check_labels(y_pred, "y_pred")
+        if len(predicted) != len(labels):
+            raise ValueError(f"y has {len(labels)} labels, but y_pred has {len(predicted)}.")
+        wanted = self.transform_target(labels, classes=classes)
+        check_comparable("y_pred", predicted, "y", wanted)
         accepts = getattr(self._resolve_label_map(), "accepts", None)
         if accepts is None:
             return predicted == wanted
-        known = self._known_classes(check_labels(y), classes)
-        return accepts(encode(wanted, known), encode(predicted, known), known)
+        known = self._known_classes(labels, classes)
+        return accepts(encode(wanted, known), encode(predicted, known, "y_pred"), known)
 
     def eligible(self, y: ArrayLike, *, classes: ArrayLike | None = None) -> np.ndarray:
         """Tell which rows an attacker may poison.

@@ -5,6 +5,7 @@ from antibackdoor.utils._atomic import all_or_nothing
 from antibackdoor.utils._device import resolve_device
 from antibackdoor.utils._extras import require
 from antibackdoor.utils._files import write_whole
+from antibackdoor.utils._labels import as_labels, check_comparable, shorten
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._lazy_rows import LazyRows
 from antibackdoor.utils._random import (
@@ -19,7 +20,9 @@ __all__ = [
     "ImageLayout",
     "LazyRows",
     "all_or_nothing",
+    "as_labels",
     "as_numbers",
+    "check_comparable",
     "check_whole_numbers",
     "draw_seed",
     "naming",
@@ -29,6 +32,7 @@ __all__ = [
     "resolve_layout",
     "restore_random_states",
     "seeded_torch",
+    "shorten",
     "usual_torch",
     "write_whole",
 ]
