@@ -23,6 +23,7 @@ from antibackdoor.attacks._label_maps import (
     find_classes,
     holds_labels,
 )
+from antibackdoor.attacks._value_range import check_inside, find_changed
 from antibackdoor.utils import (
     ImageLayout,
     all_or_nothing,
@@ -56,9 +57,11 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         the rows' positions in the sorted classes, the classes and `target_label`, and
         returns positions.
     value_range : tuple of two float, default=None
-        Darkest and brightest value there is. None: (0, 255) for uint8, else the
-        smallest and the largest value of the X that `fit` sees. Name it for
-        float images, so that the trigger does not hang on the rows in X.
+        Darkest and brightest value there is; rows with others are refused. None: (0, 255)
+        for uint8, else the smallest and the largest value of the X that `fit` sees. New rows
+        may then lie outside it by half its width: farther out they are taken for rows in
+        other units, and refused. Name it for float images, so that the trigger does not
+        hang on the rows in X.
     image_shape : tuple of int, default=None
         Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
@@ -158,7 +161,8 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
             Before `fit`.
         ValueError
             If X holds NaN or infinity, or differs from `fit`'s in the shape of
-            its rows or in the units of its values.
+            its rows or in the units of its values: values outside `value_range_` tell.
+            Rows in smaller units, such as [0, 1] for [0, 255], lie inside it and do not.
         """
         stamped = self._copy_rows(X)
         self._stamp(stamped)
@@ -342,7 +346,16 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
             if holds_labels(y):
                 self.classes_ = find_classes(y)
         self._check_holds_range(rows.dtype)
+        check_inside(rows, self.value_range_, self._range_is_seen(), type(self).__name__)
         return rows
+
+    def _range_is_seen(self) -> bool:
+        """Tell a range that is what the rows of `fit` had from one that is known."""
+        return self.value_range is None and self._fit_dtype != "uint8"
+
+    def _find_changed(self, changed: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Tell which rows are changed by more than rounding; see `find_changed`."""
+        return find_changed(changed, before, self.value_range_)
 
     def _check_rows(self, X: ArrayLike, *, reset: bool) -> np.ndarray:
         with naming("X"):
@@ -388,6 +401,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
                 f"or name the value_range."
             )
         self._check_holds_range(rows.dtype)
+        check_inside(rows, self.value_range_, self._range_is_seen(), type(self).__name__)
         return np.array(rows, order="C")
 
     def _check_holds_range(self, dtype: np.dtype) -> None:
