@@ -88,7 +88,7 @@ def test_pixels_of_other_dtypes_get_the_same_to_rounding(name, dtype):
 
 
 def test_rows_outside_the_range(name):
-    X = images((40, 12, 12, 3), np.float64) / 255
+    X = images((40, 12, 12, 3), np.float64)
     attack = make(name, value_range=(0, 1)).fit(X, LABELS)
     for other in (X * 255, X * 2 - 1, images()):
         with pytest.raises(ValueError, match="X holds values from .* wanted values from 0 to 1"):
