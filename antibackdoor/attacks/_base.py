@@ -23,7 +23,12 @@ from antibackdoor.attacks._label_maps import (
     find_classes,
     holds_labels,
 )
-from antibackdoor.attacks._value_range import check_inside, find_changed
+from antibackdoor.attacks._value_range import (
+    check_holds_range,
+    check_inside,
+    check_value_range,
+    find_changed,
+)
 from antibackdoor.utils import (
     ImageLayout,
     all_or_nothing,
@@ -345,8 +350,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
             check_consistent_length(rows, y)
             if holds_labels(y):
                 self.classes_ = find_classes(y)
-        self._check_holds_range(rows.dtype)
-        check_inside(rows, self.value_range_, self._range_is_seen(), type(self).__name__)
+        self._check_units(rows)
         return rows
 
     def _range_is_seen(self) -> bool:
@@ -376,14 +380,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     def _learn_value_range(self, X: np.ndarray) -> tuple[float, float]:
         if self.value_range is None:
             return (0.0, 255.0) if X.dtype == np.uint8 else (float(X.min()), float(X.max()))
-        wanted = "wanted two finite numbers, the smaller first"
-        try:
-            low, high = (float(value) for value in self.value_range)
-        except (OverflowError, TypeError, ValueError):
-            raise ValueError(f"value_range={self.value_range!r}; {wanted}.") from None
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise ValueError(f"value_range={self.value_range!r}; {wanted}.")
-        return low, high
+        return check_value_range(self.value_range)
 
     def _copy_rows(self, X: ArrayLike) -> np.ndarray:
         """Return checked rows in a new array."""
@@ -400,18 +397,12 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
                 f"{self._fit_dtype}, whose values may have other units; give the same dtype "
                 f"or name the value_range."
             )
-        self._check_holds_range(rows.dtype)
-        check_inside(rows, self.value_range_, self._range_is_seen(), type(self).__name__)
+        self._check_units(rows)
         return np.array(rows, order="C")
 
-    def _check_holds_range(self, dtype: np.dtype) -> None:
-        if dtype.kind not in "iu":
-            return
-        limits = np.iinfo(dtype)
-        if self.value_range_[0] < limits.min or self.value_range_[1] > limits.max:
-            raise ValueError(
-                f"X has dtype {dtype}, which cannot hold the value_range {self.value_range_}."
-            )
+    def _check_units(self, rows: np.ndarray) -> None:
+        check_holds_range(rows.dtype, self.value_range_)
+        check_inside(rows, self.value_range_, self._range_is_seen(), type(self).__name__)
 
     def _known_classes(self, labels: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
         if classes is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 #: Of the width of a range: what new rows may lie outside of one that was only seen in `fit`.
@@ -13,6 +15,27 @@ _HALF_A_LEVEL = 1 / 510
 
 #: Rows compared at a time.
 _CHUNK = 256
+
+
+def check_value_range(value_range: Sequence[float]) -> tuple[float, float]:
+    """Return a named range as two finite floats, the smaller first."""
+    message = f"value_range={value_range!r}; wanted two finite numbers, the smaller first."
+    try:
+        low, high = (float(value) for value in value_range)
+    except (OverflowError, TypeError, ValueError):
+        raise ValueError(message) from None
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ValueError(message)
+    return low, high
+
+
+def check_holds_range(dtype: np.dtype, value_range: tuple[float, float]) -> None:
+    """Refuse rows of a dtype that has not all whole numbers of the range."""
+    if dtype.kind not in "iu":
+        return
+    limits = np.iinfo(dtype)
+    if value_range[0] < limits.min or value_range[1] > limits.max:
+        raise ValueError(f"X has dtype {dtype}, which cannot hold the value_range {value_range}.")
 
 
 def check_inside(
