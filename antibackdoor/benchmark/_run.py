@@ -29,6 +29,8 @@ from antibackdoor.metrics import (
     clean_accuracy,
     isolation_precision,
     isolation_recall,
+    robust_accuracy,
+    target_recall,
 )
 from antibackdoor.utils import resolve_device, surroundings
 
@@ -322,12 +324,11 @@ def _measure_attack(
     measured = {
         "asr": float(attack.succeeded(truth, given).mean()),
         "asr_without_trigger": float(attack.succeeded(truth, predicted[victims]).mean()),
-        "r_acc": float((given == truth).mean()),
+        "r_acc": robust_accuracy(truth, given),
     }
     targets = np.unique(wanted[victims])
-    if len(targets) == 1:
-        of_target = data.y_test == targets[0]
-        measured["target_recall"] = float((predicted == data.y_test)[of_target].mean())
+    if len(targets) == 1 and targets[0] in data.y_test:
+        measured["target_recall"] = target_recall(data.y_test, predicted, target_label=targets[0])
     return measured
 
 

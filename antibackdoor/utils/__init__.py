@@ -6,6 +6,7 @@ from antibackdoor.utils._csv import safe_cell
 from antibackdoor.utils._device import resolve_device
 from antibackdoor.utils._extras import require
 from antibackdoor.utils._files import remove_abandoned, write_whole
+from antibackdoor.utils._labels import as_labels, check_comparable, shorten
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._lazy_rows import LazyRows
 from antibackdoor.utils._random import (
@@ -21,7 +22,9 @@ __all__ = [
     "ImageLayout",
     "LazyRows",
     "all_or_nothing",
+    "as_labels",
     "as_numbers",
+    "check_comparable",
     "check_whole_numbers",
     "draw_seed",
     "naming",
@@ -33,6 +36,7 @@ __all__ = [
     "restore_random_states",
     "safe_cell",
     "seeded_torch",
+    "shorten",
     "surroundings",
     "usual_torch",
     "write_whole",
