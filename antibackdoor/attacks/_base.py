@@ -27,6 +27,7 @@ from antibackdoor.utils import (
     ImageLayout,
     all_or_nothing,
     as_numbers,
+    in_usual_torch,
     naming,
     resolve_layout,
 )
@@ -35,6 +36,7 @@ from antibackdoor.utils import (
 COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
 
 
+@in_usual_torch
 class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     """A trigger and a label map, as a transformer.
 
@@ -104,6 +106,11 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     value_range_: tuple[float, float]
     classes_: np.ndarray
     n_features_in_: int
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep what the program around has set in torch away from every method."""
+        super().__init_subclass__(**options)
+        in_usual_torch(cls)
 
     @property
     def cover_ratio(self) -> float:

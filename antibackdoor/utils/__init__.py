@@ -7,21 +7,30 @@ from antibackdoor.utils._extras import require
 from antibackdoor.utils._files import write_whole
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._lazy_rows import LazyRows
+from antibackdoor.utils._own_draws import drawing_nothing, drawing_on
 from antibackdoor.utils._random import (
     draw_seed,
+    follow_seed,
     random_states,
     restore_random_states,
     seeded_torch,
+    torch_generator,
+    torch_states,
 )
-from antibackdoor.utils._torch import usual_torch
+from antibackdoor.utils._torch import DefaultFloat32, in_usual_torch, usual_torch
 
 __all__ = [
+    "DefaultFloat32",
     "ImageLayout",
     "LazyRows",
     "all_or_nothing",
     "as_numbers",
     "check_whole_numbers",
     "draw_seed",
+    "drawing_nothing",
+    "drawing_on",
+    "follow_seed",
+    "in_usual_torch",
     "naming",
     "random_states",
     "require",
@@ -29,6 +38,8 @@ __all__ = [
     "resolve_layout",
     "restore_random_states",
     "seeded_torch",
+    "torch_generator",
+    "torch_states",
     "usual_torch",
     "write_whole",
 ]
