@@ -67,7 +67,8 @@ def build_network(
     backbone : str, torch.nn.Module or callable
         A name: ``"auto"``, ``"mlp"``, ``"small-cnn"``, ``"wrn-D-K"``,
         ``"preact-resnet18"`` or a classifier of torchvision. A module is copied and
-        keeps the weights it has. A callable is given ``(input_shape, n_classes)``.
+        keeps the weights it has. A callable is given ``(input_shape, n_classes)``; where it
+        calls ``torch.manual_seed``, its weights are those of that seed.
     input_shape : tuple of int
         Shape of one sample: (n_features,) or (C, H, W).
     n_classes : int

@@ -95,14 +95,17 @@ class OwnDraws(TorchDispatchMode):
         """Take a seed that a function of the user's gives to torch in the block for ours.
 
         ``torch.manual_seed`` in a function that makes a network says which weights it has.
-        The global generators are put back.
+        The global generators are put back. Two such blocks in threads would take each other's
+        seed, so one waits for the other; a seed that the program sets in another thread at that
+        very time is taken too.
         """
-        self._watched = _states(self._globals())
-        try:
-            yield
-        finally:
-            self._follow_seed()
-            self._watched = None
+        with _LOAN.watch:
+            self._watched = _states(self._globals())
+            try:
+                yield
+            finally:
+                self._follow_seed()
+                self._watched = None
 
     def _follow_seed(self) -> None:
         if self._watched is None:
@@ -128,6 +131,8 @@ class _Loan:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        #: Held where functions of users may seed the global generators.
+        self.watch = threading.RLock()
         self._loans: list[dict[str, torch.Tensor]] = []
         self._thread = 0
 
@@ -139,9 +144,11 @@ class _Loan:
         self._loans.pop()
 
     def after_fork(self) -> None:
+        # The thread that would free a lock and take the states back is not in the child; one
+        # that is inside a block leaves it in the child too, by the lock that it has there.
+        self.watch = threading.RLock()
         if self._loans and self._thread == threading.get_ident():
-            return  # this thread is inside the block, and leaves it in the child too
-        # The thread that would free the lock and take the states back is not in the child.
+            return
         self.lock = threading.RLock()
         if self._loans:
             torch.default_generator.set_state(self._loans[0]["cpu"])
