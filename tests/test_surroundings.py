@@ -168,7 +168,9 @@ def everything():
 
 @pytest.mark.parametrize("kind", ATTACKS.values(), ids=ATTACKS)
 def test_every_method_of_every_attack(kind):
+    state = torch.get_rng_state()
     plain = attack_of(kind).fit(X, Y)
+    assert torch.equal(torch.get_rng_state(), state)
     expected = answers(plain, X, Y)
     with everything():
         assert_same(answers(plain, X, Y), expected)

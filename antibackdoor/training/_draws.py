@@ -23,7 +23,10 @@ def draws_nothing(module: nn.Module) -> bool:
 
 
 def is_own(part: object) -> bool:
-    """Tell whether something is of a class of this package: these draw from generators of ours."""
+    """Tell whether something is of a class of this package.
+
+    These draw from generators of ours, or inside `drawing_on`.
+    """
     return type(part).__module__.partition(".")[0] == __name__.partition(".")[0]
 
 

@@ -57,7 +57,7 @@ class OwnDraws(TorchDispatchMode):
             return func(*args, **kwargs)
         device = _device_of(args, kwargs)
         generator = self._generators.get(device)
-        if generator is None or _is_settled(func, args, kwargs):
+        if generator is None or self._is_lent or _is_settled(func, args, kwargs):
             return func(*args, **kwargs)
         self._follow_seed()
         takes_generator = _with_generator(func)
@@ -200,15 +200,22 @@ def drawing_nothing() -> Iterator[None]:
 def drawing_on(device: torch.device) -> Iterator[None]:
     """Let what runs on a device in the block draw from the generators of `own_draws`.
 
-    On CUDA kernels that are compiled, or fused, draw from the global generator whatever one does,
-    so it is lent to the block, and other threads that draw there wait. On a CPU nothing is lent.
+    Inside `drawing_nothing` too. On CUDA, kernels that are compiled or fused draw from the global
+    generator whatever one does, so it is lent to the block: another fit that draws there waits.
+    On a CPU nothing is lent.
     """
     mode = _current.get()
-    if mode is None or device.type == "cpu":
+    if mode is None or (device.type == "cpu" and _get_current_dispatch_mode() is mode):
         yield
-        return
-    with drawing_nothing(), mode.lent():
-        yield
+    elif device.type == "cpu":
+        _push_mode(mode)
+        try:
+            yield
+        finally:
+            _pop_mode()
+    else:
+        with drawing_nothing(), mode.lent():
+            yield
 
 
 def global_generator(device: torch.device) -> torch.Generator:
