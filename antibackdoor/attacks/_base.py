@@ -34,6 +34,7 @@ from antibackdoor.utils import (
     all_or_nothing,
     as_numbers,
     check_comparable,
+    in_usual_torch,
     naming,
     resolve_layout,
 )
@@ -42,6 +43,7 @@ from antibackdoor.utils import (
 COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
 
 
+@in_usual_torch
 class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     """A trigger and a label map, as a transformer.
 
@@ -113,6 +115,11 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     value_range_: tuple[float, float]
     classes_: np.ndarray
     n_features_in_: int
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep what the program around has set in torch away from every method."""
+        super().__init_subclass__(**options)
+        in_usual_torch(cls)
 
     @property
     def cover_ratio(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -39,6 +40,16 @@ CLEAN_SHARE = 0.05
 
 # Of this process. Learning an attack is a part of a cell, so the same thread may take it twice.
 _ONE_AT_A_TIME = RLock()
+
+
+def _renew_lock() -> None:
+    """Free a forked process of the lock that a thread of its parent's holds."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_lock)
 
 #: What a row measures, in the order of its columns. Shares, not per cent.
 MEASURES = (

@@ -9,16 +9,21 @@ from antibackdoor.utils._files import remove_abandoned, write_whole
 from antibackdoor.utils._labels import as_labels, check_comparable, shorten
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._lazy_rows import LazyRows
+from antibackdoor.utils._own_draws import drawing_nothing, drawing_on
 from antibackdoor.utils._random import (
     draw_seed,
+    follow_seed,
     random_states,
     restore_random_states,
     seeded_torch,
+    torch_generator,
+    torch_states,
 )
 from antibackdoor.utils._surroundings import surroundings
-from antibackdoor.utils._torch import usual_torch
+from antibackdoor.utils._torch import DefaultFloat32, in_usual_torch, usual_torch
 
 __all__ = [
+    "DefaultFloat32",
     "ImageLayout",
     "LazyRows",
     "all_or_nothing",
@@ -27,6 +32,10 @@ __all__ = [
     "check_comparable",
     "check_whole_numbers",
     "draw_seed",
+    "drawing_nothing",
+    "drawing_on",
+    "follow_seed",
+    "in_usual_torch",
     "naming",
     "random_states",
     "remove_abandoned",
@@ -38,6 +47,8 @@ __all__ = [
     "seeded_torch",
     "shorten",
     "surroundings",
+    "torch_generator",
+    "torch_states",
     "usual_torch",
     "write_whole",
 ]
