@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from antibackdoor.metrics import (
     clean_accuracy,
     isolation_precision,
     isolation_recall,
+    robust_accuracy,
+    target_recall,
 )
 from antibackdoor.utils import resolve_device, surroundings
 
@@ -37,6 +40,16 @@ CLEAN_SHARE = 0.05
 
 # Of this process. Learning an attack is a part of a cell, so the same thread may take it twice.
 _ONE_AT_A_TIME = RLock()
+
+
+def _renew_lock() -> None:
+    """Free a forked process of the lock that a thread of its parent's holds."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_lock)
 
 #: What a row measures, in the order of its columns. Shares, not per cent.
 MEASURES = (
@@ -322,12 +335,11 @@ def _measure_attack(
     measured = {
         "asr": float(attack.succeeded(truth, given).mean()),
         "asr_without_trigger": float(attack.succeeded(truth, predicted[victims]).mean()),
-        "r_acc": float((given == truth).mean()),
+        "r_acc": robust_accuracy(truth, given),
     }
     targets = np.unique(wanted[victims])
-    if len(targets) == 1:
-        of_target = data.y_test == targets[0]
-        measured["target_recall"] = float((predicted == data.y_test)[of_target].mean())
+    if len(targets) == 1 and targets[0] in data.y_test:
+        measured["target_recall"] = target_recall(data.y_test, predicted, target_label=targets[0])
     return measured
 
 

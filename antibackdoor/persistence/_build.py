@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from typing import Any
 
 import numpy as np
@@ -117,7 +116,7 @@ def _is_network(arrays: dict[str, np.ndarray]) -> bool:
 
 def _rehearse(kind: type, state: dict[str, Any]) -> None:
     """Build the model without memory for its weights, to see whether names and shapes agree."""
-    with warnings.catch_warnings(action="ignore"), _WithoutMemory():
+    with _WithoutMemory():
         _with_state(kind, state)
 
 
@@ -172,7 +171,7 @@ def _try_out(model: Any) -> None:
     row = np.full((1, *model.input_shape_), model.value_range_[0] if is_attack else 0).astype(dtype)
     try:
         # One row of nothing may well lie outside of what the network can be asked.
-        with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
             answer = model.transform(row) if is_attack else model.predict_proba(row)
     except Exception as error:
         raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +112,8 @@ def _check_label_map(model: Any) -> None:
 def _check_loads(model: Any, content: bytes, own: Backbone | None) -> None:
     """Load what is about to be written, so that no file is written that cannot be read."""
     try:
-        with warnings.catch_warnings(action="ignore"):
-            kind, state = read_state(content, max(MAX_BYTES, 2 * len(content)))
-            build_model(kind, state, own, max(MAX_BYTES, 2 * len(content)))
+        kind, state = read_state(content, max(MAX_BYTES, 2 * len(content)))
+        build_model(kind, state, own, max(MAX_BYTES, 2 * len(content)))
     except Exception as error:
         raise ValueError(
             f"model {type(model).__name__} is not written, because it could not be loaded again: "
