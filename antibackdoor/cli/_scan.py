@@ -27,6 +27,8 @@ from antibackdoor.cli._scan_folder import ScanFolder
 from antibackdoor.cli._scan_output import ScanOutput
 from antibackdoor.cli._text import note, printable, say, to_csv
 from antibackdoor.cli._verdict import tell_verdict
+from antibackdoor.defenses import BaseDefense
+from antibackdoor.detection import settle
 from antibackdoor.inspection import write_report
 from antibackdoor.persistence import save_model
 from antibackdoor.utils import (
@@ -44,6 +46,7 @@ _EXAMPLES = """\
 examples:
   antibackdoor scan photos --out scanned
   antibackdoor scan photos --out scanned --size 64 --backbone resnet18 --device cuda
+  antibackdoor scan photos --out scanned --list-only
   antibackdoor scan data.npz --out scanned --defense cbd
   antibackdoor scan X.npy y.npy --out scanned --epochs-scale 0.2
   antibackdoor scan photos --out scanned --resume
@@ -100,6 +103,12 @@ def add_command(commands: Any) -> None:
     training = parser.add_argument_group("training")
     training.add_argument(
         "--defense", choices=("abl", "cbd"), default="abl", help="the method (abl)"
+    )
+    training.add_argument(
+        "--list-only",
+        action="store_true",
+        help="list the suspects and train no classifier: about a third of the time, and no "
+        "model.skops",
     )
     training.add_argument(
         "--epochs-scale",
@@ -244,12 +253,16 @@ def _fit(arguments: argparse.Namespace, data: Data, folder: ScanFolder) -> Any:
         device=arguments.device,
         settings={"layout": data.layout, "cache_dir": folder.checkpoints},
     )
+    estimator = classifier
+    if arguments.list_only:
+        estimator = settle(classifier.detector, classifier)
+        estimator.set_params(cache_dir=folder.checkpoints)
     with (
         limited_threads(arguments.threads),
         _told_warnings(folder),
-        showing_progress(classifier, quiet=arguments.quiet),
+        showing_progress(estimator, quiet=arguments.quiet),
     ):
-        return classifier.fit(data.X, data.y)
+        return estimator.fit(data.X, data.y)
 
 
 @contextmanager
@@ -267,7 +280,8 @@ def _told_warnings(folder: ScanFolder) -> Iterator[None]:
 def _write(classifier: Any, data: Data, folder: ScanFolder) -> None:
     write_report(classifier, data.X, data.y, folder.report, file_names=data.file_names)
     write_whole(folder.suspects, _suspects(classifier, data))
-    save_model(classifier, folder.model)
+    if isinstance(classifier, BaseDefense):
+        save_model(classifier, folder.model)
 
 
 def _suspects(classifier: Any, data: Data) -> bytes:
@@ -309,9 +323,10 @@ def _times(classifier: Any, seconds: float) -> list[str]:
 
 
 def _where(folder: ScanFolder) -> list[str]:
-    return [
-        f"Look at the images:   {printable(folder.report)}",
-        f"All scores:           {printable(folder.suspects)}",
-        f"Clean classifier:     {printable(folder.model)}",
-        f"Log:                  {printable(folder.log)}",
-    ]
+    lines = {
+        "Look at the images:": folder.report,
+        "All scores:": folder.suspects,
+        "Clean classifier:": folder.model,
+        "Log:": folder.log,
+    }
+    return [f"{what:21} {printable(path)}" for what, path in lines.items() if path.exists()]

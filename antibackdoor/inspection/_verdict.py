@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from antibackdoor.detection import PoisonSearch
+
 
 def describe_verdict(classifier: Any, y: np.ndarray) -> dict[str, Any]:
     """Say what a classifier has found, how sure it is, and in which classes.
@@ -62,8 +64,14 @@ def _assurance(classifier: Any) -> str:
     return (
         f"Data without poison would show as strong a sign, in whichever class, with a probability "
         f"of {_probability(p_value)} (p-value). The search was set to raise a false alarm on "
-        f"{100 * classifier.false_alarm_rate:g} % of clean data sets."
+        f"{100 * _false_alarm_rate(classifier):g} % of clean data sets."
     )
+
+
+def _false_alarm_rate(estimator: Any) -> float:
+    """Return that of a detector, or of the one that a classifier has."""
+    detector = getattr(estimator, "detector", estimator)
+    return float((PoisonSearch() if detector is None else detector).false_alarm_rate)
 
 
 def _p_value(classifier: Any) -> float:
