@@ -8,18 +8,25 @@ import math
 import numpy as np
 from numpy.lib import format as npy
 
+from antibackdoor.persistence._budget import BYTES_OF_A_LABEL
+
 #: Booleans, whole numbers, floats, bytes and text. Objects would be pickles.
 _KINDS = "biufSU"
 
 
-def check_array(name: str, content: bytes) -> None:
-    """Refuse what is not one whole array of plain values.
+def check_array(name: str, content: bytes) -> int:
+    """Refuse what is not one whole array of plain values, and say how much memory it takes.
 
     Parameters
     ----------
     name : str
         Of the member, for the message.
     content : bytes
+
+    Returns
+    -------
+    int
+        In bytes. Text takes more once it is listed, as labels are.
 
     Raises
     ------
@@ -40,15 +47,20 @@ def check_array(name: str, content: bytes) -> None:
         raise ValueError(
             f"its member {name} is an array of {dtype}; wanted plain numbers, booleans or text"
         )
+    # Of a value without a width, such as text of no letters, any number take no bytes at all.
+    if dtype.itemsize == 0:
+        raise ValueError(f"its member {name} is an array of {dtype}, whose values have no width")
     if any(type(size) is not int or size < 0 for size in shape):
-        raise ValueError(f"its member {name} claims the shape {shape}")
+        raise ValueError(f"its member {name} claims the shape {str(shape)[:80]}")
     held = len(content) - file.tell()
     wanted = math.prod(shape) * dtype.itemsize
     if held != wanted:
         raise ValueError(
-            f"its member {name} claims the shape {shape} of {dtype}, which is {wanted} bytes, "
-            f"and holds {held}"
+            f"its member {name} claims the shape {str(shape)[:80]} of {dtype}, which is {wanted} "
+            f"bytes, and holds {held}"
         )
+    n_labels = math.prod(shape) if dtype.kind in "SU" else 0
+    return len(content) + n_labels * BYTES_OF_A_LABEL
 
 
 def is_scalar_type(name: str) -> bool:
