@@ -20,6 +20,7 @@ from antibackdoor.utils._fitted import (
 )
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._lazy_rows import LazyRows
+from antibackdoor.utils._npy import read_array_header
 from antibackdoor.utils._random import (
     draw_seed,
     random_states,
@@ -47,6 +48,7 @@ __all__ = [
     "draw_seed",
     "naming",
     "random_states",
+    "read_array_header",
     "require",
     "resolve_device",
     "resolve_layout",
