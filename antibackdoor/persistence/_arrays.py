@@ -14,14 +14,18 @@ from antibackdoor.utils import read_array_header
 _KINDS = "biufSU"
 
 
-def check_array(name: str, content: bytes) -> int:
+#: numpy itself reads none that is longer.
+_LONGEST_HEADER = 2**14
+
+
+def check_array(name: str, content: bytes | bytearray) -> int:
     """Refuse what is not one whole array of plain values, and say how much memory it takes.
 
     Parameters
     ----------
     name : str
         Of the member, for the message.
-    content : bytes
+    content : bytes or bytearray
 
     Returns
     -------
@@ -34,7 +38,8 @@ def check_array(name: str, content: bytes) -> int:
         If the header cannot be read, the type is not plain, or the shape it claims does not
         agree with the bytes that follow.
     """
-    shape, dtype = read_array_header(f"its member {name}", io.BytesIO(content), len(content))
+    beginning = io.BytesIO(content[:_LONGEST_HEADER])
+    shape, dtype = read_array_header(f"its member {name}", beginning, len(content))
     if dtype.kind not in _KINDS or dtype.shape:
         raise ValueError(
             f"its member {name} is an array of {dtype}; wanted plain numbers, booleans or text"

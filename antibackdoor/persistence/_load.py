@@ -95,7 +95,8 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ValueError(f"{path} is not loaded: it is no regular file.")
     with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
+        # Asked for more, Python takes memory for all that it is asked for.
+        content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     if len(content) > max_bytes:
         raise ValueError(
             f"{path} is not loaded: it has more than max_bytes={max_bytes}; give a larger "

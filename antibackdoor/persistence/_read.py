@@ -58,7 +58,7 @@ def read_state(content: bytes, max_bytes: int) -> tuple[type, dict[str, Any]]:
     return model, state
 
 
-def _measure_arrays(members: dict[str, bytes], used: dict[str, int], max_bytes: int) -> int:
+def _measure_arrays(members: dict[str, bytearray], used: dict[str, int], max_bytes: int) -> int:
     """Check the arrays, and return how much memory they take together."""
     if set(members) != set(used):
         name = sorted(set(members) ^ set(used))[0]
@@ -70,7 +70,7 @@ def _measure_arrays(members: dict[str, bytes], used: dict[str, int], max_bytes: 
     return total
 
 
-def _unpack(schema: dict[str, Any], members: dict[str, bytes]) -> Any:
+def _unpack(schema: dict[str, Any], members: dict[str, bytearray]) -> Any:
     """Make values of a schema that has been checked, and of its members, which are used up."""
     skops_io = import_skops()
     # What skops itself says of the file; it looks at types alone.
