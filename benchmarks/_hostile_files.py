@@ -194,8 +194,8 @@ def draw_size(rng: random.Random) -> tuple[int, int]:
 def claim_size(state: State, height: int, width: int) -> State:
     """Say that rows are of another size, wherever the state says it."""
     state = {**state, "input_shape_": (height, width), "n_features_in_": height}
-    if "layout_" in state:
-        for name, value in (("input_shape", (height, width)), ("height", height), ("width", width)):
+    for name, value in (("input_shape", (height, width)), ("height", height), ("width", width)):
+        if name in parts(state.get("layout_")):
             state = put(state, ("layout_", name), value)
     for name, array in state.items():
         if isinstance(array, np.ndarray) and array.shape[-2:] == (8, 8) and width < 2**31:
