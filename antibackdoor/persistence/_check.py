@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from numbers import Real
 from types import SimpleNamespace
 from typing import Any
 
@@ -212,7 +211,8 @@ def _check_fitted_with(state: dict[str, Any]) -> None:
         raise ValueError("its _fitted_with does not say whether X was uint8")
     if fitted["backbone"] is None or isinstance(fitted["backbone"], np.ndarray | list | dict):
         raise ValueError(f"it was fitted with backbone={str(fitted['backbone'])[:40]}")
-    if fitted["layout"] not in ("auto", "channels_first", "channels_last"):
+    layouts = ("auto", "channels_first", "channels_last")
+    if not isinstance(fitted["layout"], str) or fitted["layout"] not in layouts:
         raise ValueError(f"its layout is {str(fitted['layout'])[:40]!r}")
     try:
         _fitted_layout(state)
@@ -262,12 +262,15 @@ def _check_attack(state: dict[str, Any]) -> None:
     if not (
         isinstance(values, tuple)
         and len(values) == 2
-        and all(isinstance(value, Real) and math.isfinite(value) for value in values)
+        and all(isinstance(value, float) and math.isfinite(value) for value in values)
         and values[0] <= values[1]
     ):
         raise ValueError(f"its value_range_ is {str(values)[:80]}; wanted two numbers, in order")
-    if state["_fit_dtype"] not in [np.dtype(code).name for code in "?bBhHiIlLqQefdg"]:
-        raise ValueError(f"it was fitted on values of type {str(state['_fit_dtype'])[:40]!r}")
+    fit_dtype = state["_fit_dtype"]
+    if not isinstance(fit_dtype, str) or fit_dtype not in [
+        np.dtype(code).name for code in "?bBhHiIlLqQefdg"
+    ]:
+        raise ValueError(f"it was fitted on values of type {str(fit_dtype)[:40]!r}")
 
 
 def _holds(layout: ImageLayout, input_shape: tuple[int, ...]) -> bool:
