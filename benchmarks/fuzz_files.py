@@ -21,7 +21,6 @@ import resource
 import signal
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -194,7 +193,6 @@ def main() -> None:
         if outcome.startswith("OFFENCE"):
             print(number, name, outcome, file=sys.stderr, flush=True)
 
-    started = time.perf_counter()
     wanted = range(arguments.mutations)
     fuzz(states, [number for number in wanted if number not in done], arguments.seed, tell)
     outcomes = collections.Counter(outcome.split(":")[0] for _, outcome in done.values())
@@ -205,7 +203,6 @@ def main() -> None:
         "models": len(states),
         "max_bytes": MAX_BYTES,
         "outcomes": dict(outcomes.most_common()),
-        "seconds": round(time.perf_counter() - started),
         **origin,
     }
     print(json.dumps(row))
