@@ -30,6 +30,7 @@ from antibackdoor.attacks._value_range import (
     find_changed,
 )
 from antibackdoor.utils import (
+    Fitted,
     ImageLayout,
     all_or_nothing,
     as_numbers,
@@ -103,6 +104,9 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         "image_shape": [None, "array-like"],
         "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
     }
+
+    #: What `fit` keeps beside the attributes of every attack, for what comes out of a file.
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
     target_label: Any
     label_map: str | LabelMap

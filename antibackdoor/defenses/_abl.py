@@ -37,6 +37,7 @@ from antibackdoor.training import (
     Unlearning,
     compute_losses,
 )
+from antibackdoor.utils import Fitted, FittedNumber
 
 # Share of the trusted rows of a class that unlearning may cost before it is taken back.
 _TOLERANCE = 0.5
@@ -302,6 +303,11 @@ class ABLClassifier(SearchingDefense):
         "unlearning_rate": [Interval(Real, 0, None, closed="neither")],
         "unlearning_bound": [Interval(Real, 0, None, closed="neither"), None],
         "recovery_epochs": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **SearchingDefense._fitted_constraints,
+        "unlearned_": FittedNumber(kind=bool),
     }
 
     def __init__(

@@ -18,6 +18,7 @@ from antibackdoor.backbones import Backbone
 from antibackdoor.defenses._filtering import FilteringDefense
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation, flag_above
+from antibackdoor.utils import Fitted, signs_of_classes
 
 # Of fewer rows than this no class is split: in ten components so few have no clusters.
 _SMALLEST_CLASS = 20
@@ -172,6 +173,11 @@ class ActivationClusteringClassifier(FilteringDefense):
         "silhouette_threshold": [Interval(Real, -1, 1, closed="both")],
         "reduction": [StrOptions({"ica", "pca"})],
         "n_components": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **FilteringDefense._fitted_constraints,
+        "isolate_signs_": signs_of_classes("size", "silhouette"),
     }
 
     def __init__(

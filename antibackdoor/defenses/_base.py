@@ -49,6 +49,7 @@ from antibackdoor.training import (
     run_phase,
 )
 from antibackdoor.utils import (
+    Fitted,
     ImageLayout,
     LazyRows,
     all_or_nothing,
@@ -92,6 +93,9 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         "checkpoint_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
     }
+
+    #: What `fit` keeps beside the attributes of every classifier, for what comes out of a file.
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
     history_: list[dict[str, Any]]
     isolate_: np.ndarray

@@ -20,6 +20,7 @@ from antibackdoor.defenses.isolation import (
     find_poison,
 )
 from antibackdoor.training import CrossEntropy, ShuffledRows, compute_logits
+from antibackdoor.utils import Fitted, FittedNumber, signs_of_classes
 
 # Samples of a step of the networks that search. A trigger is learned step by step: an epoch of few
 # rows has forty steps at least; one of many is cut into more than 160 by `batch_size` alone.
@@ -35,6 +36,13 @@ class SearchingDefense(BaseDefense):
         **BaseDefense._parameter_constraints,
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
         "memory": [str, HasMethods(["cache"]), None],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **BaseDefense._fitted_constraints,
+        "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
+        # None of them where there was no search.
+        "isolate_signs_": signs_of_classes("transplant", "diversity", "misfits"),
     }
 
     isolation_ratio: Any

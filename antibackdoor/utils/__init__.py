@@ -6,9 +6,23 @@ from antibackdoor.utils._csv import safe_cell
 from antibackdoor.utils._device import resolve_device
 from antibackdoor.utils._extras import require
 from antibackdoor.utils._files import remove_abandoned, write_whole
+from antibackdoor.utils._fitted import (
+    HISTORY,
+    MASK_OF_ROWS,
+    Fitted,
+    FittedArray,
+    FittedDict,
+    FittedList,
+    FittedNetwork,
+    FittedNumber,
+    FittedText,
+    FittedTuple,
+    signs_of_classes,
+)
 from antibackdoor.utils._labels import as_labels, check_comparable, shorten
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._lazy_rows import LazyRows
+from antibackdoor.utils._npy import read_array_header
 from antibackdoor.utils._own_draws import drawing_nothing, drawing_on
 from antibackdoor.utils._random import (
     draw_seed,
@@ -24,8 +38,18 @@ from antibackdoor.utils._torch import DefaultFloat32, in_usual_torch, usual_torc
 
 __all__ = [
     "DefaultFloat32",
+    "Fitted",
+    "FittedArray",
+    "FittedDict",
+    "FittedList",
+    "FittedNetwork",
+    "FittedNumber",
+    "FittedText",
+    "FittedTuple",
+    "HISTORY",
     "ImageLayout",
     "LazyRows",
+    "MASK_OF_ROWS",
     "all_or_nothing",
     "as_labels",
     "as_numbers",
@@ -38,6 +62,7 @@ __all__ = [
     "in_usual_torch",
     "naming",
     "random_states",
+    "read_array_header",
     "remove_abandoned",
     "require",
     "resolve_device",
@@ -46,6 +71,7 @@ __all__ = [
     "safe_cell",
     "seeded_torch",
     "shorten",
+    "signs_of_classes",
     "surroundings",
     "torch_generator",
     "torch_states",
