@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -24,18 +24,23 @@ from antibackdoor.attacks._label_maps import (
     holds_labels,
 )
 from antibackdoor.utils import (
+    CheckedParameters,
     ImageLayout,
     all_or_nothing,
+    as_labels,
     as_numbers,
+    as_rows,
+    is_number,
     naming,
     resolve_layout,
+    with_plain_parameters,
 )
 
 #: What a parameter that becomes a `cover_ratio` may be. No data set has rows for more.
 COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
 
 
-class BaseAttack(TransformerMixin, BaseEstimator, ABC):
+class BaseAttack(TransformerMixin, CheckedParameters, ABC):
     """A trigger and a label map, as a transformer.
 
     A new attack derives from this class, repeats the constructor with
@@ -86,7 +91,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     trigger_is_learned: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "target_label": [int, float, str, np.integer, np.floating, np.bool_],
+        "target_label": [int, float, str, bool, np.integer, np.floating, np.bool_],
         "label_map": [StrOptions(set(LABEL_MAPS)), callable],
         "value_range": [None, "array-like"],
         "image_shape": [None, "array-like"],
@@ -104,6 +109,13 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     value_range_: tuple[float, float]
     classes_: np.ndarray
     n_features_in_: int
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Have the methods of an attack, of a user's own too, see plain numbers."""
+        super().__init_subclass__(**kwargs)
+        for name in ("transform", "transform_training", "transform_cover"):
+            if name in vars(cls):
+                setattr(cls, name, with_plain_parameters(vars(cls)[name]))
 
     @property
     def cover_ratio(self) -> float:
@@ -138,6 +150,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         self._fit_trigger(self._learn_rows(X, y), y)
         return self
 
+    @with_plain_parameters
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Put the trigger on every row.
 
@@ -325,6 +338,8 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     def _learn_rows(self, X: ArrayLike, y: ArrayLike | None) -> np.ndarray:
         """Learn what `fit` learns of every X and y, and return X as an array."""
         rows = self._check_rows(X, reset=True)
+        if y is not None:
+            y = as_labels(y)
         self.input_shape_ = rows.shape[1:]
         self.layout_ = self._resolve_layout()
         self._fit_dtype = rows.dtype.name  # a string: a file then holds no type of numpy's
@@ -340,7 +355,8 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
 
     def _check_rows(self, X: ArrayLike, *, reset: bool) -> np.ndarray:
         with naming("X"):
-            return as_numbers(validate_data(self, X, dtype="numeric", allow_nd=True, reset=reset))
+            checked = validate_data(self, as_rows(X), dtype="numeric", allow_nd=True, reset=reset)
+            return as_numbers(checked)
 
     def _resolve_layout(self) -> ImageLayout:
         found = resolve_layout(self.input_shape_, self.image_shape, self.layout)
@@ -359,7 +375,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
             return (0.0, 255.0) if X.dtype == np.uint8 else (float(X.min()), float(X.max()))
         wanted = "wanted two finite numbers, the smaller first"
         try:
-            low, high = (float(value) for value in self.value_range)
+            low, high = (float(value) for value in self.value_range if is_number(value))
         except (OverflowError, TypeError, ValueError):
             raise ValueError(f"value_range={self.value_range!r}; {wanted}.") from None
         if not (np.isfinite(low) and np.isfinite(high) and low < high):

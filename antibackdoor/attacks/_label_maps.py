@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
+from antibackdoor.utils import as_labels
+
 #: ``map(codes, classes, target_label)``: works on positions in the sorted classes. A row whose
 #: position stays as it is has no use for the attacker.
 LabelMap = Callable[[np.ndarray, np.ndarray, Any], np.ndarray]
@@ -109,7 +111,7 @@ def holds_labels(y: ArrayLike) -> bool:
 
 def check_labels(y: ArrayLike) -> np.ndarray:
     """Return `y` as a one-dimensional array of class labels."""
-    labels = column_or_1d(y)
+    labels = column_or_1d(as_labels(y))
     if len(labels) == 0:
         raise ValueError("y is empty; wanted one class label for every row.")
     if not holds_labels(labels):

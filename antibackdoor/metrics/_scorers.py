@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
 from antibackdoor.metrics._checks import check_mask
 from antibackdoor.metrics._labels import clean_accuracy, robust_accuracy
-from antibackdoor.utils import naming
+from antibackdoor.utils import as_labels, naming
 
 
 def make_asr_scorer(
@@ -187,7 +187,7 @@ class _TriggerScorer(Scorer):
     ) -> tuple[BaseAttack, np.ndarray, np.ndarray, np.ndarray]:
         """Return the fitted attack, true labels, predictions under the trigger and classes."""
         with naming("y"):
-            y = column_or_1d(y)
+            y = column_or_1d(as_labels(y))
         attack = ensure_fitted(self.attack, X, y)
         classes = _find_classes(estimator, attack, y)
         victims = np.flatnonzero(attack.transform_target(y, classes=classes) != y)
@@ -242,6 +242,6 @@ def _find_classes(estimator: Any, attack: BaseAttack, y: np.ndarray) -> np.ndarr
 def _like(X: Any, attack: BaseAttack) -> Any:
     """Stamp X; a data frame stays one, so that a pipeline finds the column names it knows."""
     stamped = attack.transform(X)
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
+    if hasattr(X, "columns") and hasattr(X, "iloc") and stamped.shape == X.shape:
         return type(X)(stamped, columns=X.columns, index=X.index)
     return stamped
