@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from antibackdoor import ABLClassifier, CBDClassifier, write_report
+from antibackdoor.cli import main
 from antibackdoor.cli._verdict import tell_verdict
 from antibackdoor.inspection import describe_verdict
 
@@ -106,3 +107,14 @@ def test_page_and_command_line_say_that_nothing_was_searched(digits, tmp_path):
         assert "isolation_ratio=0.05" in text
     assert "No sign of poison" not in page + said
     assert "false alarm" not in page + said
+
+
+@pytest.mark.filterwarnings("default:.*has not searched for poison:UserWarning")
+def test_a_scan_of_two_classes_says_so_once(digits, tmp_path, capsys):
+    np.savez(tmp_path / "two.npz", X=(data := of_classes(digits, (0, 1)))[0], y=data[1])
+    words = ["--epochs-scale", "0.05", "--backbone", "mlp"]
+    code = main(["scan", str(tmp_path / "two.npz"), "--out", str(tmp_path / "out"), *words])
+    said = capsys.readouterr()
+    assert code == 0
+    assert said.err.count("warning: ABLClassifier has not searched for poison") == 1
+    assert "Not searched for poison: nothing is flagged in 60 rows." in said.out
