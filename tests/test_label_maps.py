@@ -268,7 +268,7 @@ def test_asr_scorer_one_to_many_counts_any_target():
         (BadNets(), [], "y is empty"),
         (BadNets(), [[0, 1], [1, 0]], "1d array"),
         (BadNets(), [0, np.nan], "NaN"),
-        (BadNets(), np.array([0, "a"], dtype=object), "cannot be sorted"),
+        (BadNets(), np.array([0, "a"], dtype=object), "mixes labels"),
         (BadNets(label_map="none"), [0, 1], "label_map='none'"),
         (BadNets(label_map=OneToOne(7)), [0, 1], r"source_label=7 is no class.*\[0, 1\]"),
         (BadNets(label_map=OneToOne(1), target_label=7), [0, 1], "target_label=7 is no class"),
