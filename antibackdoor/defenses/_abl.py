@@ -242,7 +242,9 @@ class ABLClassifier(SearchingDefense):
         Labels that bear the flagged rows: the suspect target classes.
     isolate_pvalue_ : float
         Probability that clean data shows as strong a sign of poison in any class; nan for a
-        fixed ratio or a table, where nothing is tested.
+        fixed ratio, a table or too few classes, where nothing is tested. Images of fewer than
+        four classes of twenty rows cannot be searched: a UserWarning says so, and nothing is
+        flagged.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
         of other classes that are taken for it; ``"diversity"``: how differently a network that
@@ -423,7 +425,7 @@ class ABLClassifier(SearchingDefense):
             lambda: self._isolate(run, network),
         )
         isolation = finding.isolation
-        self._keep_finding(finding)
+        self._keep_finding(run, finding)
         self.unlearned_ = bool(isolation.mask.any())
         cure = self._cure(run)
         if cure in ("negative", "retrain"):

@@ -53,6 +53,7 @@ from antibackdoor.utils import (
     ImageLayout,
     LazyRows,
     all_or_nothing,
+    as_labels,
     draw_seed,
     naming,
     resolve_device,
@@ -272,7 +273,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
     ) -> tuple[np.ndarray | LazyRows, np.ndarray, Samples, np.ndarray, torch.Tensor]:
         device = resolve_device(self.device)
         with naming("y"):
-            y = validate_data(self, y=y)
+            y = validate_data(self, y=y if y is None else as_labels("y", y, any_shape=True))
             check_classification_targets(y)
         X = validate_rows(self, X, reset=True)
         with naming("X and y"):

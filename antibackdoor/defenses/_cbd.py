@@ -180,7 +180,8 @@ class CBDClassifier(SearchingDefense):
         Labels that bear the flagged rows: the suspect target classes.
     isolate_pvalue_ : float
         Probability that clean data shows as strong a sign of poison in any class; nan where
-        f_B is not searched.
+        f_B is not searched. Images of fewer than four classes of twenty rows cannot be: a
+        UserWarning says so, and nothing is flagged.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         What speaks against each class; see `ABLClassifier`. Empty where f_B is not searched.
     history_ : list of dict
@@ -335,7 +336,7 @@ class CBDClassifier(SearchingDefense):
         )
         # f_B is frozen now: one pass gives all that it will ever say.
         features = compute_features(backdoored, run.samples)
-        self._keep_finding(finding)
+        self._keep_finding(run, finding)
 
         clean = run.new_network()
         clean_losses = self._train_clean(run, clean, features, backdoored_losses, finding)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from antibackdoor.utils import check_whole
+
 
 def check_clean_mask(clean_mask: Any, y: np.ndarray) -> np.ndarray:
     """Return a mask of rows known to be clean as an array.
@@ -29,6 +31,7 @@ def check_clean_mask(clean_mask: Any, y: np.ndarray) -> np.ndarray:
         If it is not as long as `y`, or leaves a class without a row.
     """
     mask = np.asarray(clean_mask)
+    check_whole(mask, "clean_mask")
     if mask.dtype != bool:
         raise TypeError(
             f"clean_mask holds {mask.dtype}; wanted booleans, True for a row known to be clean."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -14,9 +15,13 @@ from antibackdoor.backbones import Network
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import (
+    FEWEST_CLASSES,
+    INSTEAD,
     MOST_EXAMINATIONS,
+    SMALLEST_CLASS,
     Finding,
     Isolation,
+    count_large,
     find_poison,
 )
 from antibackdoor.training import CrossEntropy, ShuffledRows, compute_logits
@@ -115,7 +120,22 @@ class SearchingDefense(BaseDefense):
             seed=run.draw_seed(),
         )
 
-    def _keep_finding(self, finding: Finding) -> None:
+    def _keep_finding(self, run: Run, finding: Finding) -> None:
+        if self._searches(run) and math.isnan(finding.p_value):
+            n_large = count_large(run.labels.cpu().numpy())
+            found = (
+                f"y has {n_large} classes of {SMALLEST_CLASS} rows or more, and the search needs "
+                f"{FEWEST_CLASSES}"
+                if n_large < FEWEST_CLASSES
+                else "no class of this data has two parts to compare"
+            )
+            # Here, and not where it searches: what the memory recalls is told again.
+            warnings.warn(
+                f"{type(self).__name__} has not searched for poison, and flags nothing: {found}. "
+                f"{INSTEAD}",
+                UserWarning,
+                stacklevel=2,
+            )
         self.isolate_pvalue_ = finding.p_value
         self.isolate_signs_ = finding.signs
 

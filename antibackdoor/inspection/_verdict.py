@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from antibackdoor.defenses.isolation import FEWEST_CLASSES, INSTEAD, SMALLEST_CLASS
+from antibackdoor.inspection._pixels import layout_of
+
 
 def describe_verdict(classifier: Any, y: np.ndarray) -> dict[str, Any]:
     """Say what a classifier has found, how sure it is, and in which classes.
@@ -38,6 +41,8 @@ def describe_verdict(classifier: Any, y: np.ndarray) -> dict[str, Any]:
 def _headline(classifier: Any) -> str:
     n_samples, n_flagged = len(classifier.isolate_mask_), len(classifier.isolate_)
     tested = not np.isnan(_p_value(classifier))
+    if not_searched(classifier):
+        return f"Not searched for poison: nothing is flagged in {n_samples:,} rows."
     if n_flagged == 0:
         return (
             f"{'No sign of poison: n' if tested else 'N'}othing is flagged in {n_samples:,} rows."
@@ -54,6 +59,11 @@ def _assurance(classifier: Any) -> str:
     if not getattr(classifier, "flags_rows", True):
         return "This method does not look for poisoned rows, so that none is flagged says nothing."
     p_value = _p_value(classifier)
+    if not_searched(classifier):
+        return (
+            f"The search looked at nothing, which says nothing of the data: it needs images of "
+            f"{FEWEST_CLASSES} classes or more, each of {SMALLEST_CLASS} images or more. {INSTEAD}"
+        )
     if np.isnan(p_value):
         return (
             "This fit flags by a rule that it did not test: how often clean data would be flagged "
@@ -62,7 +72,28 @@ def _assurance(classifier: Any) -> str:
     return (
         f"Data without poison would show as strong a sign, in whichever class, with a probability "
         f"of {_probability(p_value)} (p-value). The search was set to raise a false alarm on "
-        f"{100 * classifier.false_alarm_rate:g} % of clean data sets."
+        f"{100 * classifier.false_alarm_rate:g} % of clean data sets.{_untested(classifier)}"
+    )
+
+
+def not_searched(classifier: Any) -> bool:
+    """Tell whether a classifier was to search images and could not, so that it flags none."""
+    return (
+        getattr(classifier, "isolation_ratio", None) == "auto"
+        and np.isnan(_p_value(classifier))
+        and layout_of(classifier, tuple(classifier.input_shape_)) is not None
+    )
+
+
+def _untested(classifier: Any) -> str:
+    """Return a sentence on the classes that the search passed over; nothing if there are none."""
+    measured = getattr(classifier, "isolate_signs_", {}).get("transplant", np.zeros(0))
+    n_untested = int(np.isnan(measured).sum())
+    if n_untested == 0:
+        return ""
+    return (
+        f" Not tested: {n_untested:,} of {len(measured):,} classes, of fewer than "
+        f"{SMALLEST_CLASS} images or without two parts to compare."
     )
 
 

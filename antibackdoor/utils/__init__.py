@@ -22,7 +22,15 @@ from antibackdoor.utils._fitted import (
 from antibackdoor.utils._labels import as_labels, check_comparable, shorten
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._lazy_rows import LazyRows
+from antibackdoor.utils._mapping import check_whole, cut_short, find_mapping
 from antibackdoor.utils._npy import read_array_header
+from antibackdoor.utils._numbers import (
+    CheckedParameters,
+    check_number,
+    is_number,
+    plain,
+    with_plain_parameters,
+)
 from antibackdoor.utils._own_draws import drawing_nothing, drawing_on
 from antibackdoor.utils._random import (
     draw_seed,
@@ -34,9 +42,11 @@ from antibackdoor.utils._random import (
     torch_states,
 )
 from antibackdoor.utils._surroundings import surroundings
+from antibackdoor.utils._taken_for import as_rows
 from antibackdoor.utils._torch import DefaultFloat32, in_usual_torch, usual_torch
 
 __all__ = [
+    "CheckedParameters",
     "DefaultFloat32",
     "Fitted",
     "FittedArray",
@@ -53,14 +63,21 @@ __all__ = [
     "all_or_nothing",
     "as_labels",
     "as_numbers",
+    "as_rows",
     "check_comparable",
+    "check_number",
+    "check_whole",
     "check_whole_numbers",
+    "cut_short",
     "draw_seed",
     "drawing_nothing",
     "drawing_on",
+    "find_mapping",
     "follow_seed",
     "in_usual_torch",
+    "is_number",
     "naming",
+    "plain",
     "random_states",
     "read_array_header",
     "remove_abandoned",
@@ -76,5 +93,6 @@ __all__ = [
     "torch_generator",
     "torch_states",
     "usual_torch",
+    "with_plain_parameters",
     "write_whole",
 ]

@@ -11,8 +11,8 @@ from antibackdoor.backbones import Network
 from antibackdoor.defenses.isolation._completion import MOST_ROUNDS, find_rest
 from antibackdoor.defenses.isolation._examiner import DOUBTFUL, POISON, Examiner
 from antibackdoor.defenses.isolation._misfits import Order, has_tenths, order_by_fit
-from antibackdoor.defenses.isolation._parts import split_classes
-from antibackdoor.defenses.isolation._select import Isolation
+from antibackdoor.defenses.isolation._parts import SMALLEST_CLASS, split_classes
+from antibackdoor.defenses.isolation._select import Isolation, flag_nothing
 from antibackdoor.defenses.isolation._suspicion import Suspicion
 from antibackdoor.defenses.isolation._testimony import assurance, information
 from antibackdoor.defenses.isolation._transplant import transplant
@@ -33,9 +33,19 @@ MOST_EXAMINATIONS = 1 + max(2, MOST_ROUNDS)
 _N_EXAMINED = 2
 _FEWEST_KNOWN = 3
 
+#: Of fewer classes that are large enough none is searched: the transplant would decide alone, and
+#: it takes two clean classes that are much alike for poison.
+FEWEST_CLASSES = 1 + _FEWEST_KNOWN
+
 # And where that convicts none, so many of those whose misfits stand out. Not more: poison from a
 # class that the network does not know is not recognised.
 _N_ODDEST = 2
+
+#: What to do where nothing can be searched.
+INSTEAD = (
+    "Flag a share of the rows that you choose (ABLClassifier: isolation_ratio=0.05), or try "
+    "another detector (SpectralSignaturesClassifier, ActivationClusteringClassifier)."
+)
 
 # From this area under the curve on, assurance tells poison from the rest of a class.
 _TELLING = 0.9
@@ -60,7 +70,8 @@ class Finding:
     classes : numpy.ndarray of shape (n_suspect,), int
         Classes that were found to bear poison, as encoded labels.
     p_value : float
-        Probability that clean data would give as strong a sign, in whichever class.
+        Probability that clean data would give as strong a sign, in whichever class; nan where
+        nothing was tested.
     trusted : numpy.ndarray of shape (n_samples,), bool
         Rows that are not even doubtful: to be trained on.
     denied : numpy.ndarray of shape (n_samples,), bool
@@ -117,6 +128,11 @@ def not_searched(isolation: Isolation) -> Finding:
     )
 
 
+def count_large(labels: np.ndarray) -> int:
+    """Return how many classes have rows enough to be searched, and to be known by a network."""
+    return int((np.bincount(labels) >= SMALLEST_CLASS).sum())
+
+
 def find_poison(
     network: Network,
     samples: Samples,
@@ -137,6 +153,8 @@ def find_poison(
     network has not learned splits nothing: so where neither convicts a class, a novice orders
     the rows by how well they fit their class, and those that fit least are asked about.
 
+    Where fewer than `FEWEST_CLASSES` are large enough, nothing is asked, trained or flagged.
+
     Parameters
     ----------
     network : Network
@@ -156,6 +174,9 @@ def find_poison(
     -------
     Finding
     """
+    n_struck = count_large(labels) - _FEWEST_KNOWN
+    if n_struck < 1:
+        return not_searched(flag_nothing(len(labels)))
     features = compute_features(network, samples).cpu().numpy()
     n_classes = int(labels.max()) + 1
     level = false_alarm_rate / n_classes
@@ -165,13 +186,13 @@ def find_poison(
         )
         for parts in split_classes(features, scores, labels, seed)
     ]
-    n_struck = max(0, n_classes - _FEWEST_KNOWN)
+    if not suspicions:
+        return not_searched(flag_nothing(len(labels)))
     struck = _to_examine(suspicions)[:n_struck]
-    if struck:
-        _examine_parts(struck, _ask(struck, samples, labels, examiner, seed))
+    _examine_parts(struck, _ask(struck, samples, labels, examiner, seed))
     convicted = any(suspicion.is_convicted for suspicion in suspicions)
     large = [suspicion for suspicion in suspicions if has_tenths(suspicion.parts.rows)]
-    if large and n_struck > 0 and not convicted:
+    if large and not convicted:
         orders = order_by_fit(examiner(np.ones(len(labels), bool), _NOVICE), samples, labels)
         struck = _oddest(large, orders)[:n_struck]
         _examine_misfits(struck, _ask(struck, samples, labels, examiner, seed))
@@ -271,7 +292,7 @@ def _conclude(suspicions: list[Suspicion], labels: np.ndarray) -> Finding:
             signs["diversity"][suspicion.label] = max(suspicion.diversities)
         if suspicion.excesses is not None:
             signs["misfits"][suspicion.label] = suspicion.excesses[0]
-    smallest = min((suspicion.p_value for suspicion in suspicions), default=1.0)
+    smallest = min(suspicion.p_value for suspicion in suspicions)
     return Finding(
         isolation=Isolation(scores, POISON),
         classes=np.array(convicted, dtype=np.int64),
