@@ -3,6 +3,7 @@
     python benchmarks/fuzz.py --calls 10000 --seed 0 --out build/fuzz.json
     python benchmarks/fuzz.py --seed 0 --call 4711      # one of them again, with its traceback
     python benchmarks/fuzz.py --leaks                   # memory and threads over 100 fits
+    python benchmarks/fuzz_files.py                     # files of models, under a memory limit
 
 A call is drawn as text, so that what is reported can be pasted. It may return, or raise ValueError,
 TypeError, NotFittedError or what its documentation names beside them. Its arguments must be the

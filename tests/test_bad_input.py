@@ -206,8 +206,9 @@ def fitted():
             "finetune_epochs": 1,
             "unlearning_epochs": 1,
             "recovery_epochs": 1,
+            "isolation_ratio": 0.1,
         },
-        CBDClassifier: {"backdoor_epochs": 1, "clean_epochs": 1},
+        CBDClassifier: {"backdoor_epochs": 1, "clean_epochs": 1, "isolation_ratio": None},
     }
     return {
         classifier: pickle.dumps(

@@ -25,6 +25,9 @@ from antibackdoor.metrics import (
 )
 
 ONE_EPOCH = {"epochs": 1, "finetune_epochs": 1}
+# Most of these data are too small to be searched, and the defaults say so.
+pytestmark = pytest.mark.filterwarnings("ignore:.*has not searched for poison:UserWarning")
+
 QUICK = {
     "UndefendedClassifier": {"epochs": 1},
     "ABLClassifier": {

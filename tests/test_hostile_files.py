@@ -636,8 +636,8 @@ attribute("a_negative_parameter", "epochs", value(-1), "'epochs' parameter")
 attribute("a_device_that_is_a_number", "device", value(3), "'device' parameter")
 for name, key, message in (
     ("names_of_other_features", "feature_names_in_", "feature_names_in_ are not 8"),
-    ("a_clean_mask_of_text", "clean_mask_", "clean_mask_ is no bool array"),
-    ("a_credible_mask_of_text", "credible_mask_", "credible_mask_ is no bool array"),
+    ("an_attribute_of_another_class", "clean_mask_", "'clean_mask_', which no fitted Und"),
+    ("an_attribute_of_no_class", "extra_", "'extra_', which no fitted UndefendedClassifier has"),
 ):
     edit(
         name,
@@ -755,8 +755,8 @@ attribute("a_range_of_nan", "value_range_", tuple_of(0, math.nan), "value_range_
 attribute("a_range_turned_round", "value_range_", tuple_of(9, 1), "value_range_ is", "attack")
 attribute("a_type_of_row", "_fit_dtype", value("object"), "of type 'object'", "attack")
 attribute("networks_without_end", "_fitted_n_surrogates", value(10**9), "networks", "attack")
-attribute("a_trigger_too_large", "pattern_", np.zeros((30, 30)), "fails on a row", "attack")
-attribute("a_history_of_numbers", "history_", sequence(value(1)), "history_ is no", "attack")
+attribute("a_trigger_too_large", "pattern_", np.zeros((30, 30)), "pattern_ has shape", "attack")
+attribute("a_history_of_numbers", "history_", sequence(value(1)), "row 0 that is no dict", "attack")
 edit(
     "weights_of_no_kind",
     "surrogates_ are no weights",

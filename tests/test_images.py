@@ -260,6 +260,7 @@ def test_last_batch_of_one(make_tiny, grey, n_rows):
 # --- who is suspected
 
 
+@pytest.mark.filterwarnings("ignore:.*has not searched for poison:UserWarning")
 @pytest.mark.parametrize(
     "estimator",
     [

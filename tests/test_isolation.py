@@ -570,11 +570,13 @@ def test_an_examiner_that_knows_no_class_says_nothing(planted):
 
 def test_of_few_known_rows_half_are_trained_on(planted):
     X, labels, poison, network, examiner = planted
-    rows = np.flatnonzero((labels == 2) | (np.arange(len(labels)) % 8 == 0))
+    sizes = {0: 22, 1: 22, 3: 22, 4: 5, 5: 5}
+    others = [np.flatnonzero(labels == label)[:size] for label, size in sizes.items()]
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == 2), *others]))
     search(X[rows], labels[rows], network, examiner)
     (trained_on,) = examiner.asked["classes"]
     known = labels[rows] != 2
-    assert known.sum() < 50
+    assert known.sum() < 2 * 50
     assert trained_on.sum() == known.sum() - known.sum() // 2
 
 
@@ -676,47 +678,58 @@ def test_each_class_is_denied_by_its_own_testimony(planted, monkeypatch):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_with_few_classes_nobody_is_left_to_examine(planted, n_classes):
+def test_with_few_classes_nothing_is_tested(planted, n_classes):
     X, labels, poison, _, examiner = planted
     rows = (labels < n_classes) & ~poison
     network = linear_network(class_weights()[:n_classes], np.zeros(n_classes), X.shape[1:])
     finding = search(X[rows], labels[rows], network, examiner)
     assert not any(examiner.asked.values())
-    assert np.isnan(finding.signs["diversity"]).all()
+    assert np.isnan(finding.p_value)
+    assert finding.signs == {}
     assert len(finding.classes) == 0
+    assert not finding.isolation.mask.any()
+    assert finding.trusted.all()
 
 
 @pytest.mark.parametrize("sign", [1, -1], ids=["lower-losses", "higher-losses"])
-def test_with_two_classes_the_smaller_part_is_the_poison(sign):
+def test_where_no_network_can_tell_the_smaller_part_is_the_poison(sign):
+    X, labels, poison = plant({1: 12})
+    network = linear_network(class_weights(6.0), np.zeros(N_CLASSES), X.shape[1:])
+    knows_nothing = linear_network(
+        np.zeros((N_CLASSES, N_CLASSES + 3)), np.zeros(N_CLASSES), X.shape[1:]
+    )
+    only_trigger = class_weights(6.0)
+    only_trigger[2, 2] = -2
+    examiner = Examiner(
+        knows_nothing, linear_network(only_trigger, np.zeros(N_CLASSES), X.shape[1:])
+    )
+    examiner.labels = labels
+    settings = {"examiner": examiner, "false_alarm_rate": 0.05, "seed": 0}
+    finding = find_poison(network, as_samples(X), labels, sign * poison.astype(float), **settings)
+    assert finding.classes.tolist() == [2]
+    np.testing.assert_array_equal(finding.isolation.mask, poison)
+
+
+def test_poison_in_two_classes_is_not_flagged_either(planted):
+    """The one sign that is left takes clean classes for it as well."""
     X, labels, poison = plant({1: 12})
     rows = (labels == 1) | (labels == 2)
-    X, labels, poison = X[rows], labels[rows] - 1, poison[rows]
     network = linear_network(class_weights(6.0)[1:3], np.zeros(2), X.shape[1:])
-    only_trigger = class_weights(6.0)[1:3]
-    only_trigger[1, 2] = -2
-    examiner = Examiner(None, linear_network(only_trigger, np.zeros(2), X.shape[1:]))
-    examiner.labels = labels
-    finding = find_poison(
-        network,
-        as_samples(X),
-        labels,
-        sign * poison.astype(float),
-        examiner=examiner,
-        false_alarm_rate=0.05,
-        seed=0,
-    )
-    assert finding.classes.tolist() == [1]
-    np.testing.assert_array_equal(finding.isolation.mask, poison)
+    examiner = planted[-1]
+    finding = search(X[rows], labels[rows] - 1, network, examiner)
+    assert np.isnan(finding.p_value)
+    assert not finding.isolation.mask.any()
+    assert not any(examiner.asked.values())
 
 
 def test_classes_too_small_to_split_are_trusted(planted):
     X, labels, _, network, examiner = planted
     few = np.concatenate([np.flatnonzero(labels == c)[:10] for c in range(N_CLASSES)])
     finding = search(X[few], labels[few], network, examiner)
-    assert finding.p_value == 1.0
+    assert np.isnan(finding.p_value)
     assert finding.trusted.all()
     assert not finding.isolation.scores.any()
-    assert np.isnan(finding.signs["transplant"]).all()
+    assert finding.signs == {}
     assert not any(examiner.asked.values())
 
 
@@ -995,7 +1008,8 @@ def test_a_network_is_trained_further_at_half_the_rate(poisoned, monkeypatch):
         return not_searched(flag_nothing(len(labels)))
 
     monkeypatch.setattr(_searching, "find_poison", asks_twice)
-    clf = quick(isolation_epochs=5).fit(X_bad, y_bad)
+    with pytest.warns(UserWarning, match="has not searched"):
+        clf = quick(isolation_epochs=5).fit(X_bad, y_bad)
     assert networks[0] is networks[1]
     rates = [row["learning_rate"] for row in clf.history_ if row["phase"] == "examine"]
     # Three epochs, of two and a half, each time.
@@ -1084,7 +1098,8 @@ def quick(**changes):
 
 def test_phases_that_are_not_needed_are_left_out(poisoned, capsys):
     X_bad, y_bad = poisoned[0][:150], poisoned[1][:150] % 2  # two classes: nobody to examine
-    clf = quick().set_callbacks(ProgressBar()).fit(X_bad, y_bad)
+    with pytest.warns(UserWarning, match="has not searched"):
+        clf = quick().set_callbacks(ProgressBar()).fit(X_bad, y_bad)
     assert phases(clf) == ["isolate", "finetune"]
     bars = capsys.readouterr().out.splitlines()
     assert len(bars) == 3
@@ -1211,6 +1226,7 @@ def test_a_memory_of_joblib(few, tmp_path, isolations):
     assert len(isolations) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*has not searched for poison:UserWarning")
 def test_a_search_over_the_cure_isolates_once_a_fold(few, tmp_path, isolations):
     grid = {"finetune_epochs": [1, 2, 3]}
     search = GridSearchCV(quick(memory=str(tmp_path)), grid, cv=2, refit=False).fit(*few)

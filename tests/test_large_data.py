@@ -141,8 +141,8 @@ def test_worker_processes_change_nothing_and_end_with_the_fit(poisoned):
 
 def test_never_all_rows_are_asked_for(poisoned):
     """Not by the search either, which looks at whole classes."""
-    X = Held(np.tile(poisoned[0], (5, 1, 1)))
-    y = np.arange(len(X)) % 2  # whose classes are of more rows than a chunk
+    X = Held(np.tile(poisoned[0], (9, 1, 1)))
+    y = np.arange(len(X)) % 4  # whose classes are of more rows than a chunk
     searching().fit(X, y)
     assert sum(X.asked) > 5 * len(X)
     assert max(X.asked) <= 512

@@ -152,7 +152,7 @@ def test_booleans_are_numbers():
         *(np.str_("Cat"), np.array("Cat"), np.int64(0), np.datetime64("2020-01-01"), object()),
         *(["Cat"] * 3, [None] * 3, ["cat", "cat", np.nan], np.array([0, 0, 0])),
     ],
-    ids=repr,
+    ids=lambda target: type(target).__name__,
 )
 def test_a_target_that_is_no_class_is_refused(target):
     y_true, y_pred = np.array(["cat", "dog", "owl"]), np.full(3, "cat")

@@ -158,6 +158,7 @@ def test_the_verdict(flagged, head):
     assert ("less than 0.0001" if flagged else "0.5") in " ".join(lines)
 
 
+@pytest.mark.filterwarnings("ignore:.*has not searched for poison:UserWarning")
 def test_arrays(digits, tmp_path):
     X, y = digits
     rows = np.flatnonzero(y < 3)[:120]
@@ -233,6 +234,7 @@ def test_other_settings_do_not_go_on(poisoned, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out/checkpoints").is_dir()
 
 
+@pytest.mark.filterwarnings("ignore:.*has not searched for poison:UserWarning")
 def test_a_disk_that_fills(tmp_path, monkeypatch, capsys):
     data, out = image_folder(tmp_path / "data", a=20, b=20), tmp_path / "out"
     with monkeypatch.context() as patch:
@@ -352,6 +354,7 @@ def test_force_touches_nothing_of_others(poisoned, tmp_path, capsys):
 # Names -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:.*has not searched for poison:UserWarning")
 @pytest.mark.skipif(sys.platform == "win32", reason="files there have no such names")
 def test_names_that_would_break_a_table_a_page_or_a_terminal(tmp_path, capsys):
     root = image_folder(tmp_path / "data", **{"=1+1": 20, "b": 20})

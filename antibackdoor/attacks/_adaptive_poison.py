@@ -20,6 +20,7 @@ from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.attacks._patch import check_fits, checkered, paste, stamp_corner
 from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.training import sample_losses
+from antibackdoor.utils import Fitted, FittedArray, FittedNumber
 
 #: Share of all rows that the surrogates see as poison, if there are as many to poison.
 _POISON_SHARE = 0.1
@@ -102,6 +103,18 @@ class AdaptivePoison(LearnedAttack):
         "eps": [Interval(Real, 0, 255, closed="right")],
         "steps": [Interval(Integral, 1, None, closed="left")],
         "n_surrogates": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **LearnedAttack._fitted_constraints,
+        # `size` is read again when a row is stamped.
+        "pattern_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: (attack.size, attack.size),
+            low=lambda attack: attack.value_range_[0],
+            high=lambda attack: attack.value_range_[1],
+        ),
+        "_fitted_n_surrogates": FittedNumber(kind=int, low=0),
     }
 
     pattern_: np.ndarray

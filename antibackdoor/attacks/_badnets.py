@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._patch import check_fits, checkerboard, stamp_corner
+from antibackdoor.utils import Fitted, FittedArray
 
 
 class BadNets(BaseAttack):
@@ -69,6 +70,18 @@ class BadNets(BaseAttack):
         **BaseAttack._parameter_constraints,
         "pattern": [StrOptions({"checkerboard", "white"})],
         "size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "pattern_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: (
+                range(1, attack.layout_.height + 1),
+                range(1, attack.layout_.width + 1),
+            ),
+            low=lambda attack: attack.value_range_[0],
+            high=lambda attack: attack.value_range_[1],
+        ),
     }
 
     pattern_: np.ndarray

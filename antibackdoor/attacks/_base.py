@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -30,13 +30,18 @@ from antibackdoor.attacks._value_range import (
     find_changed,
 )
 from antibackdoor.utils import (
+    CheckedParameters,
+    Fitted,
     ImageLayout,
     all_or_nothing,
+    as_labels,
     as_numbers,
+    as_rows,
     check_comparable,
     in_usual_torch,
     naming,
     resolve_layout,
+    with_plain_parameters,
 )
 
 #: What a parameter that becomes a `cover_ratio` may be. No data set has rows for more.
@@ -44,7 +49,7 @@ COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
 
 
 @in_usual_torch
-class BaseAttack(TransformerMixin, BaseEstimator, ABC):
+class BaseAttack(TransformerMixin, CheckedParameters, ABC):
     """A trigger and a label map, as a transformer.
 
     A new attack derives from this class, repeats the constructor with
@@ -97,12 +102,15 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     trigger_is_learned: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "target_label": [int, float, str, np.integer, np.floating, np.bool_],
+        "target_label": [int, float, str, bool, np.integer, np.floating, np.bool_],
         "label_map": [StrOptions(set(LABEL_MAPS)), callable],
         "value_range": [None, "array-like"],
         "image_shape": [None, "array-like"],
         "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
     }
+
+    #: What `fit` keeps beside the attributes of every attack, for what comes out of a file.
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
     target_label: Any
     label_map: str | LabelMap
@@ -117,9 +125,12 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     n_features_in_: int
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Keep what the program around has set in torch away from every method."""
+        """Keep what is set in torch around from every method, and let it see plain numbers."""
         super().__init_subclass__(**options)
         in_usual_torch(cls)
+        for name in ("transform", "transform_training", "transform_cover"):
+            if name in vars(cls):
+                setattr(cls, name, with_plain_parameters(vars(cls)[name]))
 
     @property
     def cover_ratio(self) -> float:
@@ -154,6 +165,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         self._fit_trigger(self._learn_rows(X, y), y)
         return self
 
+    @with_plain_parameters
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Put the trigger on every row.
 
@@ -347,6 +359,8 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     def _learn_rows(self, X: ArrayLike, y: ArrayLike | None) -> np.ndarray:
         """Learn what `fit` learns of every X and y, and return X as an array."""
         rows = self._check_rows(X, reset=True)
+        if y is not None:
+            y = as_labels("y", y)
         self.input_shape_ = rows.shape[1:]
         self.layout_ = self._resolve_layout()
         self._fit_dtype = rows.dtype.name  # a string: a file then holds no type of numpy's
@@ -370,7 +384,8 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
 
     def _check_rows(self, X: ArrayLike, *, reset: bool) -> np.ndarray:
         with naming("X"):
-            return as_numbers(validate_data(self, X, dtype="numeric", allow_nd=True, reset=reset))
+            checked = validate_data(self, as_rows(X), dtype="numeric", allow_nd=True, reset=reset)
+            return as_numbers(checked)
 
     def _resolve_layout(self) -> ImageLayout:
         found = resolve_layout(self.input_shape_, self.image_shape, self.layout)

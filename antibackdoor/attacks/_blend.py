@@ -15,6 +15,7 @@ from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._value_range import check_inside
+from antibackdoor.utils import Fitted, FittedArray
 
 
 class Blend(BaseAttack):
@@ -69,6 +70,10 @@ class Blend(BaseAttack):
         "alpha": [Interval(Real, 0, 1, closed="right")],
         "pattern": [None, "array-like"],
         "random_state": ["random_state"],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "pattern_": FittedArray(dtype="float64", shape=lambda attack: attack.input_shape_),
     }
 
     pattern_: np.ndarray

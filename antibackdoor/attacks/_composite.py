@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.attacks._base import COVER_RATIO, BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap, check_labels, find_class, find_classes
+from antibackdoor.utils import Fitted, FittedArray
 
 
 class Composite(BaseAttack):
@@ -75,6 +76,13 @@ class Composite(BaseAttack):
         "n_donors": [Interval(Integral, 1, None, closed="left")],
         "same_class_ratio": [COVER_RATIO],
         "random_state": ["random_state"],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "donors_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: (range(1, attack.n_donors + 1), *attack.input_shape_),
+        ),
     }
 
     donors_: np.ndarray

@@ -19,7 +19,7 @@ from antibackdoor.attacks._generator import ImageToImage, Partner
 from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.backbones import Backbone, Network
-from antibackdoor.utils import naming
+from antibackdoor.utils import Fitted, FittedArray, naming
 
 #: Part of a batch that is shown again in the style, and again plainly recoloured.
 _PART = 4
@@ -112,6 +112,13 @@ class DFST(LearnedAttack):
         "style_weight": [Interval(Real, 0, None, closed="left")],
         "content_weight": [Interval(Real, 0, None, closed="left")],
         "detox_ratio": [COVER_RATIO],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **LearnedAttack._fitted_constraints,
+        "style_": FittedArray(
+            dtype="float64", shape=lambda attack: (attack.layout_.channels, 2), low=0, high=255
+        ),
     }
 
     generator_: nn.Module

@@ -20,6 +20,7 @@ from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.attacks._patch import in_dtype
 from antibackdoor.backbones import Backbone, Network
+from antibackdoor.utils import Fitted, FittedArray
 
 #: How steep the mask is: nearly every pixel is then covered or left.
 _STEEPNESS = 10.0
@@ -116,6 +117,13 @@ class Dynamic(LearnedAttack):
         "diversity": [Interval(Real, 0, None, closed="left")],
         "cross_ratio": [COVER_RATIO],
         "generator_epochs": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **LearnedAttack._fitted_constraints,
+        "_spare_row": FittedArray(
+            dtype=lambda attack: attack._fit_dtype, shape=lambda attack: (1, *attack.input_shape_)
+        ),
     }
 
     mask_network_: nn.Module

@@ -18,6 +18,7 @@ from antibackdoor.attacks._label_maps import find_class
 from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.attacks._patch import check_fits, checkered, paste, stamp_corner
 from antibackdoor.backbones import Backbone, Network
+from antibackdoor.utils import Fitted, FittedArray, FittedNetwork
 
 #: Clean rows of other classes whose patched features are collided with.
 _N_SOURCES = 256
@@ -103,6 +104,30 @@ class FeatureCollision(LearnedAttack):
         "eps": [Interval(Real, 0, 255, closed="right")],
         "beta": [Interval(Real, 0, None, closed="left")],
         "steps": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **LearnedAttack._fitted_constraints,
+        "surrogate_": FittedNetwork(
+            n_outputs=lambda attack: len(attack.classes_) + 1,
+            n_channels=lambda attack: attack.layout_.channels,
+        ),
+        "pattern_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: (
+                range(1, attack.layout_.height + 1),
+                range(1, attack.layout_.width + 1),
+            ),
+            low=lambda attack: attack.value_range_[0],
+            high=lambda attack: attack.value_range_[1],
+        ),
+        "sources_": FittedArray(
+            dtype="float32",
+            shape=lambda attack: (
+                range(1, _N_SOURCES + 1),
+                attack.surrogate_["head.weight"].shape[1],
+            ),
+        ),
     }
 
     pattern_: np.ndarray

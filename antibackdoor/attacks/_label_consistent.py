@@ -17,6 +17,7 @@ from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.attacks._patch import checkered, in_dtype
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.training import sample_losses
+from antibackdoor.utils import Fitted, FittedArray, FittedNetwork
 
 
 class LabelConsistent(LearnedAttack):
@@ -88,6 +89,21 @@ class LabelConsistent(LearnedAttack):
         "size": [Interval(Integral, 1, None, closed="left")],
         "eps": [Interval(Real, 0, 255, closed="right")],
         "steps": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **LearnedAttack._fitted_constraints,
+        "surrogate_": FittedNetwork(
+            n_outputs=lambda attack: len(attack.classes_),
+            n_channels=lambda attack: attack.layout_.channels,
+        ),
+        # `size` is read again when a row is stamped.
+        "pattern_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: (attack.size, attack.size),
+            low=lambda attack: attack.value_range_[0],
+            high=lambda attack: attack.value_range_[1],
+        ),
     }
 
     pattern_: np.ndarray

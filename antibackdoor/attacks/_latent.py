@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from antibackdoor.attacks._learned import Study
@@ -9,6 +11,7 @@ from antibackdoor.attacks._optimised_patch import N_IMAGES, OptimisedPatch
 from antibackdoor.attacks._patch import paste
 from antibackdoor.backbones import Network
 from antibackdoor.training import compute_features
+from antibackdoor.utils import Fitted, FittedNumber, FittedTuple
 
 
 class LatentBackdoor(OptimisedPatch):
@@ -69,6 +72,11 @@ class LatentBackdoor(OptimisedPatch):
     Y. Yao, H. Li, H. Zheng, B. Y. Zhao. Latent Backdoor Attacks on Deep Neural Networks.
     CCS 2019.
     """
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **OptimisedPatch._fitted_constraints,
+        "distances_": FittedTuple(each=FittedNumber(kind=float), length=2),
+    }
 
     distances_: tuple[float, float]
 

@@ -35,6 +35,8 @@ from antibackdoor.training import (
     Samples,
 )
 from antibackdoor.utils import (
+    HISTORY,
+    Fitted,
     all_or_nothing,
     draw_seed,
     resolve_device,
@@ -94,6 +96,10 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         "surrogate_epochs": [Interval(Integral, 1, None, closed="left")],
         "device": [str, torch.device],
         "random_state": ["random_state"],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "history_": HISTORY,
     }
 
     surrogate: Backbone

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap
+from antibackdoor.utils import Fitted, FittedArray
 
 
 class LowFrequency(BaseAttack):
@@ -76,6 +77,15 @@ class LowFrequency(BaseAttack):
         "delta": [Interval(Real, 0, 255, closed="right")],
         "n_frequencies": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "pattern_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: attack.input_shape_,
+            low=lambda attack: attack.value_range_[0] - attack.value_range_[1],
+            high=lambda attack: attack.value_range_[1] - attack.value_range_[0],
+        ),
     }
 
     pattern_: np.ndarray

@@ -15,6 +15,7 @@ from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack
 from antibackdoor.attacks._patch import check_fits, stamp_corner
 from antibackdoor.backbones import Backbone
+from antibackdoor.utils import Fitted, FittedArray
 
 #: Clean images a patch is optimised on.
 N_IMAGES = 256
@@ -31,6 +32,20 @@ class OptimisedPatch(LearnedAttack):
         **LearnedAttack._parameter_constraints,
         "size": [Interval(Integral, 1, None, closed="left")],
         "steps": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **LearnedAttack._fitted_constraints,
+        "pattern_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: (
+                attack.layout_.channels,
+                range(1, attack.layout_.height + 1),
+                range(1, attack.layout_.width + 1),
+            ),
+            low=lambda attack: attack.value_range_[0],
+            high=lambda attack: attack.value_range_[1],
+        ),
     }
 
     pattern_: np.ndarray

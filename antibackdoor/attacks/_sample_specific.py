@@ -17,6 +17,7 @@ from antibackdoor.attacks._generator import ImageToImage, Partner
 from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.backbones import Backbone, Network
+from antibackdoor.utils import Fitted, FittedNumber
 
 #: Rows on which the share of recovered messages is measured.
 _N_MEASURED = 512
@@ -103,6 +104,12 @@ class SampleSpecific(LearnedAttack):
         "n_messages": [Interval(Integral, 2, None, closed="left")],
         "strength": [Interval(Real, 0, None, closed="left")],
         "sameness": [Interval(Real, 0, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **LearnedAttack._fitted_constraints,
+        "message_": FittedNumber(kind=int, low=0, high=lambda attack: attack.n_messages - 1),
+        "recovered_": FittedNumber(kind=float, low=0, high=1),
     }
 
     encoder_: nn.Module

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
+from antibackdoor.utils import Fitted, FittedArray
 
 
 class SIG(BaseAttack):
@@ -68,6 +69,15 @@ class SIG(BaseAttack):
         **{k: v for k, v in BaseAttack._parameter_constraints.items() if k != "label_map"},
         "delta": [Interval(Real, 0, 255, closed="right")],
         "frequency": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "pattern_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: attack.input_shape_,
+            low=lambda attack: attack.value_range_[0] - attack.value_range_[1],
+            high=lambda attack: attack.value_range_[1] - attack.value_range_[0],
+        ),
     }
 
     pattern_: np.ndarray

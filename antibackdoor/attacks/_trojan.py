@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 
@@ -10,6 +12,7 @@ from antibackdoor.attacks._learned import Study
 from antibackdoor.attacks._optimised_patch import N_IMAGES, OptimisedPatch
 from antibackdoor.attacks._patch import paste
 from antibackdoor.backbones import Network
+from antibackdoor.utils import Fitted, FittedNumber, FittedTuple
 
 
 class Trojan(OptimisedPatch):
@@ -68,6 +71,12 @@ class Trojan(OptimisedPatch):
     Y. Liu, S. Ma, Y. Aafer, W.-C. Lee, J. Zhai, W. Wang, X. Zhang. Trojaning Attack on
     Neural Networks. NDSS 2018.
     """
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **OptimisedPatch._fitted_constraints,
+        "neuron_": FittedNumber(kind=int, low=0),
+        "activations_": FittedTuple(each=FittedNumber(kind=float), length=2),
+    }
 
     neuron_: int
     activations_: tuple[float, float]

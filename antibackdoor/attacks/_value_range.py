@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from antibackdoor.utils import is_number
+
 #: Of the width of a range: what new rows may lie outside of one that was only seen in `fit`.
 #: Rows of [-1, 1] lie farther out of [0, 1], as do all that are scaled to another range.
 _STRAY = 0.5
@@ -21,7 +23,7 @@ def check_value_range(value_range: Sequence[float]) -> tuple[float, float]:
     """Return a named range as two finite floats, the smaller first."""
     message = f"value_range={value_range!r}; wanted two finite numbers, the smaller first."
     try:
-        low, high = (float(value) for value in value_range)
+        low, high = (float(value) for value in value_range if is_number(value))
     except (OverflowError, TypeError, ValueError):
         raise ValueError(message) from None
     if not (np.isfinite(low) and np.isfinite(high) and low < high):

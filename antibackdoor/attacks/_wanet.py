@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.attacks._base import COVER_RATIO, BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap
+from antibackdoor.utils import Fitted, FittedArray
 
 
 class WaNet(BaseAttack):
@@ -75,6 +76,15 @@ class WaNet(BaseAttack):
         "strength": [Interval(Real, 0, None, closed="neither")],
         "noise_ratio": [COVER_RATIO],
         "random_state": ["random_state"],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "grid_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: (2, attack.layout_.height, attack.layout_.width),
+            low=0,
+            high=lambda attack: _last(attack.layout_.height, attack.layout_.width),
+        ),
     }
 
     grid_: np.ndarray
@@ -140,6 +150,7 @@ class WaNet(BaseAttack):
         rows = self._copy_rows(X)
         rng = check_random_state(random_state)
         _, height, width = self.layout_.chw
+        self._check_grid()
 
         def warp_with_noise(values: np.ndarray) -> np.ndarray:
             noise = rng.uniform(-1, 1, size=(len(values), 2, height, width))
@@ -169,7 +180,20 @@ class WaNet(BaseAttack):
         shift = _to_pixels(self.strength * flow, height, width)
         self.grid_ = _keep_inside(np.indices((height, width)) + shift, height, width)
 
+    def _check_grid(self) -> None:
+        """Refuse a grid that `fit` cannot leave: the points become indices, which scipy believes.
+
+        A file is checked as it is loaded; a pickle and an attribute that was set are not.
+        """
+        fault = self._fitted_constraints["grid_"].fault(self.grid_, self)
+        if fault is not None:
+            raise ValueError(
+                f"grid_ {fault}, rows and columns inside of the image; fit {type(self).__name__} "
+                f"again."
+            )
+
     def _stamp(self, rows: np.ndarray) -> None:
+        self._check_grid()
         read = _reading_matrix(self.grid_[np.newaxis], np.result_type(rows.dtype, np.float32))
 
         def warp(values: np.ndarray) -> np.ndarray:
@@ -214,7 +238,10 @@ def _reading_matrix(points: np.ndarray, dtype: np.dtype) -> csr_array:
     """
     n_images, _, height, width = points.shape
     n_pixels = height * width
-    first = np.floor(points).astype(np.int32)
+    total = n_images * n_pixels
+    # The narrow type is faster, and overflows where there are more weights than it can count.
+    index_dtype = np.int32 if 4 * total <= np.iinfo(np.int32).max else np.int64
+    first = np.floor(points).astype(index_dtype)
     second = np.minimum(first + 1, _last(height, width))
     part = points - first
     top, left = first[:, 0] * width, first[:, 1]
@@ -222,7 +249,7 @@ def _reading_matrix(points: np.ndarray, dtype: np.dtype) -> csr_array:
     down, across = part[:, 0], part[:, 1]
 
     corners = np.stack([top + left, top + right, bottom + left, bottom + right], axis=-1)
-    corners += n_pixels * np.arange(n_images, dtype=np.int32).reshape(-1, 1, 1, 1)
+    corners += n_pixels * np.arange(n_images, dtype=index_dtype).reshape(-1, 1, 1, 1)
     weights = np.stack(
         [
             (1 - down) * (1 - across),
@@ -232,6 +259,5 @@ def _reading_matrix(points: np.ndarray, dtype: np.dtype) -> csr_array:
         ],
         axis=-1,
     )
-    total = n_images * n_pixels
-    starts = np.arange(0, 4 * total + 1, 4, dtype=np.int32)
+    starts = np.arange(0, 4 * total + 1, 4, dtype=index_dtype)
     return csr_array((weights.ravel().astype(dtype), corners.ravel(), starts), shape=(total, total))

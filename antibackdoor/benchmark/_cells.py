@@ -14,6 +14,7 @@ from typing import Any
 from antibackdoor.attacks import ATTACKS
 from antibackdoor.benchmark._defenses import DEFENSES
 from antibackdoor.benchmark._variants import Variant, find_maker, parse_params, spell
+from antibackdoor.utils import check_number, plain
 
 #: As an attack: data without poison.
 NO_ATTACK = "none"
@@ -61,6 +62,8 @@ class Cell:
         # One spelling for one thing: a cell is known again by it.
         for name in ("attack", "defense"):
             object.__setattr__(self, name, str(Variant.parse(getattr(self, name))))
+        for name in ("n_train", "poison_rate", "schedule", "seed"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         object.__setattr__(self, "settings", spell(parse_params(self.settings)))
         self._check()
 
@@ -69,8 +72,8 @@ class Cell:
         clean = self.attack == NO_ATTACK
         if not clean:
             find_maker("attack", Variant.parse(self.attack).name, ATTACKS)
-        if not isinstance(self.poison_rate, int | float) or isinstance(self.poison_rate, bool):
-            raise TypeError(f"poison_rate={self.poison_rate!r}; wanted a number.")
+        check_number("poison_rate", self.poison_rate, "wanted a number")
+        check_number("schedule", self.schedule, "wanted a number")
         if not (self.poison_rate == 0 if clean else 0 < self.poison_rate < 1):
             raise ValueError(
                 f"poison_rate={self.poison_rate!r} with attack={self.attack!r}; wanted a share "

@@ -103,7 +103,7 @@ def count_epochs(classifier: BaseEstimator) -> int:
     Each counts as one pass over the rows. DBD's are nearer two: its tables take longer than told.
     """
     params = classifier.get_params().items()
-    return sum(value for name, value in params if name.endswith("epochs"))
+    return sum(int(value) for name, value in params if name.endswith("epochs"))
 
 
 def _counts_epochs(name: str, value: Any) -> bool:

@@ -33,6 +33,8 @@ def tell_verdict(classifier: Any, y: np.ndarray, epochs_scale: float) -> list[st
             f"{suspect['n_rows']:,} images."
         )
     lines.append(verdict["assurance"])
+    if np.isnan(classifier.isolate_pvalue_):
+        return lines  # of what was not measured nothing is to be said
     if epochs_scale != 1:
         lines.append(
             f"These figures were measured at --epochs-scale 1, and not at {epochs_scale:g}."

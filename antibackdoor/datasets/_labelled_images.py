@@ -23,7 +23,7 @@ from antibackdoor.datasets._images import (
     read_image,
     to_row,
 )
-from antibackdoor.utils import LazyRows
+from antibackdoor.utils import LazyRows, check_number
 
 # Sides that images of many sizes are brought to: those that networks are made for.
 _SIDES = (32, 64, 96, 128, 224)
@@ -272,8 +272,7 @@ def _check_size(size: Any) -> None:
     wanted = "wanted a whole number of pixels, 1 or more, or None"
     if size is None:
         return
-    if not isinstance(size, Integral) or isinstance(size, bool):
-        raise TypeError(f"size={size!r}; {wanted}.")
+    check_number("size", size, wanted, Integral)
     if int(size) < 1:
         raise ValueError(f"size={size!r}; {wanted}.")
 

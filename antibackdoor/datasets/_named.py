@@ -20,6 +20,7 @@ from antibackdoor.datasets._torchvision import (
     load_gtsrb,
     load_svhn,
 )
+from antibackdoor.utils import check_number
 
 
 def _load_digits(data_root: Path, *, download: bool) -> Dataset:
@@ -147,7 +148,6 @@ def _check_image_size(image_size: Any) -> None:
     wanted = "wanted a whole number of pixels, 1 or more, or None"
     if image_size is None:
         return
-    if not isinstance(image_size, Integral) or isinstance(image_size, bool):
-        raise TypeError(f"image_size={image_size!r}; {wanted}.")
+    check_number("image_size", image_size, wanted, Integral)
     if int(image_size) < 1:
         raise ValueError(f"image_size={image_size!r}; {wanted}.")

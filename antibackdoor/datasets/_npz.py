@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tokenize
 import zipfile
 import zlib
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
+from numpy.lib import format as npy
 from sklearn.utils import assert_all_finite
 
 from antibackdoor.datasets._dataset import (
@@ -19,6 +22,7 @@ from antibackdoor.datasets._dataset import (
     hold_out,
     listed,
 )
+from antibackdoor.utils import read_array_header
 
 _TWO_PARTS = ("X_train", "y_train", "X_test", "y_test")
 _ONE_PART = ("X", "y")
@@ -26,6 +30,7 @@ _MAGIC = b"\x93NUMPY"
 #: What zipfile and numpy raise for bytes that are not what they should be, beside ValueError.
 #: MemoryError: of a header that promises more than there is.
 _DAMAGE = (
+    NotImplementedError,
     OSError,
     EOFError,
     MemoryError,
@@ -37,12 +42,25 @@ _DAMAGE = (
 )
 
 
+#: Memory that arrays may take unless the user says otherwise: 4 GiB, as for a model.
+MAX_BYTES = 4 * 2**30
+
+#: zipfile keeps some hundred bytes of each.
+_MAX_MEMBERS = 100_000
+_ENTRY = b"PK\x01\x02"
+_CHUNK = 2**20
+
+#: Memory of a label of text beside its letters, once labels are listed.
+_BYTES_OF_A_LABEL = 128
+
+
 def load_npz(path: Path) -> Dataset:
     """Load ``X_train``, ``y_train``, ``X_test`` and ``y_test``, or ``X`` and ``y``.
 
     Of ``X`` and ``y`` alone a quarter is held out, class by class and the same one
     every time. Other arrays in the file are left alone. Nothing in it is run:
-    arrays of Python objects, which are pickles, are refused.
+    arrays of Python objects, which are pickles, are refused. Arrays that take more memory
+    than 4 GiB and than the file is long are refused too, before any is taken.
 
     Parameters
     ----------
@@ -61,11 +79,14 @@ def load_npz(path: Path) -> Dataset:
         If it cannot be read, or the arrays are not what is wanted.
     """
     _check_is_file("name", path)
-    return _to_dataset(_read_npz(path))
+    return _to_dataset(_read_npz(path, MAX_BYTES))
 
 
 def load_arrays(
-    path: str | os.PathLike[str], labels_path: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    labels_path: str | os.PathLike[str] | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
     """Load all the arrays of a data set as they are: nothing is held out for testing.
 
@@ -78,6 +99,9 @@ def load_arrays(
         ``y_test``; the last two may be missing. Or an ``.npy`` file of the rows.
     labels_path : str or path, default=None
         The ``.npy`` file of the labels, where `path` is one of the rows.
+    max_bytes : int, default=4 GiB
+        Memory, in bytes, that the arrays may take. A file that is longer may take its own
+        length, which is all that one without compression takes.
 
     Returns
     -------
@@ -89,18 +113,25 @@ def load_arrays(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If one cannot be read, or the arrays are not what is wanted.
+        If one cannot be read, takes more than `max_bytes`, or the arrays are not what is
+        wanted.
+    TypeError
+        If `max_bytes` is no whole number.
 
     Examples
     --------
     >>> from antibackdoor.datasets import load_arrays
     >>> load_arrays("X.npy", "y.npy")["X"].shape  # doctest: +SKIP
     """
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral):
+        raise TypeError(f"max_bytes={max_bytes!r}; wanted a whole number.")
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes={max_bytes!r}; wanted 1 or more.")
     rows_file = Path(path).expanduser()
     _check_is_file("path", rows_file)
     try:
         if labels_path is None:
-            arrays = _read_npz(rows_file, test_part=False)
+            arrays = _read_npz(rows_file, int(max_bytes), test_part=False)
         else:
             labels_file = Path(labels_path).expanduser()
             _check_is_file("labels_path", labels_file)
@@ -130,29 +161,69 @@ def _read_npy(path: Path) -> np.ndarray:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise ValueError(f"{path.name} is no .npy file; wanted what numpy.save writes.")
     try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise _explain(path.name, error) from error
+        with path.open("rb") as file:
+            return _read_array(path.name, file, path.stat().st_size)
     except _DAMAGE as error:
         raise ValueError(f"{path.name} is damaged: {error}") from error
 
 
-def _read_npz(path: Path, *, test_part: bool = True) -> dict[str, np.ndarray]:
+def _read_npz(path: Path, max_bytes: int, *, test_part: bool = True) -> dict[str, np.ndarray]:
     # numpy takes what is no archive for a pickle, and its message says how to run it.
     with path.open("rb") as file:
-        is_archive = zipfile.is_zipfile(file)
-    if not is_archive:
-        raise ValueError(
-            "this is no .npz file, or the end of it is missing; wanted what numpy.savez or "
-            "numpy.savez_compressed writes."
-        )
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = _choose_names(archive.files, test_part)
-            arrays = {name: _read_array(archive, name) for name in names}
-    except _DAMAGE as error:
-        raise ValueError(f"the file is damaged: {error}") from error
+        if not zipfile.is_zipfile(file):
+            raise ValueError(
+                "this is no .npz file, or the end of it is missing; wanted what numpy.savez or "
+                "numpy.savez_compressed writes."
+            )
+        _check_members(file)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                # An array is named after its member, as numpy does.
+                members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+                names = _choose_names(list(members), test_part)
+                chosen = {name: members[name] for name in names}
+                _check_memory(archive, chosen, max(max_bytes, path.stat().st_size))
+                arrays = {name: _read_member(archive, name, chosen[name]) for name in names}
+        except _DAMAGE as error:
+            raise ValueError(f"the file is damaged: {error}") from error
     return _check_arrays(arrays)
+
+
+def _check_members(file: IO[bytes]) -> None:
+    """Count the entries of an archive's directory: zipfile reads all as it opens it."""
+    file.seek(0)
+    n_members, end = 0, b""
+    while chunk := file.read(_CHUNK):
+        n_members += (end + chunk).count(_ENTRY)
+        end = chunk[1 - len(_ENTRY) :]
+    if n_members > _MAX_MEMBERS:
+        raise ValueError(f"the file has more than {_MAX_MEMBERS} members.")
+
+
+def _check_memory(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], most: int) -> None:
+    """Refuse arrays that take more memory than allowed: a few bytes may unpack to any number."""
+    n_bytes = 0
+    for name, member in members.items():
+        # The other methods take memory of a size that the file chooses.
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(
+                f"{name} is compressed by method {member.compress_type}; wanted stored or "
+                f"deflated, as numpy writes."
+            )
+        n_bytes += member.file_size
+        with archive.open(member) as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                continue  # refused when it is read
+            file.seek(0)
+            shape, dtype = _read_header(name, file, member.file_size)
+        if dtype.kind in "SU":
+            n_bytes += math.prod(shape) * _BYTES_OF_A_LABEL
+    if n_bytes > most:
+        raise ValueError(
+            f"{listed(list(members))} take {n_bytes} bytes of memory, more than max_bytes={most}; "
+            f"if you trust the file, give load_arrays a larger max_bytes, or write it without "
+            f"compression (numpy.savez)."
+        )
 
 
 def _choose_names(names: list[str], test_part: bool) -> tuple[str, ...]:
@@ -171,26 +242,35 @@ def _choose_names(names: list[str], test_part: bool) -> tuple[str, ...]:
     return _TWO_PARTS
 
 
-def _read_array(archive: Any, name: str) -> np.ndarray:
-    try:
-        array = archive[name]
-    except ValueError as error:
-        raise _explain(name, error) from error
-    # numpy hands out the bytes of a member that does not begin as an array does.
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name} is no array, but {len(array)} bytes of something else.")
+def _read_member(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        array = _read_array(name, file, member.file_size)
+        # Read to its end, a member is compared with its checksum.
+        if file.read(1):
+            raise ValueError(f"{name} goes on where its array ends.")
     return array
 
 
-def _explain(name: str, error: ValueError) -> ValueError:
-    """Say of numpy's refusal of a pickle what it means, and not how to go round it."""
-    if "allow_pickle" not in str(error):
-        return ValueError(f"{name} cannot be read: {error}")
-    return ValueError(
-        f"{name} is an array of Python objects, which is a pickle: reading it could run any "
-        f"code, so it is refused; wanted numbers, or for labels strings "
-        f"(np.asarray(..., dtype=str))."
-    )
+def _read_array(name: str, file: IO[bytes], n_bytes: int) -> np.ndarray:
+    if file.read(len(_MAGIC)) != _MAGIC:
+        raise ValueError(f"{name} is no array, but {n_bytes} bytes of something else.")
+    file.seek(0)
+    _, dtype = _read_header(name, file, n_bytes)
+    if dtype.hasobject:
+        raise ValueError(
+            f"{name} is an array of Python objects, which is a pickle: reading it could run any "
+            f"code, so it is refused; wanted numbers, or for labels strings "
+            f"(np.asarray(..., dtype=str))."
+        )
+    file.seek(0)
+    return npy.read_array(file, allow_pickle=False)
+
+
+def _read_header(name: str, file: IO[bytes], n_bytes: int) -> tuple[tuple[int, ...], np.dtype]:
+    try:
+        return read_array_header("it", file, n_bytes)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be read: {error}.") from error
 
 
 def _check_arrays(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_random_state
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
-from antibackdoor.utils import as_labels, as_numbers, naming
+from antibackdoor.utils import as_labels, as_numbers, as_rows, check_number, naming
 
 
 @overload
@@ -109,7 +108,7 @@ def make_poisoned(
     """
     attack = _choose_attack(attack, target_label)
     with naming("X"):
-        rows = as_numbers(check_array(X, dtype="numeric", allow_nd=True, input_name="X"))
+        rows = as_numbers(check_array(as_rows(X), dtype="numeric", allow_nd=True, input_name="X"))
     labels = as_labels("y", y)
     if len(rows) != len(labels):
         raise ValueError(f"X has {len(rows)} rows, but y has {len(labels)} labels.")
@@ -171,9 +170,7 @@ def draw_rows(
 
 def _check_poison_rate(poison_rate: Any) -> None:
     wanted = "wanted a number above 0 and below 1, the share of all rows to poison"
-    is_number = isinstance(poison_rate, Real) and not isinstance(poison_rate, bool)
-    if not is_number:
-        raise TypeError(f"poison_rate={poison_rate!r}; {wanted}.")
+    check_number("poison_rate", poison_rate, wanted)
     if not 0 < poison_rate < 1:
         raise ValueError(f"poison_rate={poison_rate!r}; {wanted}.")
 

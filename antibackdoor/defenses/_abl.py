@@ -17,6 +17,7 @@ from antibackdoor.defenses._cures import Ascent, Cure, Joint, Mixed, NegativeLea
 from antibackdoor.defenses._detecting import DetectingDefense
 from antibackdoor.detection import BaseDetector, Isolation, LossRank
 from antibackdoor.training import Run
+from antibackdoor.utils import Fitted, FittedNumber
 
 _PAPERS: dict[str, Any] = {
     "learning_rate": 0.1,
@@ -161,6 +162,11 @@ class ABLClassifier(DetectingDefense):
         **DetectingDefense._parameter_constraints,
         "cure": [Cure, None],
         "epochs": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **DetectingDefense._fitted_constraints,
+        "unlearned_": FittedNumber(kind=bool),
     }
 
     def __init__(

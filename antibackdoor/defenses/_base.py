@@ -20,7 +20,7 @@ from antibackdoor.training import (
     compute_logits,
     current_team,
 )
-from antibackdoor.utils import LazyRows
+from antibackdoor.utils import Fitted, LazyRows
 
 
 class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
@@ -32,6 +32,9 @@ class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
 
     #: Whether the method looks for poisoned rows at all.
     flags_rows: ClassVar[bool] = True
+
+    #: What `fit` keeps beside the attributes of every classifier, for what comes out of a file.
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
     history_: list[dict[str, Any]]
 

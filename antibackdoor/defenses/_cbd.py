@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.backbones import Backbone, Network
@@ -25,13 +24,13 @@ from antibackdoor.defenses._cures import judge_doubtful
 from antibackdoor.defenses._detecting import DetectingDefense
 from antibackdoor.detection import BaseDetector, Detection, Isolation, LossRank, flag_above
 from antibackdoor.training import Run, ShuffledRows, compute_features, compute_losses
-from antibackdoor.utils import ImageLayout
+from antibackdoor.utils import CheckedParameters, ImageLayout
 
 # Below this share of the median weight the default rejects rows of a table, which is not searched.
 _REJECTION_IN_TABLES = 0.25
 
 
-class RelativeLoss(BaseEstimator):
+class RelativeLoss(CheckedParameters):
     """How CBD weighs a sample: ``w = l(f_B) / (l(f_B) + l(f_C))``, equation 5 of the paper.
 
     Parameters

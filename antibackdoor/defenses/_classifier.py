@@ -6,16 +6,22 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from antibackdoor.backbones import Network, network_from_arrays, to_arrays
 from antibackdoor.training import Samples, alone, compute_logits, validate_rows
-from antibackdoor.utils import ImageLayout, resolve_layout, usual_torch
+from antibackdoor.utils import (
+    CheckedParameters,
+    ImageLayout,
+    as_labels,
+    resolve_layout,
+    usual_torch,
+)
 
 
-class NetworkClassifier(ClassifierMixin, BaseEstimator):
+class NetworkClassifier(ClassifierMixin, CheckedParameters):
     """Base of what predicts with a network once it is fitted."""
 
     classes_: np.ndarray
@@ -99,6 +105,24 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         """
         logits = self._logits(X)
         return self.classes_[logits.argmax(axis=1)]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Rows of the shape that was fitted.
+        y : array-like of shape (n_samples,)
+            Their labels, of the kinds that `fit` takes.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        return super().score(X, as_labels("y", y), sample_weight)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

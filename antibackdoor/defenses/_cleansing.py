@@ -17,7 +17,7 @@ from antibackdoor.backbones import Network
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._row_masks import check_clean_mask, draw_by_class
 from antibackdoor.training import CrossEntropy, Objective, Run, ShuffledRows
-from antibackdoor.utils import all_or_nothing
+from antibackdoor.utils import MASK_OF_ROWS, Fitted, all_or_nothing
 
 # Steps that an epoch on the clean rows has at least, and the smallest batch that gives them:
 # fifty clean rows in one batch would be one step an epoch, which unlearns nothing.
@@ -39,6 +39,11 @@ class CleansingDefense(BaseDefense):
         "finetune_epochs": [Interval(Integral, 1, None, closed="left")],
         "finetune_rate": [Interval(Real, 0, None, closed="neither")],
         "clean_share": [Interval(Real, 0, 1, closed="right")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **BaseDefense._fitted_constraints,
+        "clean_mask_": MASK_OF_ROWS,
     }
 
     clean_mask_: np.ndarray

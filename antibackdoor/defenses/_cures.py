@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.backbones import Network
@@ -26,6 +25,7 @@ from antibackdoor.training import (
     compute_logits,
     compute_losses,
 )
+from antibackdoor.utils import CheckedParameters
 
 # Share of the trusted rows of a class that unlearning may cost before it is taken back.
 _TOLERANCE = 0.5
@@ -56,7 +56,7 @@ class Cured:
     unlearned: bool
 
 
-class Cure(BaseEstimator, metaclass=ABCMeta):
+class Cure(CheckedParameters, metaclass=ABCMeta):
     """Base of the cures: its parameters, and how it trains the network that is kept.
 
     A cure writes `_train`. It is no estimator: it has no fit, but its parameters are set,

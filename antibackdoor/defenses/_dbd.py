@@ -20,6 +20,7 @@ from antibackdoor.defenses._credibility import HeadTraining, pick_credible, symm
 from antibackdoor.defenses._mixmatch import MixMatch
 from antibackdoor.detection import Isolation, flag_above
 from antibackdoor.training import PairedRows, Run, ShuffledRows, compute_features, current_team
+from antibackdoor.utils import MASK_OF_ROWS, Fitted
 
 # Where views are compared, of SimCLR; and the most that lie between there and the features, as
 # the features of a network without a body may be a whole image.
@@ -181,6 +182,11 @@ class DBDClassifier(BaseDefense):
         "filtering_rate": [Interval(Real, 0, 1, closed="left")],
         "finetune_epochs": [Interval(Integral, 1, None, closed="left")],
         "unlabelled_weight": [Interval(Real, 0, None, closed="left")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **BaseDefense._fitted_constraints,
+        "credible_mask_": MASK_OF_ROWS,
     }
 
     credible_mask_: np.ndarray

@@ -21,7 +21,13 @@ from antibackdoor.detection import (
     settle,
 )
 from antibackdoor.training import Run
-from antibackdoor.utils import ImageLayout, all_or_nothing
+from antibackdoor.utils import (
+    Fitted,
+    FittedNumber,
+    ImageLayout,
+    all_or_nothing,
+    signs_of_classes,
+)
 
 
 class DetectingDefense(BaseDefense):
@@ -33,6 +39,15 @@ class DetectingDefense(BaseDefense):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDefense._parameter_constraints,
         "detector": [BaseDetector, None],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **BaseDefense._fitted_constraints,
+        "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
+        # Of whichever detector it was; none of them where nothing was tested.
+        "isolate_signs_": signs_of_classes(
+            "transplant", "diversity", "low_margin", "size", "silhouette"
+        ),
     }
 
     detector: BaseDetector | None

@@ -17,6 +17,7 @@ from antibackdoor.backbones import Backbone, Network
 from antibackdoor.defenses._cleansing import CleansingDefense
 from antibackdoor.detection import Isolation, flag_nothing
 from antibackdoor.training import CrossEntropy, Run, compute_features
+from antibackdoor.utils import Fitted, FittedArray
 
 
 class FinePruningClassifier(CleansingDefense):
@@ -144,6 +145,16 @@ class FinePruningClassifier(CleansingDefense):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CleansingDefense._parameter_constraints,
         "max_accuracy_drop": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        **CleansingDefense._fitted_constraints,
+        "pruned_": FittedArray(
+            dtype="int64",
+            shape=lambda clf: (range(clf.module_weights["head.weight"].shape[1]),),
+            low=0,
+            high=lambda clf: clf.module_weights["head.weight"].shape[1] - 1,
+        ),
     }
 
     def __init__(

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from antibackdoor.utils import check_whole
+
 
 def check_clean_mask(clean_mask: Any, y: np.ndarray) -> np.ndarray:
     """Return a mask of rows known to be clean as an array.
@@ -70,6 +72,7 @@ def check_suspects(suspects: Any, y: np.ndarray) -> np.ndarray:
 
 def _check_mask(name: str, mask: Any, y: np.ndarray, meaning: str) -> np.ndarray:
     array = np.asarray(mask)
+    check_whole(array, name)
     if array.dtype != bool:
         raise TypeError(f"{name} holds {array.dtype}; wanted booleans, True for a row {meaning}.")
     if array.shape != y.shape:

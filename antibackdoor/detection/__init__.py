@@ -4,7 +4,9 @@ from antibackdoor.detection._activation_clustering import ActivationClustering
 from antibackdoor.detection._base import BaseDetector, Detection, IsolationMixin
 from antibackdoor.detection._loss_rank import LossRank
 from antibackdoor.detection._nested import run_inside, settle
-from antibackdoor.detection._poison_search import PoisonSearch
+from antibackdoor.detection._parts import SMALLEST_CLASS
+from antibackdoor.detection._poison_search import INSTEAD, PoisonSearch
+from antibackdoor.detection._search import FEWEST_CLASSES
 from antibackdoor.detection._select import (
     Isolation,
     flag_above,
@@ -15,6 +17,9 @@ from antibackdoor.detection._select import (
 from antibackdoor.detection._spectral_signatures import SpectralSignatures
 
 __all__ = [
+    "FEWEST_CLASSES",
+    "INSTEAD",
+    "SMALLEST_CLASS",
     "ActivationClustering",
     "BaseDetector",
     "Detection",

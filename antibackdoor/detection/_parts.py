@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import cross_val_predict
 
-# Of fewer rows than this no class is split: two clouds of so few say nothing.
-_SMALLEST_CLASS = 20
+#: Of fewer rows than this no class is split: two clouds of so few say nothing.
+SMALLEST_CLASS = 20
 
 # Each part has at least this many rows, and this share of those of the class.
 _SMALLEST_PART = 5
@@ -95,7 +95,7 @@ def split_classes(
 def _split_class(
     features: np.ndarray, scores: np.ndarray, rows: np.ndarray, label: int, seed: int
 ) -> Parts | None:
-    if len(rows) < _SMALLEST_CLASS:
+    if len(rows) < SMALLEST_CLASS:
         return None
     values = features[rows].astype(np.float64)
     spread = values.std(axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -16,8 +17,14 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.detection._base import BaseDetector, Detection
 from antibackdoor.detection._losses import LOSS_SCORES
+from antibackdoor.detection._parts import SMALLEST_CLASS
 from antibackdoor.detection._probes import Probe
-from antibackdoor.detection._search import MOST_PROBES, find_poison
+from antibackdoor.detection._search import (
+    FEWEST_CLASSES,
+    MOST_PROBES,
+    count_large,
+    find_poison,
+)
 from antibackdoor.detection._select import flag_nothing
 from antibackdoor.training import (
     CrossEntropy,
@@ -35,6 +42,12 @@ _BATCH = 32
 _SMALLEST_BATCH = 8
 _FEWEST_STEPS, _MOST_STEPS = 40, 160
 
+#: What to do where nothing can be searched.
+INSTEAD = (
+    "Flag a share of the rows that you choose (detector=LossRank(ratio=0.05)), or try another "
+    "detector (SpectralSignatures, ActivationClustering)."
+)
+
 # Of a constant recipe and unchanged images.
 _NOT_ITS_OWN = ("lr_schedule", "augment")
 
@@ -48,8 +61,9 @@ class PoisonSearch(BaseDetector):
     that does not know the class, recognises one part, or else the rows that fit the class least,
     as rows of many others. Where none is, nothing is flagged.
 
-    It looks at images. Natural clusters of a table look like poison to it, so of a table it
-    flags nothing.
+    It looks at images of four classes or more, each of twenty rows or more. Natural clusters of a
+    table look like poison to it, and of fewer classes a probe knows too little to tell. There
+    nothing is trained or flagged, the p-value is nan, and a UserWarning says so.
 
     Parameters
     ----------
@@ -214,8 +228,15 @@ class PoisonSearch(BaseDetector):
         )
 
     def _detect(self, run: Run) -> Detection:
+        labels = run.labels.cpu().numpy()
         if run.samples.layout is None:
-            return Detection.untested(flag_nothing(len(run.samples)))
+            return self._untested(run, "X is a table, and it looks at images")
+        if count_large(labels) < FEWEST_CLASSES:
+            return self._untested(
+                run,
+                f"y has {count_large(labels)} classes of {SMALLEST_CLASS} rows or more, and it "
+                f"needs {FEWEST_CLASSES}",
+            )
         batches = self._batch_size(len(run.samples))
         network = run.new_network()
         recorded = run.phase(
@@ -230,13 +251,25 @@ class PoisonSearch(BaseDetector):
         detection = find_poison(
             network,
             run.samples,
-            run.labels.cpu().numpy(),
+            labels,
             LOSS_SCORES["trajectory"](losses),
             probe=self._prober(run, batches),
             false_alarm_rate=self.false_alarm_rate,
             seed=run.draw_seed(),
         )
+        if math.isnan(detection.p_value):
+            return self._untested(run, "no class of this data has two parts to compare")
         return replace(detection, network=network, losses=losses)
+
+    def _untested(self, run: Run, why: str) -> Detection:
+        """Flag nothing, and say that this says nothing."""
+        warnings.warn(
+            f"{type(self).__name__} has not searched for poison, and flags nothing: {why}. "
+            f"{INSTEAD}",
+            UserWarning,
+            stacklevel=2,
+        )
+        return Detection.untested(flag_nothing(len(run.samples)))
 
     def _prober(self, run: Run, batch_size: int) -> Probe:
         def probe(trained_on: np.ndarray, share: float, network: Network | None = None) -> Network:

@@ -12,9 +12,9 @@ from antibackdoor.detection._base import Detection
 from antibackdoor.detection._completion import MOST_ROUNDS, find_rest
 from antibackdoor.detection._evidence import ClassEvidence
 from antibackdoor.detection._low_margin import has_tenths, order_by_margin
-from antibackdoor.detection._parts import split_classes
+from antibackdoor.detection._parts import SMALLEST_CLASS, split_classes
 from antibackdoor.detection._probes import HeldOutPrediction, Probe, predict_held_out
-from antibackdoor.detection._select import Isolation
+from antibackdoor.detection._select import Isolation, flag_nothing
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.detection._transplant import transplant
 from antibackdoor.training import Samples, compute_features
@@ -22,8 +22,16 @@ from antibackdoor.training import Samples, compute_features
 #: How often a search has a network trained, or trained further, at most.
 MOST_PROBES = 1 + max(2, MOST_ROUNDS)
 
+#: Of fewer classes that are large enough none is searched.
+FEWEST_CLASSES = 1 + SETTINGS.fewest_known
+
 #: Turns the evidence of a class that was held out into more of it.
 _Reading = Callable[[ClassEvidence, HeldOutPrediction], ClassEvidence]
+
+
+def count_large(labels: np.ndarray) -> int:
+    """Return how many classes have rows enough to be searched, and to be known by a probe."""
+    return int((np.bincount(labels) >= SMALLEST_CLASS).sum())
 
 
 def find_poison(
@@ -52,7 +60,7 @@ def find_poison(
         That has seen all rows, and taken the backdoor in if there is one.
     samples : Samples
     labels : numpy.ndarray of shape (n_samples,), int
-        Encoded as 0 to n_classes - 1.
+        Encoded as 0 to n_classes - 1; `FEWEST_CLASSES` or more of them are large enough.
     scores : numpy.ndarray of shape (n_samples,)
         Suspicion from the losses of `network`: higher where they are lower.
     probe : Probe
@@ -65,8 +73,8 @@ def find_poison(
     -------
     Detection
     """
+    n_held_out = count_large(labels) - SETTINGS.fewest_known
     n_classes = int(labels.max()) + 1
-    n_held_out = max(0, n_classes - SETTINGS.fewest_known)
 
     def hold_out(
         evidence: list[ClassEvidence], chosen: list[int], read: _Reading
@@ -77,11 +85,11 @@ def find_poison(
     evidence = _split_and_transplant(
         network, samples, labels, scores, false_alarm_rate / n_classes, seed
     )
-    chosen = _likeliest(evidence)[:n_held_out]
-    if chosen:
-        evidence = hold_out(evidence, chosen, _read_parts)
+    if not evidence:
+        return Detection.untested(flag_nothing(len(labels)))
+    evidence = hold_out(evidence, _likeliest(evidence)[:n_held_out], _read_parts)
     in_parts = any(one.is_poisoned for one in evidence)
-    if not in_parts and n_held_out and any(has_tenths(one.parts.rows) for one in evidence):
+    if not in_parts and any(has_tenths(one.parts.rows) for one in evidence):
         evidence = _order(evidence, samples, labels, probe)
         evidence = hold_out(evidence, _lowest_margins(evidence)[:n_held_out], _read_low_margin)
     detection = _conclude(evidence, labels)
@@ -172,7 +180,7 @@ def _conclude(evidence: Sequence[ClassEvidence], labels: np.ndarray) -> Detectio
             # Below the threshold, and the higher the nearer its class came to being significant.
             scores[rows] = SETTINGS.poison * probabilities * one.level / one.p_value
     n_classes = int(labels.max()) + 1
-    smallest = min((one.p_value for one in evidence), default=1.0)
+    smallest = min(one.p_value for one in evidence)
     return Detection(
         isolation=Isolation(scores, SETTINGS.poison),
         trusted=trusted,

@@ -52,7 +52,8 @@ class SearchSettings:
         So many of those whose low-margin rows stand out. Not more: poison from a class that the
         probe does not know is not recognised.
     fewest_known : int
-        Classes that a probe has to know.
+        Classes that a probe has to know. Of data with fewer others none can be tested: the
+        transplant would decide alone, and takes two clean classes that are much alike for poison.
     compared_share : float
         Rows of the known classes that a probe is not trained on, to compare with.
     fewest_compared : int

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from antibackdoor.utils import LazyRows, naming
+from antibackdoor.utils import LazyRows, as_labels, as_rows, check_number, naming
 
 _FAMILY = (
     "isolate_",
@@ -79,9 +79,9 @@ def check_training_rows(
     n_samples = len(classifier.isolate_mask_)
     if not isinstance(X, LazyRows):
         with naming("X"):
-            X = check_array(X, dtype="numeric", allow_nd=True, ensure_all_finite=False)
+            X = check_array(as_rows(X), dtype="numeric", allow_nd=True, ensure_all_finite=False)
     with naming("y"):
-        y = column_or_1d(y)
+        y = as_labels("y", y)
     for name, given in (("X", X), ("y", y)):
         if len(given) != n_samples:
             raise ValueError(
@@ -113,11 +113,10 @@ def check_count(name: str, value: Any) -> int:
     ValueError
         If it is less than 1.
     """
-    message = f"{name}={value!r}; wanted a whole number that is at least 1."
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
-        raise TypeError(message)
+    wanted = "wanted a whole number that is at least 1"
+    check_number(name, value, wanted, Integral)
     if value < 1:
-        raise ValueError(message)
+        raise ValueError(f"{name}={value!r}; {wanted}.")
     return int(value)
 
 

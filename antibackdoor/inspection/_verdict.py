@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from antibackdoor.detection import PoisonSearch
+from antibackdoor.detection import FEWEST_CLASSES, INSTEAD, SMALLEST_CLASS, PoisonSearch
+from antibackdoor.inspection._pixels import layout_of
 
 
 def describe_verdict(classifier: Any, y: np.ndarray) -> dict[str, Any]:
@@ -40,6 +41,8 @@ def describe_verdict(classifier: Any, y: np.ndarray) -> dict[str, Any]:
 def _headline(classifier: Any) -> str:
     n_samples, n_flagged = len(classifier.isolate_mask_), len(classifier.isolate_)
     tested = not np.isnan(_p_value(classifier))
+    if not_searched(classifier):
+        return f"Not searched for poison: nothing is flagged in {n_samples:,} rows."
     if n_flagged == 0:
         return (
             f"{'No sign of poison: n' if tested else 'N'}othing is flagged in {n_samples:,} rows."
@@ -56,6 +59,11 @@ def _assurance(classifier: Any) -> str:
     if not getattr(classifier, "flags_rows", True):
         return "This method does not look for poisoned rows, so that none is flagged says nothing."
     p_value = _p_value(classifier)
+    if not_searched(classifier):
+        return (
+            f"The search looked at nothing, which says nothing of the data: it needs images of "
+            f"{FEWEST_CLASSES} classes or more, each of {SMALLEST_CLASS} images or more. {INSTEAD}"
+        )
     if np.isnan(p_value):
         return (
             "This fit flags by a rule that it did not test: how often clean data would be flagged "
@@ -64,14 +72,37 @@ def _assurance(classifier: Any) -> str:
     return (
         f"Data without poison would show as strong a sign, in whichever class, with a probability "
         f"of {_probability(p_value)} (p-value). The search was set to raise a false alarm on "
-        f"{100 * _false_alarm_rate(classifier):g} % of clean data sets."
+        f"{100 * _search_of(classifier).false_alarm_rate:g} % of clean data sets."
+        f"{_untested(classifier)}"
     )
 
 
-def _false_alarm_rate(estimator: Any) -> float:
-    """Return that of a detector, or of the one that a classifier has."""
+def not_searched(classifier: Any) -> bool:
+    """Tell whether a search was to be made and could not be, so that nothing is flagged."""
+    return (
+        isinstance(_search_of(classifier), PoisonSearch)
+        and np.isnan(_p_value(classifier))
+        and len(classifier.isolate_) == 0
+    )
+
+
+def _search_of(estimator: Any) -> Any:
+    """Return a detector itself, or the one that a classifier has asked; None for its default."""
     detector = getattr(estimator, "detector", estimator)
-    return float((PoisonSearch() if detector is None else detector).false_alarm_rate)
+    of_images = layout_of(estimator, tuple(estimator.input_shape_)) is not None
+    return PoisonSearch() if detector is None and of_images else detector
+
+
+def _untested(classifier: Any) -> str:
+    """Return a sentence on the classes that the search passed over; nothing if there are none."""
+    measured = getattr(classifier, "isolate_signs_", {}).get("transplant", np.zeros(0))
+    n_untested = int(np.isnan(measured).sum())
+    if n_untested == 0:
+        return ""
+    return (
+        f" Not tested: {n_untested:,} of {len(measured):,} classes, of fewer than "
+        f"{SMALLEST_CLASS} images or without two parts to compare."
+    )
 
 
 def _p_value(classifier: Any) -> float:

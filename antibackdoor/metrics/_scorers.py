@@ -250,6 +250,6 @@ def _find_classes(estimator: Any, attack: BaseAttack, y: np.ndarray) -> np.ndarr
 def _like(X: Any, attack: BaseAttack) -> Any:
     """Stamp X; a data frame stays one, so that a pipeline finds the column names it knows."""
     stamped = attack.transform(X)
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
+    if hasattr(X, "columns") and hasattr(X, "iloc") and stamped.shape == X.shape:
         return type(X)(stamped, columns=X.columns, index=X.index)
     return stamped

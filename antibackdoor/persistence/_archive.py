@@ -7,7 +7,10 @@ import json
 import re
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
+
+from antibackdoor.persistence._budget import check_budget
 
 SCHEMA = "schema.json"
 
@@ -15,6 +18,8 @@ SCHEMA = "schema.json"
 _WANTED_NAME = re.compile(r"schema\.json|[0-9]{1,20}\.npy")
 
 _MAX_MEMBERS = 100_000
+#: What zipfile and this package keep of each.
+_BYTES_OF_A_MEMBER = 2**11
 #: Parsed, it takes some twenty times as much memory.
 _MAX_SCHEMA_BYTES = 32 * 2**20
 #: Weights shrink by a tenth, arrays of zeros by far more: few of those make up a model.
@@ -23,7 +28,7 @@ _SMALL_BYTES = 16 * 2**20
 _CHUNK = 2**20
 
 
-def read_members(content: bytes, max_bytes: int) -> dict[str, bytes]:
+def read_members(content: bytes, max_bytes: int) -> dict[str, bytearray]:
     """Unpack an archive, within bounds.
 
     Parameters
@@ -35,7 +40,7 @@ def read_members(content: bytes, max_bytes: int) -> dict[str, bytes]:
 
     Returns
     -------
-    dict of str to bytes
+    dict of str to bytearray
 
     Raises
     ------
@@ -47,8 +52,10 @@ def read_members(content: bytes, max_bytes: int) -> dict[str, bytes]:
             "it is no zip archive as skops writes; pickles and files of joblib are not read"
         )
     # zipfile reads the whole directory as it opens an archive: its entries are counted first.
-    if content.count(b"PK\x01\x02") > _MAX_MEMBERS:
+    n_members = content.count(b"PK\x01\x02")
+    if n_members > _MAX_MEMBERS:
         raise ValueError(f"it has more than {_MAX_MEMBERS} members")
+    check_budget("its directory takes", len(content) + n_members * _BYTES_OF_A_MEMBER, max_bytes)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
@@ -58,7 +65,7 @@ def read_members(content: bytes, max_bytes: int) -> dict[str, bytes]:
         raise ValueError(f"it is a broken or cut zip archive ({error})") from error
 
 
-def pack(schema: dict[str, Any], arrays: dict[str, bytes]) -> bytes:
+def pack(schema: dict[str, Any], arrays: Mapping[str, bytes | bytearray]) -> bytes:
     """Write an archive for skops out of what has been checked, and nothing else.
 
     What skops reads is then what was checked, whatever else the file's bytes can be
@@ -67,7 +74,8 @@ def pack(schema: dict[str, Any], arrays: dict[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, array in arrays.items():
-            archive.writestr(name, array)
+            with archive.open(name, "w") as member:
+                member.write(array)
         archive.writestr(SCHEMA, json.dumps(schema))
     return packed.getvalue()
 
@@ -94,6 +102,8 @@ def _check_directory(members: list[zipfile.ZipInfo], n_bytes: int, max_bytes: in
             f"it unpacks to {total} bytes, more than max_bytes={max_bytes}; give a larger "
             f"max_bytes if you trust it"
         )
+    # What grows piece by piece takes an eighth more.
+    check_budget("unpacking it takes", n_bytes + total + total // 8, max_bytes)
     if total > max(_SMALL_BYTES, _MAX_RATIO * n_bytes):
         raise ValueError(f"it unpacks from {n_bytes} bytes to {total}, as zip bombs do")
 
@@ -112,11 +122,12 @@ def _check_entry(member: zipfile.ZipInfo) -> None:
         raise ValueError(f"its {SCHEMA} has {member.file_size} bytes, over {_MAX_SCHEMA_BYTES}")
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
     # In pieces: a member that claims to be small is unpacked no further than it claims.
+    content = bytearray()
     with archive.open(member) as file:
-        pieces = list(iter(lambda: file.read(_CHUNK), b""))
-    content = b"".join(pieces)
+        while piece := file.read(_CHUNK):
+            content += piece
     if len(content) != member.file_size:
         raise ValueError(
             f"its member {member.filename} has {len(content)} bytes, and claims {member.file_size}"

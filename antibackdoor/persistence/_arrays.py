@@ -1,4 +1,4 @@
-"""numpy's array files: what one claims to hold is looked at before memory is taken for it."""
+"""The arrays of a file: plain values, and how much memory they take."""
 
 from __future__ import annotations
 
@@ -6,20 +6,31 @@ import io
 import math
 
 import numpy as np
-from numpy.lib import format as npy
+
+from antibackdoor.persistence._budget import BYTES_OF_A_LABEL
+from antibackdoor.utils import read_array_header
 
 #: Booleans, whole numbers, floats, bytes and text. Objects would be pickles.
 _KINDS = "biufSU"
 
 
-def check_array(name: str, content: bytes) -> None:
-    """Refuse what is not one whole array of plain values.
+#: numpy itself reads none that is longer.
+_LONGEST_HEADER = 2**14
+
+
+def check_array(name: str, content: bytes | bytearray) -> int:
+    """Refuse what is not one whole array of plain values, and say how much memory it takes.
 
     Parameters
     ----------
     name : str
         Of the member, for the message.
-    content : bytes
+    content : bytes or bytearray
+
+    Returns
+    -------
+    int
+        In bytes. Text takes more once it is listed, as labels are.
 
     Raises
     ------
@@ -27,28 +38,14 @@ def check_array(name: str, content: bytes) -> None:
         If the header cannot be read, the type is not plain, or the shape it claims does not
         agree with the bytes that follow.
     """
-    file = io.BytesIO(content)
-    try:
-        version = npy.read_magic(file)
-        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-        if version not in readers:
-            raise ValueError(f"version {version}, wanted 1.0 or 2.0")
-        shape, _, dtype = readers[version](file)
-    except ValueError as error:
-        raise ValueError(f"its member {name} is no array of numpy ({error})") from error
+    beginning = io.BytesIO(content[:_LONGEST_HEADER])
+    shape, dtype = read_array_header(f"its member {name}", beginning, len(content))
     if dtype.kind not in _KINDS or dtype.shape:
         raise ValueError(
             f"its member {name} is an array of {dtype}; wanted plain numbers, booleans or text"
         )
-    if any(type(size) is not int or size < 0 for size in shape):
-        raise ValueError(f"its member {name} claims the shape {shape}")
-    held = len(content) - file.tell()
-    wanted = math.prod(shape) * dtype.itemsize
-    if held != wanted:
-        raise ValueError(
-            f"its member {name} claims the shape {shape} of {dtype}, which is {wanted} bytes, "
-            f"and holds {held}"
-        )
+    n_labels = math.prod(shape) if dtype.kind in "SU" else 0
+    return len(content) + n_labels * BYTES_OF_A_LABEL
 
 
 def is_scalar_type(name: str) -> bool:

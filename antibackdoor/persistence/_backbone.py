@@ -42,7 +42,7 @@ def put_back_own(state: dict[str, Any], backbone: Backbone | None) -> None:
     ValueError
         If it is wanted and not given, or given and not wanted.
     """
-    places = [(kept, name) for kept, name in _places(state) if kept[name] == OWN_BACKBONE]
+    places = [(kept, name) for kept, name in _places(state) if _is_own(kept[name])]
     if places and backbone is None:
         raise ValueError(
             "it was fitted with a network of your own, which no file holds; give the module or "
@@ -61,6 +61,10 @@ def _places(attributes: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     fitted = attributes.get("_fitted_with")
     if isinstance(fitted, dict) and "backbone" in fitted:
         yield fitted, "backbone"
+
+
+def _is_own(backbone: Any) -> bool:
+    return isinstance(backbone, str) and backbone == OWN_BACKBONE
 
 
 def _is_name(backbone: Any) -> bool:

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from antibackdoor.attacks import BaseAttack
-from antibackdoor.backbones import Backbone, to_arrays
+from antibackdoor.backbones import Backbone, Network, to_arrays
 from antibackdoor.persistence._backbone import put_back_own
+from antibackdoor.persistence._budget import BYTES_OF_AN_ARRAY, CountedMemory, check_budget
 from antibackdoor.persistence._check import check_parameters, check_state
 from antibackdoor.persistence._messages import without_stop
 
 #: What makes tensors of any size: weights, buffers and the example that a network is tried with.
 _FILLED = {torch.empty, torch.full, torch.ones, torch.rand, torch.randn, torch.zeros}
 
-#: A network and its inputs take this many bytes for each value of a row, or less.
+#: What is made of one row takes this many bytes for each of its values, or less, beside a
+#: network. Most is WaNet's: the weights of four pixels, and where they are.
 _BYTES_A_VALUE = 256
+
+#: Arrays of a network that is torn down and built up while it is made, for each that it has.
+_TRIES = 4
+_FEW_ARRAYS = 100
 
 
 def build_model(
@@ -37,7 +45,7 @@ def build_model(
     backbone : torch.nn.Module, callable or None
         The user's own network, where the state says that there was one.
     max_bytes : int
-        Memory that the model may take, roughly.
+        Memory that building the model may take, beside what the state takes.
 
     Returns
     -------
@@ -54,12 +62,15 @@ def build_model(
     weights = _weights_of(kind, state)
     _check_finite(weights, own=backbone is not None)
     _check_size(state, sum(map(len, weights.values())), max_bytes)
-    # A network of the user's cannot be built without memory, and is not the file's to choose.
-    if backbone is None or not any(_is_network(arrays) for arrays in weights.values()):
-        _rehearse(kind, state)
-    model = _with_state(kind, state)
-    _check_weights(model, weights)
-    _try_out(model)
+    # A network of the user's cannot be built without memory, and is not the file's to choose:
+    # the size of its input is, so what it takes is counted as it is taken.
+    own = backbone is not None and any(_is_network(arrays) for arrays in weights.values())
+    if not own:
+        _rehearse(kind, state, weights, max_bytes)
+    with CountedMemory(limit=max_bytes) if own else nullcontext():
+        model = _with_state(kind, state)
+        _check_weights(model, weights)
+        _try_out(model)
     return model
 
 
@@ -95,12 +106,8 @@ def _check_finite(weights: dict[str, dict[str, np.ndarray]], *, own: bool) -> No
 
 def _check_size(state: dict[str, Any], n_arrays: int, max_bytes: int) -> None:
     """Refuse what would take more memory or time to build than the weights in the file show."""
-    n_values = math.prod(state["input_shape_"])
-    if n_values * _BYTES_A_VALUE > max_bytes:
-        raise ValueError(
-            f"it is for rows of shape {state['input_shape_']}; give a larger max_bytes than "
-            f"{max_bytes} if you trust it"
-        )
+    n_bytes = _BYTES_A_VALUE * math.prod(state["input_shape_"])
+    check_budget(f"one row of its shape {state['input_shape_']} takes", n_bytes, max_bytes)
     fitted = state.get("_fitted_with", {}).get("backbone", state.get("_fitted_surrogate"))
     deep = re.fullmatch(r"wrn-([0-9]+)-[0-9]+", fitted) if isinstance(fitted, str) else None
     if deep and (len(deep[1]) > 6 or int(deep[1]) > n_arrays):
@@ -114,10 +121,33 @@ def _is_network(arrays: dict[str, np.ndarray]) -> bool:
     return any(name.endswith("head.weight") for name in arrays)
 
 
-def _rehearse(kind: type, state: dict[str, Any]) -> None:
-    """Build the model without memory for its weights, to see whether names and shapes agree."""
-    with _WithoutMemory():
-        _with_state(kind, state)
+def _rehearse(
+    kind: type, state: dict[str, Any], weights: dict[str, dict[str, np.ndarray]], max_bytes: int
+) -> None:
+    """Build and try the model without memory, to see whether it fits and what it would take."""
+    arrays = [array for named in weights.values() for array in named.values()]
+    with (
+        CountedMemory() as counted,
+        _WithoutMemory(most=_TRIES * len(arrays) + _FEW_ARRAYS),
+    ):
+        model = _with_state(kind, state)
+        _try_modules(model)
+    # The arrays of the file, and the tensors that are made of them for the network to copy.
+    n_bytes = counted.peak + 2 * sum(array.nbytes for array in arrays)
+    n_bytes += BYTES_OF_AN_ARRAY * len(arrays)
+    check_budget(
+        f"its network takes, for rows of shape {state['input_shape_']},", n_bytes, max_bytes
+    )
+
+
+@torch.no_grad()
+def _try_modules(model: Any) -> None:
+    """Show the modules of an attack one image; a network is shown two as it is built."""
+    for name in getattr(model, "_modules", ()):
+        module = getattr(model, name)
+        if not isinstance(module, Network | nn.ModuleList):
+            first = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
+            module(torch.zeros(1, first.in_channels, *model.layout_.chw[1:]))
 
 
 class _WithoutMemory(TorchFunctionMode):
@@ -125,7 +155,17 @@ class _WithoutMemory(TorchFunctionMode):
 
     ``with torch.device("meta")`` would take ranges too, from whose values torchvision
     computes the widths of its regnets. Where the two meet, the range goes over.
+
+    Parameters
+    ----------
+    most : int, default=None
+        New tensors that there may be: each takes some kB even so.
     """
+
+    def __init__(self, most: int | None = None) -> None:
+        super().__init__()
+        self.most = most
+        self._n_made = 0
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -133,6 +173,9 @@ class _WithoutMemory(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in _FILLED and kwargs.get("device") is None:
             kwargs["device"] = "meta"
+            self._n_made += 1
+            if self.most is not None and self._n_made > self.most:
+                raise RuntimeError("its weights do not fit: the network has more arrays")
         if any(_is_meta(value) for value in args):
             args = [value.to("meta") if torch.is_tensor(value) else value for value in args]
         return func(*args, **kwargs)

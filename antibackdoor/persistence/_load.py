@@ -36,8 +36,9 @@ def load_model(
         `surrogate` of an attack), wanted for such a model and no other: its code is not in
         the file. A module is copied, and gets the weights of the file.
     max_bytes : int, default=4 GiB
-        Bytes that the file may unpack to. A row of 256th that many values is refused too,
-        as a network needs some hundred bytes for each.
+        Memory that loading may take, in bytes: the file, what it unpacks to, the network and
+        what it makes of an image of the size that the file claims. It is counted before it is
+        taken; a file needs about four times its own size. The first 16 MiB are not counted.
 
     Returns
     -------
@@ -78,6 +79,7 @@ def load_model(
     content = _read_bytes(path, int(max_bytes))
     try:
         kind, state = read_state(content, int(max_bytes))
+        del content  # its memory is the network's now
         return build_model(kind, state, backbone, int(max_bytes))
     except ValueError as error:
         raise ValueError(f"{path} is not loaded: {without_stop(error)}.") from error
@@ -93,7 +95,8 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ValueError(f"{path} is not loaded: it is no regular file.")
     with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
+        # Asked for more, Python takes memory for all that it is asked for.
+        content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     if len(content) > max_bytes:
         raise ValueError(
             f"{path} is not loaded: it has more than max_bytes={max_bytes}; give a larger "

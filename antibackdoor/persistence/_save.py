@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from antibackdoor.backbones import Backbone
 from antibackdoor.persistence._backbone import leave_out_own
 from antibackdoor.persistence._build import build_model
 from antibackdoor.persistence._messages import without_stop
-from antibackdoor.persistence._read import MAX_BYTES, read_state
+from antibackdoor.persistence._read import read_state
 from antibackdoor.persistence._skops import import_skops
 from antibackdoor.persistence._stamp import STAMP, make_stamp
 from antibackdoor.persistence._types import FOLDERS, MODELS, VALUES
@@ -112,8 +113,9 @@ def _check_label_map(model: Any) -> None:
 def _check_loads(model: Any, content: bytes, own: Backbone | None) -> None:
     """Load what is about to be written, so that no file is written that cannot be read."""
     try:
-        kind, state = read_state(content, max(MAX_BYTES, 2 * len(content)))
-        build_model(kind, state, own, max(MAX_BYTES, 2 * len(content)))
+        # The user's own model may take what it takes.
+        kind, state = read_state(content, sys.maxsize)
+        build_model(kind, state, own, sys.maxsize)
     except Exception as error:
         raise ValueError(
             f"model {type(model).__name__} is not written, because it could not be loaded again: "

@@ -24,7 +24,7 @@ _PLAIN: dict[str, tuple[set[str], set[str]]] = {
 }
 
 
-def parse_schema(text: bytes) -> dict[str, Any]:
+def parse_schema(text: bytes | bytearray) -> dict[str, Any]:
     """Read the JSON text of a schema.
 
     Raises

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -38,9 +38,11 @@ from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
 from antibackdoor.training._store import PhaseStore
 from antibackdoor.utils import (
+    CheckedParameters,
     ImageLayout,
     LazyRows,
     all_or_nothing,
+    as_labels,
     draw_seed,
     naming,
     resolve_device,
@@ -56,7 +58,7 @@ NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-class TrainingEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
+class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMeta):
     """Base of the detectors and the classifiers: validation, randomness, and the `Run`.
 
     One derived from it writes `_train`, which makes networks with ``run.new_network()``,
@@ -227,7 +229,7 @@ class TrainingEstimator(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self, X: Any, y: Any, device: torch.device
     ) -> tuple[np.ndarray | LazyRows, np.ndarray, Samples, np.ndarray, torch.Tensor]:
         with naming("y"):
-            y = validate_data(self, y=y)
+            y = validate_data(self, y=y if y is None else as_labels("y", y, any_shape=True))
             check_classification_targets(y)
         X = validate_rows(self, X, reset=True)
         with naming("X and y"):

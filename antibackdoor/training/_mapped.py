@@ -6,7 +6,6 @@ and a file that is cut short under it ends the process. A read has neither fault
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,8 @@ from threading import Lock
 
 import numpy as np
 from sklearn.utils import assert_all_finite
+
+from antibackdoor.utils import check_whole, cut_short, find_mapping
 
 # Batches that are read while one is trained on.
 _AHEAD = 2
@@ -44,16 +45,7 @@ class Place:
 
 def is_mapped(X: object) -> bool:
     """Tell whether X is an array that is mapped from a file, or a view of one."""
-    return _find_mapping(X) is not None
-
-
-def _find_mapping(X: object) -> np.memmap | None:
-    found = None
-    while isinstance(X, np.ndarray):
-        if isinstance(X, np.memmap) and isinstance(X.base, mmap.mmap):
-            found = X
-        X = X.base
-    return found
+    return isinstance(X, np.ndarray) and find_mapping(X) is not None
 
 
 def find_place(X: np.ndarray) -> Place | None:
@@ -74,7 +66,9 @@ def find_place(X: np.ndarray) -> Place | None:
     ValueError
         If the file has been cut short.
     """
-    mapping = _find_mapping(X)
+    check_whole(X)
+    found = find_mapping(X)
+    mapping = None if found is None else found.array
     if mapping is None or mapping.filename is None or mapping.mode == "c":
         return None
     path = Path(mapping.filename)
@@ -96,14 +90,7 @@ def _check_size(X: np.ndarray, place: Place) -> None:
     last = max(place.start, place.start + (len(X) - 1) * place.stride)
     wanted, found = last + X[0].nbytes, place.path.stat().st_size
     if found < wanted:
-        raise ValueError(_cut_short(place.path, wanted, found))
-
-
-def _cut_short(path: Path, wanted: int, found: int) -> str:
-    return (
-        f"X is mapped from {str(path)!r}, which has been cut short: it holds {found:,} bytes, but "
-        f"X reaches up to byte {wanted:,}."
-    )
+        raise ValueError(cut_short(place.path, wanted, found))
 
 
 def _holds(place: Place, X: np.ndarray) -> bool:
@@ -185,7 +172,7 @@ class FileRows:
             count = self._read_some(into[done:], start + done)
             if count == 0:
                 found = self._place.path.stat().st_size
-                raise ValueError(_cut_short(self._place.path, start + len(into), found))
+                raise ValueError(cut_short(self._place.path, start + len(into), found))
             done += count
 
     def _read_some(self, into: memoryview, start: int) -> int:

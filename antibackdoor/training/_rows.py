@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import validate_data
 
 from antibackdoor.training._mapped import find_place, is_mapped
-from antibackdoor.utils import LazyRows, naming
+from antibackdoor.utils import LazyRows, as_rows, naming
 
 #: Types of X that are kept; any other is turned into the first.
 INPUT_DTYPES = (np.float64, np.float32, np.uint8)
@@ -45,9 +45,8 @@ def validate_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarra
             if len(X) == 0:
                 raise ValueError(f"X={X!r} has no rows; wanted one at least.")
             return validate_data(estimator, X, reset=reset, skip_check_array=True)
+        X = as_rows(X)
         mapped = is_mapped(X)
-        if mapped:
-            find_place(X)  # to be read through its mapping, a file cut short ends the process
         rows: np.ndarray = validate_data(
             estimator,
             X,

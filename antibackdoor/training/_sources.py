@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from antibackdoor.training._decoded import DecodedRows
-from antibackdoor.training._mapped import FileRows, find_place
-from antibackdoor.utils import LazyRows
+from antibackdoor.training._mapped import FileRows, find_place, is_mapped
+from antibackdoor.utils import LazyRows, check_whole
 
 
 class Source(Protocol):
@@ -43,6 +43,25 @@ class ArrayRows:
         """Nothing is open."""
 
 
+class MappedRows(ArrayRows):
+    """The rows of an array that can only be read through its mapping.
+
+    Before each batch it is seen that the file is still there: if it is cut short while a batch is
+    read, the system ends the process.
+    """
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows as they are stored.
+
+        Raises
+        ------
+        ValueError
+            If the file has been cut short.
+        """
+        check_whole(self._X)
+        return super().read(rows)
+
+
 def open_source(X: np.ndarray | LazyRows) -> Source:
     """Return the best way to read the rows of X.
 
@@ -54,4 +73,6 @@ def open_source(X: np.ndarray | LazyRows) -> Source:
     if isinstance(X, LazyRows):
         return DecodedRows(X)
     place = find_place(X)
-    return ArrayRows(X) if place is None else FileRows(X, place)
+    if place is not None:
+        return FileRows(X, place)
+    return MappedRows(X) if is_mapped(X) else ArrayRows(X)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
+
+from antibackdoor.utils._numbers import is_number
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def check_whole_numbers(argument: str, values: Any, wanted: str) -> tuple[int, .
     message = f"{argument}={values!r}; wanted {wanted}."
     if np.ndim(values) == 0:
         raise TypeError(message)
-    if any(isinstance(value, bool | np.bool_) or not isinstance(value, Real) for value in values):
+    if not all(is_number(value) for value in values):
         raise TypeError(message)
     if not all(isinstance(value, Integral) or float(value).is_integer() for value in values):
         raise ValueError(message)

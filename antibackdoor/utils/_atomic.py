@@ -6,11 +6,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from antibackdoor.utils._numbers import plain_parameters
+
 
 def all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate `fit` so that any exception restores the estimator's attributes.
 
-    An OverflowError becomes a ValueError. It must be the decorator outside scikit-learn's
+    An OverflowError becomes a ValueError. While it fits, the parameters are plain numbers of
+    Python's, whatever kind they were given as. It must be the decorator outside scikit-learn's
     ``with_callbacks``, which keeps state of its own on the estimator until the callbacks are
     torn down.
     """
@@ -18,8 +21,10 @@ def all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def restoring(estimator: Any, *args: Any, **kwargs: Any) -> Any:
         before = dict(vars(estimator))
+        changed = plain_parameters(estimator)
+        vars(estimator).update(changed)
         try:
-            return method(estimator, *args, **kwargs)
+            answer = method(estimator, *args, **kwargs)
         except BaseException as error:
             vars(estimator).clear()
             vars(estimator).update(before)
@@ -29,5 +34,7 @@ def all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
                     f"{type(estimator).__name__} was given a number that is too large: {error}."
                 ) from error
             raise
+        vars(estimator).update({name: before[name] for name in changed})
+        return answer
 
     return restoring

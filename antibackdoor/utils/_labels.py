@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Number
+from numbers import Integral, Number, Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+import torch
 from sklearn.utils import column_or_1d
 
 from antibackdoor.utils._arguments import naming
+from antibackdoor.utils._mapping import check_whole
 
 #: What the labels of a dtype are. True is 1 and False 0, as for scikit-learn.
 _KINDS = {"U": "text", "S": "bytes", **dict.fromkeys("biufc", "numbers")}
@@ -18,37 +19,61 @@ _KINDS = {"U": "text", "S": "bytes", **dict.fromkeys("biufc", "numbers")}
 _WANTED = "wanted one label a row: text, bytes, numbers or booleans"
 
 
-def as_labels(argument: str, values: ArrayLike) -> np.ndarray:
-    """Return labels as an array of one kind, with one label a row.
+def as_labels(argument: str, values: Any, *, any_shape: bool = False) -> np.ndarray:
+    """Return labels as an array of one kind, in its own type.
 
     Parameters
     ----------
     argument : str
         Its name, for the message.
     values : array-like of shape (n,)
-        A list, an array, a series or a tensor. Objects are taken for what they are.
+        A list, an array, a series or a tensor. Objects are taken for what they are: whole numbers,
+        numbers and booleans in an object array are those of the plain array.
+    any_shape : bool, default=False
+        Leave the shape to the caller to look at, where it need not be a column.
 
     Returns
     -------
     numpy.ndarray of shape (n,)
-        In their own dtype.
 
     Raises
     ------
     ValueError
-        If labels are missing (None, NaN), of several kinds, or no column.
+        If labels are missing (None, NaN), of several kinds, no column, or mapped from a file that
+        has been cut short.
     TypeError
         If they are none of text, bytes, numbers and booleans.
     """
     with naming(argument):
-        labels: np.ndarray = column_or_1d(values)
+        if isinstance(values, torch.Tensor):
+            values = values.cpu().numpy()
+        labels = np.asarray(values)
+        check_whole(labels, argument)
+        if not any_shape:
+            labels = column_or_1d(labels)
     if isinstance(values, list | tuple) and labels.dtype.kind in "US" and not _is_nested(values):
         # As an array, [0, "1"] is text, and ["a", nan] too.
         _kind_of_objects(argument, values)
     if labels.dtype.kind == "T":  # numpy's text of any length, which not all of numpy takes
         labels = labels.astype(object)
-    _kind_of_labels(argument, labels)
-    return labels
+    kind = _kind_of_labels(argument, labels)
+    return (
+        _plain_numbers(argument, labels) if labels.dtype == object and kind == "numbers" else labels
+    )
+
+
+def _plain_numbers(argument: str, labels: np.ndarray) -> np.ndarray:
+    """Return numbers that are objects as an array of booleans, whole numbers or floats."""
+    types = set(map(type, labels.flat))
+    if types and all(issubclass(each, bool | np.bool_) for each in types):
+        return labels.astype(bool)
+    if not all(issubclass(each, Integral | np.bool_) for each in types):
+        is_complex = any(not issubclass(each, Real | np.bool_) for each in types)
+        return labels.astype(np.complex128 if is_complex else np.float64)
+    numbers = np.array([int(label) for label in labels.flat]).reshape(labels.shape)
+    if labels.size and numbers.dtype.kind not in "iu":
+        raise ValueError(f"{argument} holds whole numbers that are too large for 64 bits.")
+    return numbers.astype(np.int64) if not labels.size else numbers
 
 
 def _kind_of_labels(argument: str, labels: np.ndarray) -> str:

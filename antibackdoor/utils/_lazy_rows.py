@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 from sklearn.utils import assert_all_finite
 
+from antibackdoor.utils._arguments import check_whole_numbers
+from antibackdoor.utils._numbers import check_number
+
 _DTYPES = tuple(map(np.dtype, (np.uint8, np.float32, np.float64)))
 
 
@@ -69,18 +72,21 @@ class LazyRows(ABC):
     def __init__(
         self, shape: Sequence[int], dtype: DTypeLike = np.uint8, *, n_jobs: int | None = None
     ) -> None:
-        if not 2 <= len(shape) <= 4 or min(shape) < 0:
-            raise ValueError(f"shape={shape!r}; wanted 2, 3 or 4 lengths, that of X first.")
+        wanted = "2, 3 or 4 lengths, that of X first"
+        lengths = check_whole_numbers("shape", shape, wanted)
+        if not 2 <= len(lengths) <= 4 or min(lengths) < 0:
+            raise ValueError(f"shape={shape!r}; wanted {wanted}.")
         self.dtype = np.dtype(dtype)
         if self.dtype not in _DTYPES:
             raise ValueError(f"dtype={dtype!r}; wanted uint8, float32 or float64.")
-        if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral)):
-            raise TypeError(f"n_jobs={n_jobs!r}; wanted a whole number or None.")
+        if n_jobs is not None:
+            check_number("n_jobs", n_jobs, "wanted a whole number or None", Integral)
+            n_jobs = int(n_jobs)
         if n_jobs == 0:
             raise ValueError("n_jobs=0; wanted 1 or more, -1 for one a processor, or None.")
         self.n_jobs = n_jobs
-        self._row_shape = tuple(int(length) for length in shape[1:])
-        self._numbers = np.arange(shape[0])
+        self._row_shape = lengths[1:]
+        self._numbers = np.arange(lengths[0])
 
     @abstractmethod
     def decode(self, numbers: np.ndarray) -> np.ndarray:

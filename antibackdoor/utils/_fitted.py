@@ -1,0 +1,290 @@
+"""What a fitted attribute may be that comes out of a file.
+
+A class lists in `_fitted_constraints` what its fit keeps, as it lists its parameters in
+`_parameter_constraints`. What every attack or every classifier keeps is not repeated there.
+Whatever reads a model from a file looks the attributes up: one that is not listed is refused,
+and so is one whose type, shape or values `fit` cannot leave.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+#: Returns what depends on the rest of the model: parameters and attributes that have passed.
+OfModel = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted(ABC):
+    """Base of the constraints.
+
+    Parameters
+    ----------
+    required : bool, default=True
+        Whether a fitted model always has the attribute.
+    """
+
+    required: bool = True
+
+    @abstractmethod
+    def fault(self, value: Any, model: Any) -> str | None:
+        """Say what is wrong with a value, as the end of a sentence; None if nothing is.
+
+        Parameters
+        ----------
+        value : object
+            Of the attribute.
+        model : object
+            Has the parameters, and those attributes that stand before this one in the list.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedArray(Fitted):
+    """An array of numbers or booleans, with bounds.
+
+    Parameters
+    ----------
+    dtype : str or callable
+        Name of the type.
+    shape : callable
+        Its shape. The length of an axis is a number, or a range of those allowed.
+    low, high : float, array or callable, default=-inf, inf
+        Least and greatest value.
+    nan : bool, default=False
+        Whether NaN is allowed. Infinite values are not.
+    """
+
+    dtype: str | OfModel
+    shape: OfModel
+    low: Any = -math.inf
+    high: Any = math.inf
+    nan: bool = False
+
+    def fault(self, value: Any, model: Any) -> str | None:
+        """See `Fitted.fault`."""
+        dtype, shape = _of(self.dtype, model), tuple(self.shape(model))
+        if not isinstance(value, np.ndarray):
+            return f"is no array, but {type(value).__name__}"
+        if value.dtype != np.dtype(dtype) or not value.dtype.isnative:
+            return f"is an array of {value.dtype}; wanted {dtype}"
+        if not _matches(value.shape, shape):
+            return f"has shape {value.shape}; wanted {shape}"
+        if value.dtype.kind == "f":
+            if not self.nan and np.isnan(value).any():
+                return "holds NaN"
+            if np.isinf(value).any():
+                return "holds infinite values"
+        low, high = _of(self.low, model), _of(self.high, model)
+        if ((value < low) | (value > high)).any():
+            return f"holds values outside of {np.min(low).item()} to {np.max(high).item()}"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedNumber(Fitted):
+    """One number of Python's, with bounds.
+
+    Parameters
+    ----------
+    kind : type
+        bool, int or float.
+    low, high : float or callable, default=-inf, inf
+    nan : bool, default=False
+        Whether NaN is allowed.
+    """
+
+    kind: type
+    low: Any = -math.inf
+    high: Any = math.inf
+    nan: bool = False
+
+    def fault(self, value: Any, model: Any) -> str | None:
+        """See `Fitted.fault`."""
+        if not isinstance(value, _KINDS[self.kind]) or (
+            isinstance(value, bool) and self.kind is not bool
+        ):
+            return f"is {_short(value)}; wanted {self.kind.__name__}"
+        if isinstance(value, Real) and math.isnan(value):
+            return None if self.nan else "is NaN"
+        low, high = _of(self.low, model), _of(self.high, model)
+        if not low <= value <= high:
+            return f"is {_short(value)}; wanted {_short(low)} to {_short(high)}"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedTuple(Fitted):
+    """A tuple of numbers.
+
+    Parameters
+    ----------
+    each : FittedNumber
+        What each of them may be.
+    length : int
+        How many there are.
+    """
+
+    each: FittedNumber
+    length: int
+
+    def fault(self, value: Any, model: Any) -> str | None:
+        """See `Fitted.fault`."""
+        if not isinstance(value, tuple) or len(value) != self.length:
+            return f"is {_short(value)}; wanted a tuple of {self.length} numbers"
+        faults = [self.each.fault(number, model) for number in value]
+        return next((fault for fault in faults if fault is not None), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedDict(Fitted):
+    """A dictionary, each entry of which has a constraint of its own.
+
+    Parameters
+    ----------
+    entries : dict of str to Fitted
+    """
+
+    entries: Mapping[str, Fitted]
+
+    def fault(self, value: Any, model: Any) -> str | None:
+        """See `Fitted.fault`."""
+        if not isinstance(value, dict):
+            return f"is no dictionary, but {type(value).__name__}"
+        needed = {key for key, constraint in self.entries.items() if constraint.required}
+        if not needed <= set(value) <= set(self.entries):
+            return f"has the entries {_short(sorted(value))}; wanted {sorted(self.entries)}"
+        for key, entry in value.items():
+            fault = self.entries[key].fault(entry, model)
+            if fault is not None:
+                return f"has a {key!r} that {fault}"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedList(Fitted):
+    """A list, every item of which has the same constraint."""
+
+    item: Fitted
+
+    def fault(self, value: Any, model: Any) -> str | None:
+        """See `Fitted.fault`."""
+        if not isinstance(value, list):
+            return f"is no list, but {type(value).__name__}"
+        for place, item in enumerate(value):
+            fault = self.item.fault(item, model)
+            if fault is not None:
+                return f"has a row {place} that {fault}"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedText(Fitted):
+    """A string that is not long."""
+
+    def fault(self, value: Any, model: Any) -> str | None:
+        """See `Fitted.fault`."""
+        if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+            return f"is {_short(value)}; wanted a short text"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedNetwork(Fitted):
+    """The weights of a network of `backbones`, as arrays.
+
+    Names and shapes of the rest are compared when the network is built.
+
+    Parameters
+    ----------
+    n_outputs, n_channels : callable
+        Rows of its head; channels of its input, or columns of a table.
+    """
+
+    n_outputs: OfModel
+    n_channels: OfModel
+
+    def fault(self, value: Any, model: Any) -> str | None:
+        """See `Fitted.fault`."""
+        if not isinstance(value, dict) or not all(
+            isinstance(array, np.ndarray) for array in value.values()
+        ):
+            return "are no weights: wanted a dictionary of arrays"
+        names = ("head.weight", "standardise.mean", "standardise.scale")
+        missing = [name for name in names if name not in value]
+        if missing:
+            return f"do not fit a network: Missing key(s) {missing}"
+        head, mean, scale = (value[name] for name in names)
+        if head.dtype not in (np.float32, np.float64):
+            return f"do not fit a network: head.weight has dtype {head.dtype}"
+        if head.ndim != 2 or len(head) != self.n_outputs(model):
+            return (
+                f"do not fit: size mismatch for head.weight, which has shape {head.shape}; wanted "
+                f"{self.n_outputs(model)} rows"
+            )
+        # Broadcast over the pixels, another number of them would take any amount of memory.
+        wanted = (self.n_channels(model),)
+        for name, array in (("mean", mean), ("scale", scale)):
+            if array.shape != wanted:
+                return (
+                    f"do not fit: standardise.{name} has shape {array.shape}; wanted {wanted}, "
+                    f"else it fails on a row"
+                )
+        if not (scale > 0).all():
+            return "do not fit: standardise.scale has values that are not positive"
+        return None
+
+
+#: Rows of `history_`: one for each epoch of training.
+HISTORY = FittedList(
+    item=FittedDict(
+        entries={
+            "phase": FittedText(),
+            "epoch": FittedNumber(kind=int, low=0),
+            **{
+                name: FittedNumber(kind=float, nan=True)
+                for name in ("objective", "loss", "accuracy", "learning_rate", "seconds")
+            },
+        }
+    )
+)
+
+#: An entry for each row of the X of `fit`.
+MASK_OF_ROWS = FittedArray(dtype="bool", shape=lambda model: model.isolate_scores_.shape)
+
+
+def signs_of_classes(*names: str) -> FittedDict:
+    """Return the constraint of a dictionary of arrays with an entry for each class, or NaN."""
+    array = FittedArray(
+        required=False, dtype="float64", shape=lambda model: model.classes_.shape, nan=True
+    )
+    return FittedDict(entries=dict.fromkeys(names, array))
+
+
+_LONGEST_TEXT = 200
+
+_KINDS: dict[type, Any] = {bool: bool, int: Integral, float: Real}
+
+
+def _of(value: Any, model: Any) -> Any:
+    return value(model) if callable(value) else value
+
+
+def _matches(shape: tuple[int, ...], wanted: tuple[int | range, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size in length if isinstance(length, range) else size == length
+        for size, length in zip(shape, wanted, strict=True)
+    )
+
+
+def _short(value: Any) -> str:
+    """Write the beginning of a value down; a file may give one of any length."""
+    return reprlib.repr(value)[:80]

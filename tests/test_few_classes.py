@@ -1,0 +1,120 @@
+"""Images of too few classes cannot be searched: nothing is flagged, and it is said plainly."""
+
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from antibackdoor import ABLClassifier, CBDClassifier, write_report
+from antibackdoor.cli import main
+from antibackdoor.cli._verdict import tell_verdict
+from antibackdoor.inspection import describe_verdict
+
+SAYS = "has not searched for poison, and flags nothing: y has {} classes of 20 rows or more"
+
+
+def quick(cls, **changes):
+    epochs = {name: 1 for name in cls().get_params() if name.endswith("epochs")}
+    return cls(**{**epochs, "backbone": "mlp", "random_state": 0, **changes})
+
+
+def of_classes(digits, labels, n_rows=30):
+    """The first rows of some classes."""
+    X, y = digits
+    rows = np.concatenate([np.flatnonzero(y == label)[:n_rows] for label in labels])
+    return X[rows], y[rows]
+
+
+def assert_nothing_flagged(clf):
+    assert len(clf.isolate_) == len(clf.isolate_classes_) == 0
+    assert not clf.isolate_mask_.any()
+    assert np.isnan(clf.isolate_pvalue_)
+    assert clf.isolate_signs_ == {}
+    assert "examine" not in {row["phase"] for row in clf.history_}
+
+
+@pytest.mark.parametrize("cls", [ABLClassifier, CBDClassifier])
+def test_no_pair_of_digits_is_flagged(cls, digits):
+    """Of all 45, whole: at the default schedule 8 of 12 fits were flagged before."""
+    for pair in combinations(range(10), 2):
+        with pytest.warns(UserWarning, match=SAYS.format(2)):
+            clf = quick(cls).fit(*of_classes(digits, pair))
+        assert_nothing_flagged(clf)
+
+
+@pytest.mark.parametrize("cls", [ABLClassifier, CBDClassifier])
+def test_a_pair_that_a_trained_network_tells_well_is_not_flagged(cls, digits):
+    X, y = of_classes(digits, (3, 8), n_rows=200)
+    first = {"isolation_epochs" if cls is ABLClassifier else "backdoor_epochs": 8}
+    with pytest.warns(UserWarning, match=SAYS.format(2)):
+        assert_nothing_flagged(quick(cls, **first).fit(X, y))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_large"),
+    [((30, 30, 30), 3), ((30, 30, 30, 19), 3), ((30, 30, 30, 5, 5, 5), 3), ((10,) * 10, 0)],
+)
+def test_classes_of_few_rows_do_not_count(sizes, n_large, digits):
+    parts = [of_classes(digits, [label], n_rows) for label, n_rows in enumerate(sizes)]
+    X, y = (np.concatenate(values) for values in zip(*parts, strict=True))
+    with pytest.warns(UserWarning, match=SAYS.format(n_large)):
+        assert_nothing_flagged(quick(ABLClassifier).fit(X, y))
+
+
+def test_four_classes_are_searched_and_the_rest_is_said_to_be_untested(digits):
+    parts = [of_classes(digits, [label], n_rows) for label, n_rows in enumerate((30,) * 4 + (6, 6))]
+    X, y = (np.concatenate(values) for values in zip(*parts, strict=True))
+    clf = quick(ABLClassifier).fit(X, y)
+    assert 0 <= clf.isolate_pvalue_ <= 1
+    n_untested = int(np.isnan(clf.isolate_signs_["transplant"]).sum())
+    assert n_untested >= 2
+    assert f"Not tested: {n_untested} of 6 classes" in describe_verdict(clf, y)["assurance"]
+
+
+def test_images_without_two_parts_say_so(digits):
+    X, y = of_classes(digits, range(5))
+    with pytest.warns(UserWarning, match="no class of this data has two parts"):
+        assert_nothing_flagged(quick(ABLClassifier).fit(np.full_like(X, 7), y))
+
+
+def test_another_rule_needs_no_classes(digits):
+    X, y = of_classes(digits, (0, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fixed = quick(ABLClassifier, isolation_ratio=0.1, unlearning="retrain").fit(X, y)
+        assert len(fixed.isolate_) > 0
+        quick(CBDClassifier, isolation_ratio=None).fit(X, y)
+        quick(ABLClassifier).fit(X.reshape(len(X), -1) / 16, y)  # a table
+
+
+def test_what_the_memory_recalls_is_said_again(digits, tmp_path):
+    X, y = of_classes(digits, (0, 1))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=SAYS.format(2)):
+            quick(ABLClassifier, memory=str(tmp_path)).fit(X, y)
+
+
+def test_page_and_command_line_say_that_nothing_was_searched(digits, tmp_path):
+    X, y = of_classes(digits, (0, 1))
+    with pytest.warns(UserWarning, match=SAYS.format(2)):
+        clf = quick(ABLClassifier).fit(X, y)
+    page = write_report(clf, X, y, tmp_path / "page.html").read_text()
+    said = "\n".join(tell_verdict(clf, y, 1.0))
+    for text in (page, said):
+        assert "Not searched for poison: nothing is flagged in 60 rows." in text
+        assert "it needs images of 4 classes or more" in text
+        assert "isolation_ratio=0.05" in text
+    assert "No sign of poison" not in page + said
+    assert "false alarm" not in page + said
+
+
+@pytest.mark.filterwarnings("default:.*has not searched for poison:UserWarning")
+def test_a_scan_of_two_classes_says_so_once(digits, tmp_path, capsys):
+    np.savez(tmp_path / "two.npz", X=(data := of_classes(digits, (0, 1)))[0], y=data[1])
+    words = ["--epochs-scale", "0.05", "--backbone", "mlp"]
+    code = main(["scan", str(tmp_path / "two.npz"), "--out", str(tmp_path / "out"), *words])
+    said = capsys.readouterr()
+    assert code == 0
+    assert said.err.count("warning: ABLClassifier has not searched for poison") == 1
+    assert "Not searched for poison: nothing is flagged in 60 rows." in said.out
