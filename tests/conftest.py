@@ -40,25 +40,28 @@ def split_digits(digits):
     return train_test_split(X, y, stratify=y, random_state=0)
 
 
-#: Settings with which a classifier goes through all its phases within a tenth of a second.
-TINY = {
-    "UndefendedClassifier": {"epochs": 2},
-    "ABLClassifier": {
-        "isolation_epochs": 2,
-        "finetune_epochs": 2,
-        "unlearning_epochs": 1,
-        "recovery_epochs": 1,
-        "isolation_ratio": 0.1,
-    },
-    "CBDClassifier": {
-        "backdoor_epochs": 2,
-        "clean_epochs": 2,
-        "isolation_ratio": None,
-        "rejection": 0.9,
-    },
-    # For those whose fit takes more than X and y; the others' is that of the ones above.
-    "FinePruningClassifier": {"epochs": 2, "finetune_epochs": 2},
-}
+def tiny(name):
+    """Settings with which a classifier goes through all its phases within a tenth of a second."""
+    from antibackdoor import LossRank, Mixed, RelativeLoss
+
+    return {
+        "UndefendedClassifier": {"epochs": 2},
+        "ABLClassifier": {
+            "detector": LossRank(ratio=0.1, epochs=2, batch_size=32),
+            "cure": Mixed(epochs=1, recovery_epochs=1),
+            "epochs": 2,
+        },
+        "CBDClassifier": {
+            "detector": LossRank(ratio=None, epochs=2, batch_size=32),
+            "weighting": RelativeLoss(rejection=0.9),
+            "epochs": 2,
+        },
+        # For those whose fit takes more than X and y; the others' is that of the ones above.
+        "FinePruningClassifier": {"epochs": 2, "finetune_epochs": 2},
+    }[name]
+
+
+TINY = ("UndefendedClassifier", "ABLClassifier", "CBDClassifier", "FinePruningClassifier")
 
 
 @pytest.fixture(params=TINY)
@@ -70,6 +73,6 @@ def make_tiny(request):
 
     def make(**changes):
         settings = {"backbone": "small-cnn", "batch_size": 32, "random_state": 0}
-        return classifier(**{**settings, **TINY[request.param], **changes})
+        return classifier(**{**settings, **tiny(request.param), **changes})
 
     return make

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from antibackdoor import CBDClassifier, make_poisoned
+from antibackdoor import CBDClassifier, LossRank, PoisonSearch, RelativeLoss, make_poisoned
 from antibackdoor.attacks import BadNets
 from antibackdoor.metrics import (
     attack_success_rate,
@@ -28,7 +28,12 @@ def test_quality_of_rejection_on_poisoned_digits(split_digits, poisoned):
     X_train, X_test, _, y_test = split_digits
     X_bad, y_bad, poison_mask = poisoned
     triggered = BadNets().fit(X_train).transform(X_test)
-    cbd = CBDClassifier(isolation_ratio=None, clean_epochs=70, random_state=0).fit(X_bad, y_bad)
+    cbd = CBDClassifier(
+        detector=LossRank(ratio=None),
+        weighting=RelativeLoss(rejection=0.25),
+        epochs=70,
+        random_state=0,
+    ).fit(X_bad, y_bad)
 
     # Plain training gives 1.0 here, see test_abl.py.
     assert attack_success_rate(y_test, cbd.predict(triggered), target_label=0) < 0.1
@@ -40,18 +45,17 @@ def test_quality_of_rejection_on_poisoned_digits(split_digits, poisoned):
 
 def quick(**changes):
     settings = {
-        "backdoor_epochs": 4,
-        "gamma": 2.0,
-        "isolation_ratio": None,
-        "clean_epochs": 4,
+        "detector": LossRank(ratio=None, epochs=4, gamma=2.0),
+        "weighting": RelativeLoss(rejection=0.25),
+        "epochs": 4,
         "random_state": 0,
     }
-    return CBDClassifier(**{**settings, **changes})
+    return CBDClassifier(**settings).set_params(**changes)
 
 
 def test_phases(poisoned):
     clf = quick().fit(poisoned[0][:200], poisoned[1][:200])
-    assert [row["phase"] for row in clf.history_] == ["backdoor"] * 4 + ["clean"] * 4
+    assert [row["phase"] for row in clf.history_] == ["isolate"] * 4 + ["clean"] * 4
     assert np.isnan(clf.isolate_pvalue_)
     assert clf.isolate_signs_ == {}
 
@@ -66,18 +70,19 @@ def unchanged(poisoned):
 @pytest.mark.parametrize(
     "change",
     [
-        {"backdoor_epochs": 5},
-        {"gamma": 1.5},
-        {"gamma": None},
-        {"compare": "last"},
-        {"clean_epochs": 5},
-        {"isolation_ratio": "auto"},
-        {"reweight": False},
+        {"detector__epochs": 5},
+        {"detector__gamma": 1.5},
+        {"detector__gamma": None},
+        {"detector__ratio": 0.1},
+        {"weighting__compare": "last"},
+        {"epochs": 5},
+        {"detector": PoisonSearch(epochs=2)},
+        {"weighting": "none"},
         {"independence": 0.0},
         {"independence": 1.0},
         {"bottleneck": 0.0},
         {"bottleneck": 0.01},
-        {"rejection": 0.9},
+        {"weighting__rejection": 0.9},
     ],
     ids=str,
 )
@@ -96,9 +101,10 @@ def test_scores_are_shares(poisoned):
 
 
 def test_from_paper_sets_what_the_paper_says():
-    clf = CBDClassifier.from_paper(clean_epochs=50)
-    assert (clf.backdoor_epochs, clf.clean_epochs) == (5, 50)
-    assert (clf.gamma, clf.compare, clf.rejection) == (None, "last", 0.0)
+    clf = CBDClassifier.from_paper(epochs=50)
+    assert (clf.detector.epochs, clf.detector.gamma, clf.detector.ratio) == (5, None, None)
+    assert (clf.epochs, clf.weighting.compare, clf.weighting.rejection) == (50, "last", 0.0)
+    assert clf.detector.augment == clf.augment == ("crop", "flip", "cutout")
     assert clf.independence > 0
     assert clf.bottleneck > 0
     assert (clf.batch_size, clf.weight_decay, clf.lr_schedule) == (64, 1e-4, (20, 70))
@@ -106,6 +112,8 @@ def test_from_paper_sets_what_the_paper_says():
 
 def test_from_paper_trains_and_flags_nobody(poisoned):
     X_bad, y_bad = poisoned[0][:300], poisoned[1][:300]
-    clf = CBDClassifier.from_paper(backdoor_epochs=2, clean_epochs=2, augment=None, random_state=0)
+    clf = CBDClassifier.from_paper(
+        detector__epochs=2, detector__augment=None, epochs=2, augment=None, random_state=0
+    )
     assert len(clf.fit(X_bad, y_bad).isolate_) == 0
     assert np.ptp(clf.isolate_scores_) > 0
