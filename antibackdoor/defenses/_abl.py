@@ -13,8 +13,9 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.backbones import Backbone, Network
-from antibackdoor.defenses._cures import Ascent, Cure, Joint, Mixed, NegativeLearning
+from antibackdoor.defenses._cures import Cure, NegativeLearning
 from antibackdoor.defenses._detecting import DetectingDefense
+from antibackdoor.defenses._unlearning import Ascent, Joint, Mixed
 from antibackdoor.detection import BaseDetector, Isolation, LossRank
 from antibackdoor.training import Run
 from antibackdoor.utils import Fitted, FittedNumber
