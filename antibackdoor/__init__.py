@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from antibackdoor import _start as _start  # before what takes long to load
 from antibackdoor.datasets import make_poisoned
 from antibackdoor.defenses import (
     ABLClassifier,

@@ -114,10 +114,15 @@ def test_blend_rounds_to_the_nearest():
     assert Blend(alpha=0.25, pattern=[[13]]).fit_transform(X).item() == 11  # 10.75
 
 
-def test_blend_saturates():
-    X = np.array([[[250, 5]]], dtype=np.uint8)
-    stamped = Blend(alpha=0.5, pattern=[[1000, -1000]]).fit_transform(X)
-    np.testing.assert_array_equal(stamped[0], [[255, 0]])
+@pytest.mark.parametrize("attack", [Blend, AdaptiveBlend])
+@pytest.mark.parametrize(
+    ("dtype", "pattern"), [(np.uint8, 256), (np.float32, 255), (np.float64, -1)]
+)
+def test_a_pattern_in_other_units_than_the_rows(attack, dtype, pattern):
+    """It would turn them white or black."""
+    rows = np.resize(np.array([0, 1], dtype=dtype), (2, 4, 4))
+    with pytest.raises(ValueError, match=f"pattern holds values from {pattern:g} to .* wanted"):
+        attack(pattern=np.full((4, 4), pattern)).fit(rows)
 
 
 @pytest.mark.parametrize("shape", [(12, 10), (12, 10, 3), (360,)])
@@ -346,8 +351,84 @@ def test_value_range_is_seen_or_named():
     assert named.transform(X)[0, -1, -1, 0] == 2
 
 
+def outside(low, high, found):
+    return rf"X holds values from {found[0]} to {found[1]}; \w+ wanted values from {low} to {high}"
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+@pytest.mark.parametrize("dtype", [np.int16, np.int64, np.float32, np.float64])
+def test_pixels_of_other_dtypes_get_the_same_to_rounding(attack, dtype):
+    for value_range, X in (((0, 255), images()), ((0.5, 200.7), images().clip(1, 200))):
+        y = three_classes(X)
+        fitted = clone(attack).set_params(value_range=value_range).fit(X, y)
+        most = 0.5 + 1e-4 if np.dtype(dtype).kind == "f" else 1
+        assert (
+            np.abs(fitted.transform(X).astype(float) - fitted.transform(X.astype(dtype))).max()
+            <= most
+        )
+        methods = [fitted.transform_training]
+        methods += [fitted.transform_cover] if fitted.cover_ratio else []
+        for method in methods:
+            pixels, others = (method(each, y, random_state=0) for each in (X, X.astype(dtype)))
+            assert others.dtype == dtype
+            assert np.abs(pixels.astype(float) - others).max() <= most
+        # And the other way round: fitted on the other dtype, asked about pixels.
+        swapped = clone(fitted).fit(X.astype(dtype), y)
+        assert np.abs(swapped.transform(X).astype(float) - fitted.transform(X)).max() <= 1
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+@pytest.mark.parametrize(
+    ("fit_on", "value_range", "asked", "found"),
+    [
+        (lambda X: X, (0, 255), lambda X: X.astype(np.int16) * 16, (0, 4080)),
+        (lambda X: X, (0, 255), lambda X: X / 127.5 - 4, (-4, -2)),
+        (lambda X: X / 255, (0, 1), lambda X: X, (0, 255)),
+        (lambda X: X / 255, (0, 1), lambda X: X / 1.0, (0, 255)),
+        (lambda X: X / 255, (0, 1), lambda X: X / 127.5 - 1, (-1, 1)),
+        (lambda X: X / 255, (0, 1), lambda X: (X / 255 * 1.01).astype(np.float32), (0, 1.01)),
+        (lambda X: X / 255, None, lambda X: X / 1.0, (0, 255)),
+        (lambda X: X / 255, None, lambda X: X / 127.5 - 1, (-1, 1)),
+        (lambda X: X / 255, None, lambda X: X / 100 - 2, (-2, 0.55)),
+        (lambda X: X / 1.0, None, lambda X: X * 16.0, (0, 4080)),
+    ],
+)
+def test_rows_outside_the_range_are_refused(attack, fit_on, value_range, asked, found):
+    """Cut to the range they would be black and white."""
+    X = images()
+    X[0].flat[:2] = 0, 255
+    fitted = fit(clone(attack).set_params(value_range=value_range), fit_on(X))
+    low, high = (f"{limit:g}" for limit in fitted.value_range_)
+    methods = [fitted.transform, fitted.transform_training]
+    methods += [fitted.transform_cover] if fitted.cover_ratio else []
+    for method in methods:
+        with pytest.raises(ValueError, match=outside(low, high, found)):
+            method(asked(X), *([] if method == fitted.transform else [three_classes(X)]))
+
+
+def test_rows_to_fit_on_outside_the_named_range():
+    with pytest.raises(ValueError, match=outside(0, 1, (0, 255))):
+        BadNets(value_range=(0, 1)).fit(np.array([[0, 255]], dtype=np.uint8))
+
+
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+def test_new_rows_may_lie_somewhat_outside_the_range_that_fit_saw(attack):
+    """As rows of a table do; what the trigger does not touch stays as it is."""
+    X = images((6, 16, 16)) / 255
+    fitted = fit(attack, X)
+    wider = X * 1.4 - 0.2
+    stamped = fitted.transform(wider)
+    assert stamped.min() >= wider.min()
+    assert stamped.max() <= wider.max()
+    if isinstance(attack, BadNets):
+        np.testing.assert_array_equal(stamped[:, :-3], wider[:, :-3])
+    inside = np.clip(wider, *fitted.value_range_)
+    if not isinstance(attack, Composite):  # chooses another donor for another row
+        assert np.abs(stamped - fitted.transform(inside)).max() < 0.4
+
+
 def test_every_parameter_has_an_effect():
-    X = images((4, 12, 12))
+    X = images((4, 12, 12)).clip(1, 200)
     changed = {
         BadNets: {"pattern": "white", "size": 4, "value_range": (1, 200)},
         Blend: {"alpha": 0.4, "pattern": X[0], "random_state": 1, "value_range": (1, 200)},

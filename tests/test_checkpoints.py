@@ -1,7 +1,10 @@
 """Fits that are stopped and go on: the same result, and no other fit's."""
 
+import errno
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -147,9 +150,7 @@ def flipped(path):
 
 
 def without_phases(path):
-    text = json.dumps({"dict": [["identity", {"dict": []}]]})
-    digest = checkpoints._digest(text, {})
-    save_file({}, path, {"format": "1", "content": text, "digest": digest})
+    path.write_bytes(checkpoints._encode({"identity": {}}))
 
 
 DAMAGES = [cut_short, emptied, flipped, without_phases]
@@ -207,16 +208,16 @@ def test_a_checkpoint_of_another_fit_is_refused(changes, data, message, stopped,
 
 
 def test_a_checkpoint_of_another_version_is_refused(stopped, few, monkeypatch):
-    from antibackdoor.defenses import _identity
+    from antibackdoor.utils import _surroundings
 
-    monkeypatch.setattr(_identity, "version", lambda name: "99")
+    monkeypatch.setattr(_surroundings, "version", lambda name: "99")
     with pytest.raises(ValueError, match=r"versions.antibackdoor was '.*' and is '99'"):
         small(checkpoint_dir=stopped).fit(*few)
 
 
 def test_a_layout_of_the_future_is_refused(stopped, few):
-    save_file({}, files(stopped)[-1], {"format": "2"})
-    with pytest.raises(ValueError, match="is a checkpoint of layout '2'"):
+    save_file({}, files(stopped)[-1], {"format": "99"})
+    with pytest.raises(ValueError, match="is a checkpoint of layout '99'"):
         small(checkpoint_dir=stopped).fit(*few)
 
 
@@ -336,3 +337,102 @@ def test_states_are_packed_and_unpacked():
     assert {**again, "weights": None} == {**state, "weights": None}
     with pytest.raises(TypeError, match="a set cannot be kept"):
         pack({"names": {"a"}})
+
+
+def test_every_byte_of_a_checkpoint_counts(stopped):
+    path = files(stopped)[-1]
+    raw = path.read_bytes()
+    content = checkpoints._decode(path)
+    assert content["identity"]["seeds"]
+    head = 8 + int.from_bytes(raw[:8], "little")
+    some = np.linspace(head, len(raw) - 1, 50, dtype=int)
+    # In the head names, dtypes, shapes and places stand.
+    for place in (*range(0, head, 31), *some):
+        changed = bytearray(raw)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises((checkpoints._DamagedError, ValueError), match="it|layout"):
+            checkpoints._decode(path)
+    path.write_bytes(raw + b"\0")
+    with pytest.raises(checkpoints._DamagedError):
+        checkpoints._decode(path)
+
+
+@pytest.mark.parametrize("there", [b'"U8"', b'"F32"', b'"I64"'])
+def test_another_type_of_a_tensor_is_damage(there, stopped, few):
+    path = files(stopped)[-1]
+    raw = path.read_bytes()
+    place = raw.index(there)
+    path.write_bytes(raw[: place + 1] + b"I" + raw[place + 2 :])
+    if there == b'"I64"':
+        path.write_bytes(raw[: place + 1] + b"U" + raw[place + 2 :])
+    with pytest.warns(RuntimeWarning, match="is damaged"):
+        clf = small(checkpoint_dir=stopped).fit(*few)
+    assert outcome(clf) == outcome(small().fit(*few))
+
+
+def threads(monkeypatch):
+    # Told only: on a busy machine, two threads take such small networks a minute.
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    return monkeypatch.undo
+
+
+def deterministic(monkeypatch):
+    torch.use_deterministic_algorithms(True)
+    return lambda: torch.use_deterministic_algorithms(False)
+
+
+def precision(monkeypatch):
+    torch.set_float32_matmul_precision("high")
+    return lambda: torch.set_float32_matmul_precision("highest")
+
+
+def versions(monkeypatch):
+    from antibackdoor.utils import _surroundings
+
+    monkeypatch.setattr(_surroundings, "version", lambda name: f"99 of {name}")
+    return monkeypatch.undo
+
+
+@pytest.mark.parametrize("change", [threads, deterministic, precision, versions])
+def test_what_is_kept_knows_what_its_bits_depend_on(change, few, tmp_path, stop_after, monkeypatch):
+    settings = {"isolation_epochs": 1, "finetune_epochs": 2, "isolation_ratio": 0.1}
+    settings |= {"backbone": "small-cnn", "random_state": 0, "memory": str(tmp_path / "memory")}
+    stop_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        small(checkpoint_dir=tmp_path / "kept").fit(*few)
+    ABLClassifier(**settings).fit(*few)
+    restore = change(monkeypatch)
+    try:
+        with pytest.raises(ValueError, match=rf"of another fit.*{change.__name__}.* was "):
+            small(checkpoint_dir=tmp_path / "kept").fit(*few)
+        wanted = ABLClassifier(**{**settings, "memory": None}).fit(*few)
+        assert outcome(ABLClassifier(**settings).fit(*few)) == outcome(wanted)
+    finally:
+        restore()
+    n_kept = len(list((tmp_path / "memory").rglob("output.pkl")))
+    assert n_kept == 2
+    small(checkpoint_dir=tmp_path / "kept").fit(*few)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK])
+def test_without_locks_a_killed_fit_goes_on(number, few, tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    wanted = outcome(small(checkpoint_dir=tmp_path / "other").fit(*few))
+    pid = os.fork()
+    if pid == 0:
+        with open_checkpoints(tmp_path):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert (tmp_path / "lock.held").exists()
+    assert outcome(small(checkpoint_dir=tmp_path).fit(*few)) == wanted
+    # A second fit is refused, and told what to do should there be no first.
+    with (
+        open_checkpoints(tmp_path),
+        pytest.raises(ValueError, match=r"in use by another fit.*no locks.*delete '.*lock.held'"),
+    ):
+        small(checkpoint_dir=tmp_path).fit(*few)
+    assert not (tmp_path / "lock.held").exists()

@@ -1,6 +1,7 @@
 """Folders of images as people have them; what cannot be used is skipped, and said."""
 
 import os
+import pathlib
 import struct
 import sys
 
@@ -9,7 +10,12 @@ import pytest
 from PIL import Image
 
 from antibackdoor.attacks import SIG, BadNets, Blend, Composite
-from antibackdoor.datasets import load_arrays, load_image_folder, poison_image_folder
+from antibackdoor.datasets import (
+    load_arrays,
+    load_image_folder,
+    open_image_folder,
+    poison_image_folder,
+)
 
 RNG = np.random.default_rng(0)
 WHITE = (255, 255, 255)
@@ -70,7 +76,7 @@ def test_names_and_classes_go_with_their_rows(folder):
         (plain("RGB", RED).convert("P"), {}, RED),
         (plain("RGB", RED), {"transparency": RED}, WHITE),
         (plain("RGB", RED).convert("P"), {"transparency": 0}, None),
-        (Image.fromarray(np.full((8, 8), 0x0780, np.uint16)), {}, (7, 7, 7)),
+        (Image.fromarray(np.full((8, 8), 0x0780, np.uint16)), {}, (0x78,) * 3),  # of 12 bits
     ],
 )
 def test_every_mode_of_png_becomes_rgb(image, how, wanted, folder):
@@ -103,17 +109,92 @@ def test_sixteen_bits_of_a_tiff_and_numbers_whose_white_is_not_known(folder):
     assert "floats" in reasons(images)["cat/5.tiff"]
 
 
+GREY = RNG.integers(0, 256, (20, 20)).astype(np.uint16)
+GREY[0, :2] = 0, 255
+
+
+def deep(values, ending, tmp_path):
+    """Files of both classes that hold these values, and what is read of them, in two ways."""
+    for number, name in enumerate("ab"):
+        image = Image.fromarray(values[number] if isinstance(values, tuple) else values)
+        save(tmp_path / name / f"x.{ending}", image)
+    images, lazy = load_image_folder(tmp_path), open_image_folder(tmp_path)
+    np.testing.assert_array_equal(lazy.X[:], images.X)
+    assert lazy.remarks == images.remarks
+    return images
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize(
+    ("dtype", "ending"),
+    [("uint16", "png"), ("uint16", "tif"), (">u2", "tif"), ("int32", "tif"), ("uint16", "pgm")],
+)
+def test_grey_files_keep_their_levels_whatever_bits_they_use(bits, dtype, ending, tmp_path):
+    images = deep((GREY << (bits - 8)).astype(dtype), ending, tmp_path)
+    np.testing.assert_array_equal(images.X[0, :, :, 0], GREY)
+    assert len(images.remarks) == (0 if bits == 16 else 2)
+    assert all(f"use {bits} bits: {2**bits - 1:,} is white" in said for _, said in images.remarks)
+
+
+def test_grey_files_of_a_folder_have_one_white(tmp_path):
+    images = deep((GREY << 4, GREY << 2), "png", tmp_path)
+    np.testing.assert_array_equal(images.X[1], images.X[0] >> 2)
+    assert [said.partition(":")[0] for _, said in images.remarks] == [
+        f"its grey levels use {bits} bits" for bits in (12, 10)
+    ]
+
+
+def test_a_dark_grey_file_beside_one_of_16_bits_is_remarked_on(tmp_path):
+    images = deep((GREY << 8, GREY), "png", tmp_path)
+    assert images.remarks == [
+        ("b/x.png", "its grey levels use 8 of 16 bits, and other images all: it is dark")
+    ]
+
+
+def test_dark_colours_of_16_bits_are_remarked_on(folder):
+    for name, brightest in (("dark", 4095), ("bright", 65_535)):
+        values = np.linspace(0, brightest, 64 * 3).astype(">u2").reshape(8, 8, 3)
+        (folder / f"cat/{name}.png").write_bytes(png_of_16_bits(values))
+    remarks = dict(load_image_folder(folder).remarks)
+    assert list(remarks) == ["cat/dark.png"]
+    assert "go up to 15 of 255" in remarks["cat/dark.png"]
+
+
+@pytest.mark.parametrize(
+    ("values", "tags", "why"),
+    [
+        (np.full((8, 8), -3, np.int32), {}, "-3"),
+        (np.full((8, 8), 70_000, np.int32), {}, "70000"),
+        (np.full((8, 8), 0.5, np.float32), {}, "floats"),
+        (np.full((8, 8), 200, np.uint8), {339: 2}, "signed"),
+    ],
+)
+def test_pixels_whose_white_is_not_known_are_skipped(values, tags, why, folder):
+    save(folder / "cat/3.tif", Image.fromarray(values), tiffinfo=tags)
+    assert why in reasons(load_image_folder(folder))["cat/3.tif"]
+
+
+def test_white_is_zero_and_a_transparent_grey_of_16_bits(tmp_path):
+    save(tmp_path / "a/x.tif", Image.fromarray(GREY << 8), tiffinfo={262: 0})
+    save(tmp_path / "b/x.png", Image.fromarray(GREY << 8), transparency=0)
+    X = load_image_folder(tmp_path).X[..., 0]
+    with Image.open(tmp_path / "a/x.tif") as image:
+        assert image.tag_v2[262] == 0
+    np.testing.assert_array_equal(X[0], 255 - GREY)
+    np.testing.assert_array_equal(X[1], np.where(GREY == 0, 255, GREY))
+
+
 def test_grey_stays_one_channel_where_all_are_grey(tmp_path):
     for name, image in {
         "a/1.png": plain("L", 7),
         "a/2.png": plain("LA", (7, 255)),
         "b/1.png": plain("1", 1),
-        "b/2.png": Image.fromarray(np.full((8, 8), 0x0780, np.uint16)),
+        "b/2.png": Image.fromarray(np.full((8, 8), 0xF780, np.uint16)),
     }.items():
         save(tmp_path / name, image)
     images = load_image_folder(tmp_path)
     assert images.X.shape == (4, 8, 8, 1)
-    assert images.X[:, 0, 0, 0].tolist() == [7, 7, 255, 7]
+    assert images.X[:, 0, 0, 0].tolist() == [7, 7, 255, 0xF7]
 
 
 def test_exif_turns_the_image_upright(tmp_path):
@@ -191,6 +272,20 @@ def test_a_strip_takes_no_more_memory_than_it_has(folder):
 
 
 # What is skipped ---------------------------------------------------------------------------------
+
+
+def png_of_16_bits(values):
+    """A PNG of colours of 16 bits, which Pillow reads and does not write."""
+    import zlib
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    height, width, _ = values.shape
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def png_that_says(width, height):
@@ -524,3 +619,23 @@ def test_npy_files_that_cannot_be_used(X, y, message, tmp_path):
         load_arrays(tmp_path / "X.npy", tmp_path / "y.npy")
     with pytest.raises(FileNotFoundError, match="labels_path=.*z.npy"):
         load_arrays(tmp_path / "X.npy", tmp_path / "z.npy")
+
+
+def test_of_two_that_write_one_folder_the_second_is_refused(mixed, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    settings = {"attack": BadNets(target_label="a"), "poison_rate": 0.5, "random_state": 0}
+    rename = pathlib.Path.rename
+
+    def rename_second(self, target):
+        monkeypatch.setattr(pathlib.Path, "rename", rename)
+        poison_image_folder(mixed, out, **settings)  # another one, just before
+        return rename(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", rename_second)
+    with pytest.raises(FileExistsError, match="out=.* is there already"):
+        poison_image_folder(mixed, out, **{**settings, "random_state": 1})
+    alone = tmp_path / "alone"
+    poison_image_folder(mixed, alone, **settings)
+    for path in alone.rglob("*.*"):
+        assert (out / path.relative_to(alone)).read_bytes() == path.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "mixed", "out"]

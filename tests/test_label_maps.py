@@ -184,6 +184,16 @@ def test_any_target_of_one_to_many_is_a_success():
     np.testing.assert_array_equal(attack.succeeded(y, y_pred, classes=CLASSES), [1, 1, 0, 0])
 
 
+@pytest.mark.parametrize(
+    "y_pred", [["0", "0"], [b"0", b"0"], [None, 0], [0, np.nan], [0], [0.5, 0]]
+)
+@pytest.mark.parametrize("label_map", ["all_to_one", OneToMany(1)])
+def test_succeeded_of_labels_that_cannot_be_compared(label_map, y_pred):
+    """All of them would count as failures of the attack."""
+    with pytest.raises(ValueError, match="y_pred"):
+        BadNets(label_map=label_map).succeeded([1, 2], y_pred, classes=[0, 1, 2])
+
+
 def test_succeeded_uses_the_classes_of_fit():
     attack = BadNets(label_map=OneToMany(3)).fit(IMAGES, Y)
     np.testing.assert_array_equal(attack.succeeded([3, 3], [2, 3]), [1, 0])
@@ -268,7 +278,7 @@ def test_asr_scorer_one_to_many_counts_any_target():
         (BadNets(), [], "y is empty"),
         (BadNets(), [[0, 1], [1, 0]], "1d array"),
         (BadNets(), [0, np.nan], "NaN"),
-        (BadNets(), np.array([0, "a"], dtype=object), "cannot be sorted"),
+        (BadNets(), np.array([0, "a"], dtype=object), "y mixes numbers and text"),
         (BadNets(label_map="none"), [0, 1], "label_map='none'"),
         (BadNets(label_map=OneToOne(7)), [0, 1], r"source_label=7 is no class.*\[0, 1\]"),
         (BadNets(label_map=OneToOne(1), target_label=7), [0, 1], "target_label=7 is no class"),

@@ -73,6 +73,33 @@ def test_shapes_and_dtypes(name, shape, dtype):
     assert np.isfinite(stamped).all()
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+def test_pixels_of_other_dtypes_get_the_same_to_rounding(name, dtype):
+    X = images()
+    attack = make(name, value_range=(0, 255)).fit(X, LABELS)
+    methods = [lambda X, y, random_state: attack.transform(X), attack.transform_training]
+    methods += [attack.transform_cover] if attack.cover_ratio else []
+    for method in methods:
+        pixels, others = (
+            method(each[:6], LABELS[:6], random_state=0) for each in (X, X.astype(dtype))
+        )
+        assert others.dtype == dtype
+        assert np.abs(pixels.astype(float) - others).max() <= 0.5 + 1e-4
+
+
+def test_rows_outside_the_range(name):
+    X = images((40, 12, 12, 3), np.float64)
+    attack = make(name, value_range=(0, 1)).fit(X, LABELS)
+    for other in (X * 255, X * 2 - 1, images()):
+        with pytest.raises(ValueError, match="X holds values from .* wanted values from 0 to 1"):
+            attack.transform(other[:2])
+    # A range that was seen may be left somewhat, and what lies outside is not cut off.
+    seen = make(name).fit(X, LABELS)
+    wider = X[:4] * 1.4 - 0.2
+    assert seen.transform(wider).min() < -0.1
+    assert seen.transform(wider).max() > 1.1
+
+
 def test_images_of_64_pixels(name):
     X = images((16, 64, 64, 3))
     stamped = make(name).fit(X, LABELS[:16]).transform(X[:2])

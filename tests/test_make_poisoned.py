@@ -2,9 +2,20 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
-from antibackdoor.attacks import ATTACKS, SIG, BadNets, Blend, LearnedAttack, WaNet
+from antibackdoor.attacks import (
+    ATTACKS,
+    SIG,
+    AdaptiveBlend,
+    BadNets,
+    Blend,
+    LearnedAttack,
+    LowFrequency,
+    WaNet,
+)
 from antibackdoor.datasets import load_digits_images, make_poisoned
+from antibackdoor.metrics import make_asr_scorer
 
 
 def data(n=60, shape=(8, 8), dtype=np.uint8, n_classes=3):
@@ -117,10 +128,10 @@ def test_rate_is_of_all_rows_and_at_least_one():
 
 def test_fitted_attack_is_used_as_it_is_and_unfitted_left_alone():
     X, y = data(dtype=np.float32)
-    plus_minus_one = np.resize(np.array([-1, 1], dtype=np.float32), (1, 8, 8))
-    fitted = BadNets().fit(plus_minus_one)
+    wider = np.resize(np.array([0, 300], dtype=np.float32), (1, 8, 8))
+    fitted = BadNets().fit(wider)
     X_bad, _, poison = make_poisoned(X, y, attack=fitted, random_state=0)
-    assert (X_bad[poison][:, -1, -1] == 1).all()
+    assert (X_bad[poison][:, -1, -1] == 300).all()
     unfitted = BadNets()
     make_poisoned(X, y, attack=unfitted)
     assert not hasattr(unfitted, "pattern_")
@@ -132,6 +143,63 @@ def test_target_of_the_attack_given():
     for kwargs in ({}, {"target_label": 2}):
         _, y_bad, poison = make_poisoned(X, y, attack=attack, **kwargs)
         assert (y_bad[poison] == 2).all()
+
+
+@pytest.mark.parametrize("target", [0, 0.0, False, np.int64(0), 1, "3", "", np.nan])
+def test_a_target_that_contradicts_the_attack(target):
+    X, y = data()
+    with pytest.raises(ValueError, match="target_label=.* contradicts the attack given"):
+        make_poisoned(X, y, attack=BadNets(target_label=2), target_label=target)
+    with pytest.raises(ValueError, match="target_label=.* contradicts the attack given"):
+        make_asr_scorer(BadNets(target_label=2), target_label=target)
+
+
+def test_zero_as_a_target_is_a_statement():
+    X, y = data()
+    for attack, target in ((BadNets(), 0), ("badnets", 0), ("badnets", None), (BadNets(), False)):
+        _, y_bad, poison = make_poisoned(X, y, attack=attack, target_label=target)
+        assert (y_bad[poison] == 0).all()
+
+
+@pytest.mark.parametrize("scale", [None, np.float32(1), np.float64(1 / 255), np.float64(1e-12)])
+@pytest.mark.parametrize(
+    ("attack", "changes"),
+    [
+        (SIG(frequency=8), False),  # a wave that is 0 at every pixel, but for rounding
+        (SIG(delta=0.2, frequency=1.3), False),
+        (SIG(delta=2, frequency=1.3), True),
+        (LowFrequency(delta=0.3), False),
+        (LowFrequency(delta=3), True),
+        (Blend(alpha=1e-9), False),
+        (Blend(alpha=0.1), True),
+        (AdaptiveBlend(training_alpha=1e-9), False),
+        (WaNet(strength=1e-9, noise_ratio=0), False),
+        (WaNet(noise_ratio=0), True),
+        (BadNets(), True),
+    ],
+)
+def test_a_trigger_that_changes_nothing_in_pixels_or_floats(attack, changes, scale):
+    X, y = data()
+    if scale is not None:
+        X = X * scale
+        attack = clone(attack).set_params(value_range=(0, 255 * float(scale)))
+    if changes:
+        assert make_poisoned(X, y, attack=attack, random_state=0)[2].sum() == 6
+    else:
+        with pytest.raises(ValueError, match="changes none of the 6 rows"):
+            make_poisoned(X, y, attack=attack, random_state=0)
+
+
+def test_cover_rows_of_floats_that_rounding_alone_has_changed():
+    """A flat image that is warped is itself, but for the last digit."""
+    X, y = np.full((60, 8, 8), 0.3), np.arange(60) % 3
+    X[::2, 4, 4] = 1
+    X_bad, _, poison, cover = make_poisoned(
+        X, y, attack=WaNet(value_range=(0, 1)), return_cover=True, random_state=0
+    )
+    assert cover.any()
+    assert not cover[1::2].any()
+    np.testing.assert_array_equal((X_bad != X).any(axis=(1, 2)) & ~poison, cover)
 
 
 @pytest.mark.parametrize(

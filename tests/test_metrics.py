@@ -1,10 +1,14 @@
 """Metrics on labels, against values worked out by hand."""
 
 import pickle
+from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 
 from antibackdoor.metrics import (
@@ -15,6 +19,7 @@ from antibackdoor.metrics import (
     isolation_recall,
     lowest_asr_within,
     robust_accuracy,
+    suspect_retention,
     target_recall,
 )
 
@@ -31,7 +36,18 @@ def test_clean_accuracy():
 def test_attack_success_rate_leaves_the_target_class_out():
     assert attack_success_rate(Y_TRUE, Y_PRED, target_label=0) == 3 / 4  # rows 2 to 5
     assert attack_success_rate(Y_TRUE, Y_PRED, target_label=1) == 1 / 4  # rows 0, 1, 4, 5
-    assert attack_success_rate(Y_TRUE, Y_PRED, target_label=9) == 0
+
+
+def test_a_class_without_a_row_is_named():
+    """A model that never says 9 may be a good one, or 9 a slip: only the caller can tell."""
+    for metric in (attack_success_rate, robust_accuracy):
+        with pytest.raises(ValueError, match="target_label=9 is no class"):
+            metric(Y_TRUE, Y_PRED, target_label=9)
+    assert attack_success_rate(Y_TRUE, Y_PRED, target_label=9, classes=range(10)) == 0
+    assert robust_accuracy(Y_TRUE, Y_PRED, target_label=9, classes=range(10)) == 2 / 6
+    assert attack_success_rate([1, 2], [1, 9], target_label=9) == 1 / 2
+    with pytest.raises(ValueError, match="target_label holds 7, which is no class"):
+        attack_success_rate(Y_TRUE, Y_PRED, target_label=[1, 1, 2, 2, 7, 2])
 
 
 def test_attack_success_rate_with_a_label_for_each_row():
@@ -58,6 +74,123 @@ def test_text_labels(dtype):
     assert attack_success_rate(y_true, y_pred, target_label="cat") == 1 / 2
     assert robust_accuracy(y_true, y_pred, target_label="cat") == 1 / 2
     assert target_recall(y_true, y_pred, target_label="cat") == 1
+
+
+# The classes 0, 1, 2 as text and as numbers, in all that labels come in.
+CODES = np.array([0, 1, 2, 0, 1, 2])
+TEXTS = np.array(["0", "1", "2"])[CODES]
+KINDS = {
+    "text": {
+        "U": TEXTS,
+        "object": TEXTS.astype(object),
+        "list": TEXTS.tolist(),
+        "StringDType": TEXTS.astype(np.dtypes.StringDType()),
+        "Series": pd.Series(TEXTS),
+        "object Series": pd.Series(TEXTS, dtype=object),
+        "string": pd.Series(TEXTS, dtype="string"),
+        "category": pd.Series(TEXTS, dtype="category"),
+        "Categorical": pd.Categorical(TEXTS),
+    },
+    "bytes": {
+        "S": TEXTS.astype("S"),
+        "object": TEXTS.astype("S").astype(object),
+        "list": TEXTS.astype("S").tolist(),
+    },
+    "numbers": {
+        **{name: CODES.astype(name) for name in ("int8", "uint64", "int64", "float32", "object")},
+        "list": CODES.tolist(),
+        "list of scalars": list(CODES),
+        "Series": pd.Series(CODES),
+        "Int64": pd.Series(CODES, dtype="Int64"),
+        "Float64": pd.Series(CODES, dtype="Float64"),
+        "category": pd.Series(CODES, dtype="category"),
+        "tensor": torch.as_tensor(CODES),
+        "Fraction": np.array([Fraction(int(code)) for code in CODES]),
+    },
+}
+ALL_KINDS = [(kind, name) for kind, forms in KINDS.items() for name in forms]
+METRICS = {
+    "clean_accuracy": clean_accuracy,
+    "suspect_retention": suspect_retention,
+    "robust_accuracy": robust_accuracy,
+    "asr": lambda y, y_pred: attack_success_rate(y, y_pred, target_label=np.asarray(y_pred)[1]),
+    "target_recall": lambda y, y_pred: target_recall(y, y_pred, target_label=np.asarray(y)[0]),
+}
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+@pytest.mark.parametrize(("kind", "form"), ALL_KINDS)
+def test_labels_of_one_kind_compare_and_of_others_are_refused(metric, kind, form):
+    """No pair of forms gives a 0 where the labels are the same: the value, or an error."""
+    labels = KINDS[kind][form]
+    for other_kind, other_form in ALL_KINDS:
+        other = KINDS[other_kind][other_form]
+        if kind != other_kind:
+            with pytest.raises(ValueError, match="never equal"):
+                metric(labels, other)
+        elif metric is METRICS["asr"]:
+            assert metric(labels, other) == 0  # all are right
+            says_one = other[1:2] if isinstance(other, list) else list(np.asarray(other)[1:2])
+            assert metric(labels, says_one * 6) == 1
+        else:
+            assert metric(labels, other) == 1
+
+
+def test_booleans_are_numbers():
+    """As for scikit-learn's accuracy: True is 1."""
+    yes = np.array([True, False, True])
+    for other in ([1, 0, 1], [1.0, 0.0, 1.0], np.array([True, False, True], dtype=object)):
+        assert clean_accuracy(yes, other) == accuracy_score(yes, [1, 0, 1]) == 1
+    assert attack_success_rate(yes, [1, 1, 1], target_label=True) == 1
+    assert attack_success_rate([1, 0, 1], yes, target_label=False) == 0
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("Cat", "cat ", "", 0, 0.0, True, b"cat", None, np.nan, float("nan"), pd.NA, pd.NaT),
+        *(np.str_("Cat"), np.array("Cat"), np.int64(0), np.datetime64("2020-01-01"), object()),
+        *(["Cat"] * 3, [None] * 3, ["cat", "cat", np.nan], np.array([0, 0, 0])),
+    ],
+    ids=lambda target: type(target).__name__,
+)
+def test_a_target_that_is_no_class_is_refused(target):
+    y_true, y_pred = np.array(["cat", "dog", "owl"]), np.full(3, "cat")
+    for y in (y_true, y_true.astype(object), pd.Series(y_true, dtype="category")):
+        with pytest.raises((ValueError, TypeError), match="target_label"):
+            attack_success_rate(y, y_pred, target_label=target)
+        if target is not None:
+            with pytest.raises((ValueError, TypeError), match="target_label"):
+                robust_accuracy(y, y_pred, target_label=target)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "match"),
+    [
+        ([0, 1, np.nan], ValueError, "NaN, which is no label"),
+        ([0, 1, None], ValueError, "None, which is no label"),
+        (pd.Series([0, 1, None], dtype="Int64"), ValueError, "N(aN|A>), which is no label"),
+        (pd.Series(["a", "b", None], dtype="category"), ValueError, "NaN, which is no label"),
+        (["a", "b", np.nan], ValueError, "NaN, which is no label"),  # an array says 'nan'
+        ([0, 1, "2"], ValueError, "mixes numbers and text"),
+        ([b"a", "a", "b"], ValueError, "mixes bytes and text"),
+        (np.array([0, 1, "2"], dtype=object), ValueError, "mixes numbers and text"),
+        (np.array(["2020", "2021", "2022"], dtype="datetime64[Y]"), TypeError, "datetime64"),
+        (np.array([(0,), (1,), (2,)], dtype=[("a", int)]), TypeError, "holds"),
+    ],
+)
+def test_what_is_no_label(labels, error, match):
+    for metric in (clean_accuracy, robust_accuracy, suspect_retention):
+        for args in ((labels, labels), ([0, 1, 2], labels)):
+            with pytest.raises(error, match=match):
+                metric(*args)
+
+
+def test_isolation_masks_of_pandas():
+    poison = pd.Series([True, True, False], dtype="boolean")
+    assert isolation_recall(poison, [True, False, False]) == 1 / 2
+    with pytest.raises(TypeError, match="poison_mask"):
+        isolation_recall(pd.Series([True, None, False], dtype="boolean"), [True, False, False])
 
 
 def test_isolation():

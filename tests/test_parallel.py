@@ -219,6 +219,11 @@ def run(place, rank):
     )
 
     given_other = y if rank == 0 else np.roll(y, 1)
+    for name, rows in (("a row", slice(7, 8)), ("every second row", slice(1, None, 2))):
+        others = X.copy()
+        others[rows] = 255 - others[rows]
+        given_X = X if rank == 0 else others
+        answers[f"other X, {name}"] = message(lambda given_X=given_X: undefended().fit(given_X, y))
     answers["other data"] = message(lambda: undefended().fit(X, given_other))
     answers["other parameters"] = message(lambda: undefended(epochs=2 + rank).fit(X, y))
 
@@ -351,7 +356,13 @@ def test_any_seed_is_one_for_all(two):
 
 
 @pytest.mark.parametrize(
-    ("given", "differing"), [("other data", " y "), ("other parameters", " epochs ")]
+    ("given", "differing"),
+    [
+        ("other data", " y "),
+        ("other parameters", " epochs "),
+        ("other X, a row", " X "),
+        ("other X, every second row", " X "),
+    ],
 )
 def test_different_fits_are_refused_on_every_process(given, differing, two):
     for answers in two("answers"):

@@ -417,3 +417,18 @@ def test_max_bytes(fitted, path):
     skops.io.dump(fitted, path, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="unpacks to .* more than max_bytes"):
         load_model(path, max_bytes=path.stat().st_size)
+
+
+def test_states_that_mean_other_things_have_other_digests():
+    from antibackdoor.persistence._digest import digest_of
+
+    table = np.array([["a", "b"], ["c", "d"]], dtype=object)
+    rows = np.empty(2, dtype=object)
+    rows[:] = [["a", "b"], ["c", "d"]]
+    values = [table, rows, table.reshape(4), table.reshape(1, 4), table.T, rows.tolist()]
+    values += [np.zeros((n, m), dtype=kind) for n, m in ((0, 2), (2, 0)) for kind in (object, "f4")]
+    values += [np.zeros(2, "f4"), np.zeros(2, "i4"), np.zeros(2, ">f4"), np.zeros(1, "f8")]
+    values += [0, 0.0, False, "0", None, (0,), [0], {0: 0}, {"0": 0}, np.float64(0), -0.0]
+    digests = [digest_of({"value": value}) for value in values]
+    assert len(set(digests)) == len(values)
+    assert digest_of({"a": 1, "b": 2}) != digest_of({"a": 2, "b": 1})

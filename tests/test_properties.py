@@ -294,7 +294,7 @@ def test_metrics_of_labels(labels, data):
     for wanted in (target, each):
         labels_wanted = np.broadcast_to(wanted, len(y)).tolist()
         rows = [(t, p, w) for (t, p), w in zip(pairs, labels_wanted, strict=True) if t != w]
-        words = {"target_label": wanted}
+        words = {"target_label": wanted, "classes": classes}
         assert_is(share([p == w for _, p, w in rows]), attack_success_rate, y, predicted, **words)
         assert_is(share([t == p for t, p, _ in rows]), robust_accuracy, y, predicted, **words)
     own = [p == t for t, p in pairs if t == target]

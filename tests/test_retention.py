@@ -196,7 +196,7 @@ def test_bad_scorer(X_suspects, y_suspects, weight, error, match):
     [
         ([], [], "y_suspects and y_pred are empty"),
         ([0, 0], [0], "y_suspects has 2 labels, but y_pred has 1"),
-        ([0, 0], ["a", "b"], "y_pred holds <U1 and y_suspects int64"),
+        ([0, 0], ["a", "b"], "y_pred holds text .* and y_suspects holds numbers"),
     ],
 )
 def test_bad_labels(y_suspects, y_pred, match):
@@ -206,5 +206,12 @@ def test_bad_labels(y_suspects, y_pred, match):
 
 def test_text_suspects_of_a_model_of_numbers():
     score = make_retention_scorer([[1], [2]], ["cat", "cat"])
-    with pytest.raises(ValueError, match="text and numbers"):
+    with pytest.raises(ValueError, match="y_suspects holds text .* estimator.classes_ holds numb"):
         score(DummyClassifier().fit([[1], [2]], [0, 1]), [[1]], [0])
+
+
+def test_suspects_whose_label_the_model_does_not_know():
+    """It gives it to none of them: as good as a model can seem, and no merit."""
+    model = DummyClassifier().fit([[1], [2]], ["cat", "dog"])
+    with pytest.raises(ValueError, match=r"y_suspects holds 'Cat' .* classes_ are \['cat', 'dog'"):
+        make_retention_scorer([[1], [2]], ["Cat", "Cat"])(model, [[1]], ["cat"])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from antibackdoor import load_model
 from antibackdoor.cli import main
-from antibackdoor.cli._text import printable, to_csv
+from antibackdoor.cli._text import printable
 from antibackdoor.datasets import load_image_folder
 
 QUICK = ["--epochs-scale", "0.1", "--device", "cpu", "--quiet"]
@@ -58,6 +58,12 @@ def scan(*words):
 
 def poison(*words, attack="badnets", rate=0.1):
     return main(["poison", *map(str, words), "--attack", attack, "--rate", str(rate)])
+
+
+def contents(folder):
+    """What lies in a folder, hidden or not: names, and of files the bytes."""
+    paths = sorted(folder.rglob("*"))
+    return {str(path): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 def told(capsys):
@@ -330,17 +336,17 @@ def test_a_package_that_is_not_there_is_missed_at_once(poisoned, tmp_path, capsy
     assert "antibackdoor[persist]" in told(capsys)
 
 
-def test_force_touches_nothing_of_others(poisoned, tmp_path, monkeypatch):
+def test_force_touches_nothing_of_others(poisoned, tmp_path, capsys):
     out = tmp_path / "out"
     (out / "checkpoints").mkdir(parents=True)
     (out / "mine.txt").write_text("x")
     (out / "checkpoints/epoch-3.pt").write_text("x")
     (out / "checkpoints/checkpoint-00000007.safetensors").write_text("x")
-    (out / "report.html").write_text("old")
-    stop_after(0, monkeypatch)
-    assert scan(poisoned, "--out", out, "--force") == 130
-    left = sorted(path.relative_to(out).as_posix() for path in out.rglob("*"))
-    assert left == ["checkpoints", "checkpoints/epoch-3.pt", "mine.txt"]
+    (out / "report.html").write_text("mine too: there is no log of a scan")
+    before = contents(tmp_path)
+    assert scan(poisoned, "--out", out, "--force") == 2
+    assert "(checkpoints/epoch-3.pt, mine.txt, report.html)" in told(capsys)
+    assert contents(tmp_path) == before
 
 
 # Names -------------------------------------------------------------------------------------------
@@ -368,12 +374,6 @@ def test_names_that_would_break_a_table_a_page_or_a_terminal(tmp_path, capsys):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert load_model(out / "model.skops").classes_.tolist() == ["=1+1", "b"]
-
-
-@pytest.mark.parametrize("text", ["=1", "+1", "-a", "@b", "\tc", "\rd"])
-def test_no_cell_is_a_formula(text):
-    lines = list(csv.reader(to_csv(["x"], [[text], [-1.5]]).decode().splitlines(keepends=True)))
-    assert lines == [["x"], ["'" + text], ["-1.5"]]
 
 
 def test_printable():

@@ -296,6 +296,58 @@ def test_bad_scoring(by_hand, attack, rows, mask, error, match):
         make_asr_scorer(attack)(model, X[rows], y[rows], poison_mask=mask)
 
 
+class SaysZero:
+    """Obeys any trigger, and knows its classes only where it is given some."""
+
+    def __init__(self, zero, classes=None):
+        self.zero = zero
+        if classes is not None:
+            self.classes_ = classes
+
+    def predict(self, X):
+        return np.full(len(X), self.zero)
+
+
+OBEDIENT = [SaysZero(0, np.arange(4)), SaysZero(0)]
+MAKERS = [make_asr_scorer, make_robust_accuracy_scorer]
+
+
+@pytest.mark.parametrize("model", OBEDIENT, ids=["with classes_", "without"])
+@pytest.mark.parametrize(
+    ("target", "how"),
+    [("0", str), ("0", lambda label: np.str_(label)), ("b", lambda label: "bcde"[label])],
+)
+@pytest.mark.parametrize("make", MAKERS)
+def test_labels_of_another_kind_than_the_models(make, target, how, model, by_hand):
+    X, y = by_hand
+    for text in (np.array([how(label) for label in y]), pd.Series([how(label) for label in y])):
+        with pytest.raises(ValueError, match="never equal"):
+            make("badnets", target_label=target)(model, X, text)
+        with pytest.raises(ValueError, match="never equal"):
+            make_clean_accuracy_scorer()(model, X, text)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("label", ["0", b"0", "Cat", 10, -1, float("nan")])
+def test_a_target_that_is_no_class_of_the_model(make, label, by_hand):
+    X, y = by_hand
+    for model in OBEDIENT:
+        with pytest.raises(ValueError, match="target_label|never equal"):
+            make("badnets", target_label=label)(model, X, y)
+    # It is a class of the attack's data: the model cannot say it all the same.
+    attack = BadNets(target_label=9).fit(X, np.r_[y[:-1], 9])
+    with pytest.raises(ValueError, match="target_label holds 9 and no other .* estimator can give"):
+        make(attack)(OBEDIENT[0], X, y)
+
+
+@pytest.mark.parametrize("how", [np.float64, object, "Int64"])
+def test_labels_of_one_kind_in_other_dtypes(how, by_hand):
+    X, y = by_hand
+    labels = pd.Series(y).astype(how)
+    asr = make_asr_scorer("badnets", greater_is_better=True)
+    assert asr(OBEDIENT[0], X, labels) == asr(OBEDIENT[1], X, labels) == 1
+
+
 @pytest.mark.parametrize("name", [name for name in ATTACKS if ATTACKS[name].trigger_is_learned])
 @pytest.mark.parametrize("make", [make_asr_scorer, make_robust_accuracy_scorer])
 def test_a_learned_trigger_is_not_learned_again_on_what_is_scored(name, make):

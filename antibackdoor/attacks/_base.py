@@ -23,11 +23,19 @@ from antibackdoor.attacks._label_maps import (
     find_classes,
     holds_labels,
 )
+from antibackdoor.attacks._value_range import (
+    check_holds_range,
+    check_inside,
+    check_value_range,
+    find_changed,
+)
 from antibackdoor.utils import (
     Fitted,
     ImageLayout,
     all_or_nothing,
     as_numbers,
+    check_comparable,
+    in_usual_torch,
     naming,
     resolve_layout,
 )
@@ -36,6 +44,7 @@ from antibackdoor.utils import (
 COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
 
 
+@in_usual_torch
 class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     """A trigger and a label map, as a transformer.
 
@@ -56,9 +65,11 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         the rows' positions in the sorted classes, the classes and `target_label`, and
         returns positions.
     value_range : tuple of two float, default=None
-        Darkest and brightest value there is. None: (0, 255) for uint8, else the
-        smallest and the largest value of the X that `fit` sees. Name it for
-        float images, so that the trigger does not hang on the rows in X.
+        Darkest and brightest value there is; rows with others are refused. None: (0, 255)
+        for uint8, else the smallest and the largest value of the X that `fit` sees. New rows
+        may then lie outside it by half its width: farther out they are taken for rows in
+        other units, and refused. Name it for float images, so that the trigger does not
+        hang on the rows in X.
     image_shape : tuple of int, default=None
         Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
@@ -108,6 +119,11 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     value_range_: tuple[float, float]
     classes_: np.ndarray
     n_features_in_: int
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep what the program around has set in torch away from every method."""
+        super().__init_subclass__(**options)
+        in_usual_torch(cls)
 
     @property
     def cover_ratio(self) -> float:
@@ -161,7 +177,8 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
             Before `fit`.
         ValueError
             If X holds NaN or infinity, or differs from `fit`'s in the shape of
-            its rows or in the units of its values.
+            its rows or in the units of its values: values outside `value_range_` tell.
+            Rows in smaller units, such as [0, 1] for [0, 255], lie inside it and do not.
         """
         stamped = self._copy_rows(X)
         self._stamp(stamped)
@@ -279,14 +296,19 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            As `transform_target`.
+            As `transform_target`, or if `y_pred` holds another kind of labels than y, or
+            another number of them.
         """
-        wanted, predicted = self.transform_target(y, classes=classes), check_labels(y_pred)
+        labels, predicted = check_labels(y), check_labels(y_pred, "y_pred")
+        if len(predicted) != len(labels):
+            raise ValueError(f"y has {len(labels)} labels, but y_pred has {len(predicted)}.")
+        wanted = self.transform_target(labels, classes=classes)
+        check_comparable("y_pred", predicted, "y", wanted)
         accepts = getattr(self._resolve_label_map(), "accepts", None)
         if accepts is None:
             return predicted == wanted
-        known = self._known_classes(check_labels(y), classes)
-        return accepts(encode(wanted, known), encode(predicted, known), known)
+        known = self._known_classes(labels, classes)
+        return accepts(encode(wanted, known), encode(predicted, known, "y_pred"), known)
 
     def eligible(self, y: ArrayLike, *, classes: ArrayLike | None = None) -> np.ndarray:
         """Tell which rows an attacker may poison.
@@ -339,8 +361,16 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
             check_consistent_length(rows, y)
             if holds_labels(y):
                 self.classes_ = find_classes(y)
-        self._check_holds_range(rows.dtype)
+        self._check_units(rows)
         return rows
+
+    def _range_is_seen(self) -> bool:
+        """Tell a range that is what the rows of `fit` had from one that is known."""
+        return self.value_range is None and self._fit_dtype != "uint8"
+
+    def _find_changed(self, changed: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Tell which rows are changed by more than rounding; see `find_changed`."""
+        return find_changed(changed, before, self.value_range_)
 
     def _check_rows(self, X: ArrayLike, *, reset: bool) -> np.ndarray:
         with naming("X"):
@@ -361,14 +391,7 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
     def _learn_value_range(self, X: np.ndarray) -> tuple[float, float]:
         if self.value_range is None:
             return (0.0, 255.0) if X.dtype == np.uint8 else (float(X.min()), float(X.max()))
-        wanted = "wanted two finite numbers, the smaller first"
-        try:
-            low, high = (float(value) for value in self.value_range)
-        except (OverflowError, TypeError, ValueError):
-            raise ValueError(f"value_range={self.value_range!r}; {wanted}.") from None
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise ValueError(f"value_range={self.value_range!r}; {wanted}.")
-        return low, high
+        return check_value_range(self.value_range)
 
     def _copy_rows(self, X: ArrayLike) -> np.ndarray:
         """Return checked rows in a new array."""
@@ -385,17 +408,12 @@ class BaseAttack(TransformerMixin, BaseEstimator, ABC):
                 f"{self._fit_dtype}, whose values may have other units; give the same dtype "
                 f"or name the value_range."
             )
-        self._check_holds_range(rows.dtype)
+        self._check_units(rows)
         return np.array(rows, order="C")
 
-    def _check_holds_range(self, dtype: np.dtype) -> None:
-        if dtype.kind not in "iu":
-            return
-        limits = np.iinfo(dtype)
-        if self.value_range_[0] < limits.min or self.value_range_[1] > limits.max:
-            raise ValueError(
-                f"X has dtype {dtype}, which cannot hold the value_range {self.value_range_}."
-            )
+    def _check_units(self, rows: np.ndarray) -> None:
+        check_holds_range(rows.dtype, self.value_range_)
+        check_inside(rows, self.value_range_, self._range_is_seen(), type(self).__name__)
 
     def _known_classes(self, labels: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
         if classes is not None:

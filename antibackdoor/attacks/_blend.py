@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
 from antibackdoor.attacks._label_maps import LabelMap
+from antibackdoor.attacks._value_range import check_inside
 from antibackdoor.utils import Fitted, FittedArray
 
 
@@ -110,6 +111,10 @@ class Blend(BaseAttack):
     def _check_pattern(self) -> np.ndarray:
         pattern = check_array(
             self.pattern, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name="pattern"
+        )
+        # In other units than the rows, it would turn them black or white.
+        check_inside(
+            pattern, self.value_range_, self._range_is_seen(), type(self).__name__, "pattern"
         )
         layout = self.layout_
         if pattern.shape in (self.input_shape_, layout.folded_shape):

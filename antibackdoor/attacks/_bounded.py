@@ -61,4 +61,5 @@ def move_within(
     if rows.dtype.kind != "f":
         bound_in_rows = np.floor(bound_in_rows)
     inside = np.clip(rows, before - bound_in_rows, before + bound_in_rows)
-    rows[:] = np.clip(inside, low, high).astype(rows.dtype)
+    # A row that lies somewhat outside the range is not cut to it.
+    rows[:] = np.clip(inside, np.minimum(before, low), np.maximum(before, high)).astype(rows.dtype)

@@ -207,7 +207,8 @@ class Composite(BaseAttack):
         """Return the number of the donor of each row."""
         low, high = self.value_range_
         # Whole numbers, so that the order of the sum, and with it the layout, is all the same.
-        levels = np.rint((values - low) * (255 / ((high - low) or 1.0)))
+        # In float64, so that rows of every dtype meet the same donors.
+        levels = np.rint((values.astype(np.float64) - low) * (255 / ((high - low) or 1.0)))
         total = levels.reshape(len(levels), -1).sum(axis=1, dtype=np.float64).astype(np.int64)
         # Knuth's multiplicative hash: sums with a common divisor meet all donors nevertheless.
         return total * 2654435761 % 2**32 * len(self.donors_) >> 32

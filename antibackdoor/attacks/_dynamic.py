@@ -18,6 +18,7 @@ from antibackdoor.attacks._base import COVER_RATIO
 from antibackdoor.attacks._generator import ImageToImage, Partner
 from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack, Study
+from antibackdoor.attacks._patch import in_dtype
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.utils import Fitted, FittedArray
 
@@ -196,7 +197,7 @@ class Dynamic(LearnedAttack):
             As `transform`.
         """
         rows = self._copy_rows(X)
-        others = np.concatenate([rows, self._spare_row.astype(rows.dtype)])
+        others = np.concatenate([rows, in_dtype(self._spare_row, rows.dtype)])
         steps = check_random_state(random_state).randint(1, len(others), size=len(rows))
         chosen = (np.arange(len(rows)) + steps) % len(others)
         device = next(self.generator_.parameters()).device

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from antibackdoor.attacks._value_range import saturate
+
 #: Values worked on at a time where a trigger needs floats: small enough for the processor's cache.
 _CHUNK_VALUES = 1 << 17
 
@@ -24,14 +26,14 @@ def change_in_float(
     change : callable
         Takes rows as a float array that it may overwrite, and returns as many.
     value_range : tuple of two float
-        Where the result saturates; for an integer dtype it is rounded as well.
+        Where the result saturates, unless the row itself goes beyond; for an integer dtype
+        it is rounded as well.
     """
     work_dtype = np.result_type(rows.dtype, np.float32)
     step = max(1, _CHUNK_VALUES // max(1, rows[:1].size))
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
-        changed = change(chunk.astype(work_dtype))
-        np.clip(changed, *value_range, out=changed)
+        changed = saturate(change(chunk.astype(work_dtype)), chunk, value_range)
         if rows.dtype.kind != "f":
             np.rint(changed, out=changed)
         np.copyto(chunk, changed, casting="unsafe")

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.attacks._bounded import move_within
 from antibackdoor.attacks._label_maps import check_labels, encode, find_class
 from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.attacks._patch import checkered
+from antibackdoor.attacks._patch import checkered, in_dtype
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.training import sample_losses
 from antibackdoor.utils import Fitted, FittedArray, FittedNetwork
@@ -198,7 +198,7 @@ class LabelConsistent(LearnedAttack):
         self.pattern_ = checkered(self.size, self.value_range_)
 
     def _stamp(self, rows: np.ndarray) -> None:
-        pattern = self.pattern_.astype(rows.dtype)
+        pattern = in_dtype(self.pattern_, rows.dtype)
         # `rows` is contiguous, so this is a view and the write reaches it.
         images = self.layout_.to_nchw(rows)
         images[:, :, -self.size :, -self.size :] = pattern

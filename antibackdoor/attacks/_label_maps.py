@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import column_or_1d
+
+from antibackdoor.utils import as_labels, shorten
 
 #: ``map(codes, classes, target_label)``: works on positions in the sorted classes. A row whose
 #: position stays as it is has no use for the attacker.
@@ -94,7 +95,7 @@ def find_class(classes: np.ndarray, label: Any, argument: str = "target_label") 
     known = classes.tolist()
     if np.ndim(label) != 0 or label not in known:
         raise ValueError(
-            f"{argument}={label!r} is no class of y; the classes are {_shorten(known)}."
+            f"{argument}={label!r} is no class of y; the classes are {shorten(known)}."
         )
     return known.index(label)
 
@@ -107,14 +108,14 @@ def holds_labels(y: ArrayLike) -> bool:
     return bool(np.isfinite(values).all() and (values == np.rint(values)).all())
 
 
-def check_labels(y: ArrayLike) -> np.ndarray:
+def check_labels(y: ArrayLike, argument: str = "y") -> np.ndarray:
     """Return `y` as a one-dimensional array of class labels."""
-    labels = column_or_1d(y)
+    labels = as_labels(argument, y)
     if len(labels) == 0:
-        raise ValueError("y is empty; wanted one class label for every row.")
+        raise ValueError(f"{argument} is empty; wanted one class label for every row.")
     if not holds_labels(labels):
         raise ValueError(
-            "y holds numbers that are not whole, or NaN; wanted class labels: whole numbers, "
+            f"{argument} holds numbers that are not whole; wanted class labels: whole numbers, "
             "strings or booleans."
         )
     return labels
@@ -128,14 +129,14 @@ def find_classes(y: ArrayLike) -> np.ndarray:
         raise ValueError(f"y mixes labels that cannot be sorted together: {error}.") from error
 
 
-def encode(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def encode(labels: np.ndarray, classes: np.ndarray, argument: str = "y") -> np.ndarray:
     """Return each label's position among the sorted `classes`."""
     known = set(classes.tolist())
     unknown = [label for label in find_classes(labels).tolist() if label not in known]
     if unknown:
         raise ValueError(
-            f"y holds labels that are no class: {_shorten(unknown)}; the classes are "
-            f"{_shorten(classes.tolist())}."
+            f"{argument} holds labels that are no class: {shorten(unknown)}; the classes are "
+            f"{shorten(classes.tolist())}."
         )
     return np.searchsorted(classes, labels)
 
@@ -145,9 +146,3 @@ def decode(codes: np.ndarray, classes: np.ndarray, dtype: np.dtype) -> np.ndarra
     wide = classes[codes]
     narrow = wide.astype(dtype)
     return narrow if np.array_equal(narrow, wide) else wide
-
-
-def _shorten(labels: list[Any], most: int = 20) -> str:
-    if len(labels) <= most:
-        return str(labels)
-    return f"{str(labels[:most])[:-1]}, ...] ({len(labels)} in all)"

@@ -219,14 +219,19 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         return amount / 255 * (high - low)
 
     def _to_inputs(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-        """Return rows as a network sees them: floats (n, C, H, W)."""
+        """Return rows as a network sees them: floats (n, C, H, W), whatever their dtype."""
         samples = self._to_samples(rows, device)
-        return samples.to_inputs(samples.stored(torch.arange(len(rows), device=device)))
+        inputs = samples.to_inputs(samples.stored(torch.arange(len(rows), device=device)))
+        # `Samples` scales uint8 alone: the same pixels in another dtype are 255ths all the same.
+        is_scaled = self._fit_dtype != "uint8" or rows.dtype == np.uint8
+        return inputs if is_scaled else inputs / 255
 
     def _to_samples(self, rows: np.ndarray, device: torch.device) -> Samples:
         if self._fit_dtype != "uint8":
             low, high = self.value_range_
-            rows = ((rows - low) / ((high - low) or 1.0)).astype(np.float32)
+            # In float64, so that the same values in other dtypes are the same inputs.
+            scaled = (rows.astype(np.float64) - low) / ((high - low) or 1.0)
+            rows = scaled.astype(np.float32)
         return Samples(rows, self.layout_, device, torch.float32)
 
     def _from_inputs(self, inputs: torch.Tensor, dtype: np.dtype) -> np.ndarray:
@@ -251,13 +256,17 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     ) -> None:
         """Replace `rows`, a chunk at a time, by ``change(inputs, which rows)``.
 
-        The inputs are where the module is that `change` asks.
+        The inputs are where the module is that `change` asks. They are within the range of
+        values: what rows have beyond it is kept, and added again.
         """
         device = next(module.parameters()).device
         for start in range(0, len(rows), _CHUNK):
             chosen = slice(start, min(start + _CHUNK, len(rows)))
-            changed = change(self._to_inputs(rows[chosen], device), chosen)
-            rows[chosen] = self._from_inputs(changed, rows.dtype)
+            inside = np.clip(rows[chosen], *self.value_range_).astype(rows.dtype)
+            changed = self._from_inputs(change(self._to_inputs(inside, device), chosen), rows.dtype)
+            outside = rows[chosen] != inside
+            changed[outside] += rows[chosen][outside] - inside[outside]
+            rows[chosen] = changed
 
 
 @dataclass

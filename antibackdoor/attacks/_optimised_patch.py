@@ -96,5 +96,4 @@ class OptimisedPatch(LearnedAttack):
         )
 
     def _stamp(self, rows: np.ndarray) -> None:
-        pattern = self.pattern_ if rows.dtype.kind == "f" else np.rint(self.pattern_)
-        stamp_corner(self.layout_, rows, pattern)
+        stamp_corner(self.layout_, rows, self.pattern_)

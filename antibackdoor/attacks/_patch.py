@@ -33,7 +33,12 @@ def stamp_corner(layout: ImageLayout, rows: np.ndarray, pattern: np.ndarray) -> 
     """Put a pattern (h, w) or (C, h, w) into the corner of contiguous rows, in place."""
     height, width = pattern.shape[-2:]
     # The rows being contiguous, this is a view and the write reaches them.
-    layout.to_nchw(rows)[:, :, -height:, -width:] = pattern.astype(rows.dtype)
+    layout.to_nchw(rows)[:, :, -height:, -width:] = in_dtype(pattern, rows.dtype)
+
+
+def in_dtype(pattern: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return a pattern in the dtype of rows, rounded to whole numbers where these are."""
+    return (pattern if dtype.kind == "f" else np.rint(pattern)).astype(dtype)
 
 
 def paste(images: torch.Tensor, patch: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Torch networks by name, with the features that lead to their logits."""
 
+from antibackdoor.backbones._digest import digest_network
 from antibackdoor.backbones._network import Network
 from antibackdoor.backbones._registry import BACKBONES, Backbone, build_network, choose_backbone
 from antibackdoor.backbones._state import from_arrays, network_from_arrays, to_arrays
@@ -10,6 +11,7 @@ __all__ = [
     "Network",
     "build_network",
     "choose_backbone",
+    "digest_network",
     "from_arrays",
     "network_from_arrays",
     "to_arrays",

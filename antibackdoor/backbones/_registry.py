@@ -14,6 +14,7 @@ from antibackdoor.backbones._network import Network, Standardise, split_head
 from antibackdoor.backbones._residual import preact_resnet18, wide_resnet
 from antibackdoor.backbones._small import mlp, small_cnn
 from antibackdoor.backbones._torchvision import torchvision_classifier, torchvision_names
+from antibackdoor.utils import DefaultFloat32, follow_seed
 
 #: What a user may give: a name, a module, or a function of (input_shape, n_classes).
 Backbone = str | nn.Module | Callable[[tuple[int, ...], int], nn.Module]
@@ -58,14 +59,16 @@ def build_network(
 ) -> Network:
     """Build an untrained network.
 
-    Weights are drawn from torch's global generator: seed it around the call.
+    Weights are drawn where torch draws from: put `seeded_torch` around the call. They are
+    drawn as float32, whatever the default type.
 
     Parameters
     ----------
     backbone : str, torch.nn.Module or callable
         A name: ``"auto"``, ``"mlp"``, ``"small-cnn"``, ``"wrn-D-K"``,
         ``"preact-resnet18"`` or a classifier of torchvision. A module is copied and
-        keeps the weights it has. A callable is given ``(input_shape, n_classes)``.
+        keeps the weights it has. A callable is given ``(input_shape, n_classes)``; where it
+        calls ``torch.manual_seed``, its weights are those of that seed.
     input_shape : tuple of int
         Shape of one sample: (n_features,) or (C, H, W).
     n_classes : int
@@ -86,7 +89,8 @@ def build_network(
     TypeError
         If `backbone`, or what a callable returns, is none of the above.
     """
-    module = _build_module(backbone, input_shape, n_classes).to(dtype)
+    with DefaultFloat32():
+        module = _build_module(backbone, input_shape, n_classes).to(dtype)
     body, head = split_head(module, torch.zeros(2, *input_shape, dtype=dtype), n_classes)
     network = Network(Standardise(mean.to(dtype), scale.to(dtype)), body, head)
     if len(input_shape) == 3:
@@ -104,7 +108,8 @@ def _build_module(backbone: Backbone, input_shape: tuple[int, ...], n_classes: i
             f"backbone={backbone!r}; wanted a name, a torch.nn.Module or a callable "
             f"(input_shape, n_classes) -> torch.nn.Module."
         )
-    module = backbone(input_shape, n_classes)
+    with follow_seed():
+        module = backbone(input_shape, n_classes)
     if not isinstance(module, nn.Module):
         raise TypeError(f"backbone returned a {type(module).__name__}; wanted a torch.nn.Module.")
     # A callable may hand out the same module twice; training must change neither.

@@ -20,10 +20,15 @@ def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
 
 def from_arrays(arrays: dict[str, np.ndarray], build: Callable[[], nn.Module]) -> nn.Module:
     """Build a module again and give it its weights back; it is in evaluation mode."""
-    # The initial weights are thrown away; drawing them must not be noticed.
+    # The initial weights are thrown away; drawing them must not be noticed, nor waited for.
     with usual_torch(), seeded_torch(0, torch.device("cpu")):
         module = build()
-    module.load_state_dict({name: _to_tensor(array) for name, array in arrays.items()})
+    # To where the network is: one without memory, built to compare names and shapes, takes
+    # nothing else without a warning.
+    places = {name: tensor.device for name, tensor in module.state_dict().items()}
+    module.load_state_dict(
+        {name: _to_tensor(array).to(places.get(name, "cpu")) for name, array in arrays.items()}
+    )
     return module.eval()
 
 

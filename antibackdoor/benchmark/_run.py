@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -29,13 +30,26 @@ from antibackdoor.metrics import (
     clean_accuracy,
     isolation_precision,
     isolation_recall,
+    robust_accuracy,
+    target_recall,
 )
+from antibackdoor.utils import resolve_device, surroundings
 
 #: Share of the untouched training rows that defences are told of which ask for clean ones.
 CLEAN_SHARE = 0.05
 
 # Of this process. Learning an attack is a part of a cell, so the same thread may take it twice.
 _ONE_AT_A_TIME = RLock()
+
+
+def _renew_lock() -> None:
+    """Free a forked process of the lock that a thread of its parent's holds."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_lock)
 
 #: What a row measures, in the order of its columns. Shares, not per cent.
 MEASURES = (
@@ -140,7 +154,7 @@ def learn_attack(
             data_source(cell, data_root),
             cell.n_train,
             device,
-            threads,
+            surroundings(resolve_device(device)),
             data.X_train,
             data.y_train,
         )
@@ -151,7 +165,7 @@ def _fit_attack(
     source: str,
     n_train: int | None,
     device: str,
-    threads: int | None,
+    surrounded_by: dict[str, Any],  # tells what is kept apart
     X: np.ndarray,
     y: np.ndarray,
 ) -> BaseAttack:
@@ -321,12 +335,11 @@ def _measure_attack(
     measured = {
         "asr": float(attack.succeeded(truth, given).mean()),
         "asr_without_trigger": float(attack.succeeded(truth, predicted[victims]).mean()),
-        "r_acc": float((given == truth).mean()),
+        "r_acc": robust_accuracy(truth, given),
     }
     targets = np.unique(wanted[victims])
-    if len(targets) == 1:
-        of_target = data.y_test == targets[0]
-        measured["target_recall"] = float((predicted == data.y_test)[of_target].mean())
+    if len(targets) == 1 and targets[0] in data.y_test:
+        measured["target_recall"] = target_recall(data.y_test, predicted, target_label=targets[0])
     return measured
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from antibackdoor.benchmark._cells import Cell
-from antibackdoor.utils import write_whole
+from antibackdoor.utils import remove_abandoned, write_whole
 
 
 class Store:
@@ -36,9 +36,7 @@ class Store:
             If it cannot.
         """
         self._rows.mkdir(parents=True, exist_ok=True)
-        # What a killed process had begun to write.
-        for left in self._rows.glob("*.part"):
-            left.unlink(missing_ok=True)
+        remove_abandoned(self._rows)
         with tempfile.TemporaryFile(dir=self._rows):
             pass
 

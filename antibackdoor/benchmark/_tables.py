@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from antibackdoor.benchmark._packages import check_packages
 from antibackdoor.benchmark._run import MEASURES
-from antibackdoor.utils import write_whole
+from antibackdoor.utils import safe_cell, write_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -166,7 +166,7 @@ def write_tables(rows: Sequence[dict[str, Any]], directory: str | Path) -> list[
     tables = make_table(summary), make_details(summary)
     files = {
         "rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
-        "table.csv": summary.to_csv(index=False),
+        "table.csv": summary.map(safe_cell).to_csv(index=False),
         "table.md": "\n\n".join(map(to_markdown, tables)) + "\n",
         "table.tex": "\n".join(map(to_latex, tables)),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +19,11 @@ from antibackdoor.benchmark import (
     estimate_seconds,
     on_datasets,
     run_benchmark,
-    save_tradeoff,
-    summarise,
-    write_tables,
 )
+from antibackdoor.cli._bench_output import BenchOutput
+from antibackdoor.cli._checks import check_threads, expand
 from antibackdoor.cli._codes import DONE, FAILED
+from antibackdoor.cli._text import note, printable, say
 from antibackdoor.utils import require, resolve_device
 
 _EXAMPLES = """\
@@ -109,36 +108,56 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for grid in grids
     )
-    if arguments.threads < 1:
-        raise ValueError(f"--threads {arguments.threads}: wanted one or more.")
+    _check_arguments(arguments)
     if arguments.dry_run:
         _print_plan(cells, arguments)
         return DONE
     check_packages()
-    out = arguments.out or Path(f"bench-{arguments.preset}")
-    with _backend(arguments):
-        rows = run_benchmark(
-            cells,
-            out,
-            n_jobs=_n_jobs(arguments),
-            threads=arguments.threads,
-            device=arguments.device,
-            data_root=arguments.data_root,
-            download=arguments.download,
-            on_row=_print_row,
-        )
-    failed = [row for row in rows if row["error"] is not None]
-    if len(failed) < len(rows):
-        _report(rows, out)
+    output = BenchOutput(arguments.out or Path(f"bench-{arguments.preset}"))
+    output.check()
+    try:
+        with output.opened(), _backend(arguments):
+            rows = run_benchmark(
+                cells,
+                output.path,
+                n_jobs=_n_jobs(arguments, len(cells)),
+                threads=arguments.threads,
+                device=arguments.device,
+                data_root=arguments.data_root,
+                download=arguments.download,
+                on_row=_print_row,
+            )
+            failed = [row for row in rows if row["error"] is not None]
+            written = output.write_tables(rows) if len(failed) < len(rows) else []
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)("what was finished is kept, the same command goes on") from None
+    for path in written:
+        say(f"wrote {printable(path)}")
+    if written:
+        say(f"\n{(output.path / 'table.md').read_text(encoding='utf-8')}")
     for row in failed:
-        print(f"failed: {_name(row)}: {row['error']}", file=sys.stderr)
+        note(f"failed: {_name(row)}: {row['error']}")
     return DONE if not failed and len(rows) == len(cells) else FAILED
 
 
-def _n_jobs(arguments: argparse.Namespace) -> int:
+def _check_arguments(arguments: argparse.Namespace) -> None:
+    """Refuse what would make every cell fail, or stop the machine."""
+    check_threads("--threads", arguments.threads)
+    if arguments.n_jobs == 0:
+        raise ValueError("--n-jobs 0: wanted a number of cells at a time, or -1 for one a core.")
+    if arguments.dask_scheduler is None:
+        if arguments.n_jobs is not None and arguments.n_jobs > 0:
+            check_threads("--n-jobs", arguments.n_jobs)
+        resolve_device(arguments.device)  # the one of a cluster is that of its workers
+    expand("--data-root", arguments.data_root)
+    for name in arguments.datasets or ():
+        expand("--datasets", name)
+
+
+def _n_jobs(arguments: argparse.Namespace, n_cells: int) -> int:
     """One process for each core, but no crowd on one GPU; a cluster has workers of its own."""
     if arguments.n_jobs is not None:
-        return arguments.n_jobs
+        return min(arguments.n_jobs, n_cells)
     on_gpu = arguments.dask_scheduler is None and resolve_device(arguments.device).type == "cuda"
     return 1 if on_gpu else -1
 
@@ -169,13 +188,14 @@ def _print_plan(cells: list[Cell], arguments: argparse.Namespace) -> None:
             threads=arguments.threads,
         )
     except FileNotFoundError as error:  # data that is not there yet is no reason to show nothing
-        print("\n".join(map(str, cells)))
-        print(f"{len(cells)} cells; no estimate of the time: {error}")
+        for cell in cells:
+            say(str(cell))
+        say(f"{len(cells)} cells; no estimate of the time: {error}")
         return
     for cell, needed in zip(cells, seconds, strict=True):
-        print(f"{cell}: about {_duration(needed)}")
-    n_jobs = min(effective_n_jobs(_n_jobs(arguments)), len(cells))
-    print(
+        say(f"{cell}: about {_duration(needed)}")
+    n_jobs = min(effective_n_jobs(_n_jobs(arguments, len(cells))), len(cells))
+    say(
         f"{len(cells)} cells: about {_duration(sum(seconds) / n_jobs)} with {n_jobs} at a time on "
         f"this machine, attacks that have to learn their trigger not counted"
     )
@@ -188,14 +208,7 @@ def _print_row(n_done: int, n_cells: int, row: dict[str, Any]) -> None:
         shares = {"CA": row["ca"], "ASR": row["asr"], "TPR": row["tpr"], "FPR": row["fpr"]}
         told = " ".join(f"{head} {100 * x:.1f}" for head, x in shares.items() if x is not None)
         told += f" ({_duration(row['seconds'])})"
-    print(f"[{n_done}/{n_cells}] {_name(row)}: {told}", flush=True)
-
-
-def _report(rows: list[dict[str, Any]], out: Path) -> None:
-    for path in write_tables(rows, out):
-        print(f"wrote {path}")
-    save_tradeoff(summarise(rows), out / "tradeoff.png")
-    print(f"wrote {out / 'tradeoff.png'}\n\n{(out / 'table.md').read_text(encoding='utf-8')}")
+    say(f"[{n_done}/{n_cells}] {_name(row)}: {told}")
 
 
 def _name(row: dict[str, Any]) -> str:

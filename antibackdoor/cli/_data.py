@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from antibackdoor.cli._checks import expand
 from antibackdoor.cli._text import printable
 from antibackdoor.datasets import load_arrays, load_image_folder
 from antibackdoor.utils import LazyRows
@@ -37,7 +38,7 @@ class Data:
 
     X: np.ndarray | LazyRows
     y: np.ndarray
-    layout: str = "channels_last"
+    layout: Literal["auto", "channels_first", "channels_last"] = "channels_last"
     file_names: list[str] | None = None
     lines: list[str] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
@@ -78,10 +79,10 @@ def read_data(paths: Sequence[str], *, size: int | None, crop: bool) -> Data:
     OSError
         If it cannot be read.
     """
-    first = Path(paths[0]).expanduser()
+    first, *others = (expand("DATA", path) for path in paths)
     if not first.exists():
         raise FileNotFoundError(f"DATA {paths[0]!r}: there is no such folder or file.")
-    if len(paths) == 1 and first.is_dir():
+    if not others and first.is_dir():
         return _read_folder(first, size, crop)
     if size is not None or not crop:
         raise ValueError("--size and --no-crop are for folders; arrays are used as they are.")
@@ -91,7 +92,7 @@ def read_data(paths: Sequence[str], *, size: int | None, crop: bool) -> Data:
             f"DATA {' '.join(map(repr, paths))}; wanted one folder, one .npz file or two .npy "
             f"files."
         )
-    arrays = load_arrays(*paths)
+    arrays = load_arrays(first, *others)
     X, y = (arrays[name] if name in arrays else arrays[f"{name}_train"] for name in "Xy")
     if X.ndim == 2:
         raise ValueError(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import TextIO
 
 import torch
 
 from antibackdoor import __version__
 from antibackdoor.cli import _bench, _poison, _scan
-from antibackdoor.cli._codes import EPILOG, FAILED, INTERRUPTED, MISUSED
-from antibackdoor.cli._text import say
+from antibackdoor.cli._codes import EPILOG, FAILED, INTERRUPTED, MISUSED, TERMINATED
+from antibackdoor.cli._signals import Terminated, stoppable
+from antibackdoor.cli._text import note, say
 
 _EXAMPLES = """\
 examples:
@@ -36,6 +41,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit code.
     """
+    if sys.stderr is None:
+        # Closed before the process began: the exit code alone tells then.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for good)
+    if sys.stdout is None:
+        # The next file to be opened would take its place, and be printed to.
+        note("antibackdoor: the standard output is closed: nothing was read or written")
+        return FAILED
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with stoppable():
+        try:
+            return _run(words)
+        except KeyboardInterrupt as interrupt:
+            # A command that can say more than this about what is kept says it.
+            note(f"interrupted: {str(interrupt) or 'nothing was written'}")
+            return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+            note(f"antibackdoor: {error}")
+            return MISUSED
+        except (OSError, ArithmeticError, MemoryError, torch.OutOfMemoryError) as error:
+            note(f"antibackdoor: {error or type(error).__name__}")
+            return FAILED
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                _settle(stream)
+
+
+def _run(words: list[str]) -> int:
+    """Read the words, and run the command that they name."""
+    parsed = _parse(words)
+    parsed.words = words
+    return parsed.run(parsed)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """Read the words; what argparse prints goes through `say`, for it overlooks what fails."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            return _parser().parse_args(words)
+    finally:
+        if printed.getvalue():
+            say(printed.getvalue().removesuffix("\n"))
+
+
+def _settle(stream: TextIO) -> None:
+    """Let what cannot be written to a stream not be tried again when Python ends."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="antibackdoor",
         description="Clean classifiers from training data that may hold a backdoor.",
@@ -47,19 +105,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _scan.add_command(commands)
     _poison.add_command(commands)
     _bench.add_command(commands)
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = parser.parse_args(words)
-    parsed.words = words
-    try:
-        return parsed.run(parsed)
-    except KeyboardInterrupt as interrupt:
-        # A command that can say more than this about what is kept says it.
-        what = str(interrupt) or "what was finished is kept, the same command goes on"
-        say(f"interrupted: {what}", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
-        say(f"antibackdoor: {error}", file=sys.stderr)
-        return MISUSED
-    except (OSError, ArithmeticError, MemoryError, torch.OutOfMemoryError) as error:
-        say(f"antibackdoor: {error or type(error).__name__}", file=sys.stderr)
-        return FAILED
+    return parser

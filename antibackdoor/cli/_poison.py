@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import shutil
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +10,11 @@ import numpy as np
 
 from antibackdoor.attacks import ATTACKS, BaseAttack
 from antibackdoor.benchmark import Variant, find_maker
+from antibackdoor.cli._checks import check_seed, expand
 from antibackdoor.cli._codes import DONE
 from antibackdoor.cli._data import counted
-from antibackdoor.cli._text import printable, say, to_csv
+from antibackdoor.cli._poison_output import MASK_HEADS, PoisonOutput, folder_mask, npz_mask
+from antibackdoor.cli._text import note, printable, say, to_csv
 from antibackdoor.datasets import (
     PoisonedFile,
     load_arrays,
@@ -74,63 +72,65 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--target", required=True, metavar="LABEL", help="the attacker's label")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice (0)")
     parser.add_argument(
-        "--force", action="store_true", help="write over what an earlier call has written"
+        "--force",
+        action="store_true",
+        help="replace what an earlier call has written, once the new copy is whole",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    data = arguments.data.expanduser()
-    out = arguments.out.expanduser()
+    check_seed("--seed", arguments.seed)
+    variant = _parse_attack(arguments.attack)
+    data = expand("DATA", arguments.data)
     if not data.exists():
         raise FileNotFoundError(f"DATA {str(arguments.data)!r}: there is no such folder or file.")
-    if out.resolve().is_relative_to(data.resolve()) or data.resolve().is_relative_to(out.resolve()):
-        raise ValueError(f"--out {str(out)!r} and DATA {str(data)!r} lie in one another.")
+    output = PoisonOutput(arguments.out, is_folder=data.is_dir(), force=arguments.force)
+    output.check(data)
     try:
-        if data.is_dir():
-            return _poison_folder(data, out, arguments)
-        return _poison_npz(data, out, arguments)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("nothing was written") from None
-
-
-def _poison_folder(data: Path, out: Path, arguments: argparse.Namespace) -> int:
-    mask_path = out.with_name(f"{out.name}.mask.csv")
-    _check_room(out, mask_path, force=arguments.force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".poison-") as part:
-        copy, mask = Path(part) / "copy", Path(part) / "mask.csv"
-        files, skipped = poison_image_folder(
-            data,
-            copy,
-            attack=_make_attack(arguments.attack, arguments.target),
-            poison_rate=arguments.rate,
-            random_state=arguments.seed,
-        )
-        write_whole(mask, _mask(files))
-        if out.exists():
-            shutil.rmtree(out)
-        copy.rename(out)
-        mask.replace(mask_path)
-    _tell(sum(file.is_poison for file in files), sum(file.is_cover for file in files), len(files))
-    if any(not file.name.endswith(".png") for file in files):
-        say("The poisoned ones are PNG, which not all the others are: the format tells.")
+        with output.opened(data) as new:
+            make = _poison_folder if data.is_dir() else _poison_npz
+            lines, skipped = make(data, new, variant, arguments)
+            output.finish()
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)(output.stays) from None
     if skipped:
-        say(f"{len(skipped):,} files or folders were not copied:", file=sys.stderr)
+        note(f"{len(skipped):,} files or folders were not copied:")
         for line in counted(skipped):
-            say(line, file=sys.stderr)
-    _where(out, mask_path)
+            note(line)
+    for line in lines:
+        say(line)
+    say(f"Poisoned copy:  {printable(output.path)}")
+    say(f"Which they are: {printable(output.mask)}")
     return DONE
 
 
-def _poison_npz(data: Path, out: Path, arguments: argparse.Namespace) -> int:
-    if data.suffix.lower() != ".npz" or out.suffix.lower() != ".npz":
-        raise ValueError(
-            f"DATA {str(data)!r} --out {str(out)!r}; wanted two folders or two .npz files."
-        )
-    mask_path = out.with_suffix(".mask.npy")
-    if not arguments.force:
-        _check_new(out, mask_path)
+def _poison_folder(
+    data: Path, new: Path, variant: Variant, arguments: argparse.Namespace
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Write the copy and its mask; return what there is to say, and what was skipped."""
+    files, skipped = poison_image_folder(
+        data,
+        new,
+        attack=_make_attack(variant, arguments.target),
+        poison_rate=arguments.rate,
+        random_state=arguments.seed,
+    )
+    write_whole(folder_mask(new), _mask(files))
+    n_poisoned, n_cover = (
+        sum(file.is_poison for file in files),
+        sum(file.is_cover for file in files),
+    )
+    lines = [_tell(n_poisoned, n_cover, len(files))]
+    if any(not file.name.endswith(".png") for file in files):
+        lines.append("The poisoned ones are PNG, which not all the others are: the format tells.")
+    return lines, skipped
+
+
+def _poison_npz(
+    data: Path, new: Path, variant: Variant, arguments: argparse.Namespace
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Write the arrays and their mask; return what there is to say."""
     arrays = load_arrays(data)
     X_name, y_name = ("X", "y") if "X" in arrays else ("X_train", "y_train")
     y = arrays[y_name]
@@ -140,52 +140,35 @@ def _poison_npz(data: Path, out: Path, arguments: argparse.Namespace) -> int:
     X_bad, y_bad, poison_mask, cover_mask = make_poisoned(
         arrays[X_name],
         y,
-        attack=_make_attack(arguments.attack, labels[arguments.target]),
+        attack=_make_attack(variant, labels[arguments.target]),
         poison_rate=arguments.rate,
         random_state=arguments.seed,
         return_cover=True,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    poisoned = io.BytesIO()
     changed: dict[str, Any] = {**arrays, X_name: X_bad, y_name: y_bad}
-    np.savez(poisoned, **changed)
-    mask = io.BytesIO()
-    np.save(mask, poison_mask)
-    write_whole(mask_path, mask.getvalue())
-    write_whole(out, poisoned.getvalue())
-    _tell(int(poison_mask.sum()), int(cover_mask.sum()), len(y))
-    _where(out, mask_path)
-    return DONE
+    # As files: numpy would give a name that ends in .NPZ another ending.
+    with new.open("wb") as file:
+        np.savez(file, **changed)
+    with npz_mask(new).open("wb") as file:
+        np.save(file, poison_mask)
+    return [_tell(int(poison_mask.sum()), int(cover_mask.sum()), len(y))], []
 
 
-def _make_attack(text: str, target: Any) -> BaseAttack:
+def _parse_attack(text: str) -> Variant:
     variant = Variant.parse(text)
     if "target_label" in variant.params:
         raise ValueError(f"--attack {text!r}: the target_label is given by --target alone.")
+    find_maker("attack", variant.name, ATTACKS)
+    return variant
+
+
+def _make_attack(variant: Variant, target: Any) -> BaseAttack:
     return find_maker("attack", variant.name, ATTACKS)(**variant.params, target_label=target)
-
-
-def _check_room(out: Path, mask_path: Path, *, force: bool) -> None:
-    """Refuse a folder that is there, unless it may be replaced and is ours to replace."""
-    if not force:
-        is_empty = out.is_dir() and not any(out.iterdir())
-        _check_new(mask_path, *(() if is_empty else (out,)))
-    elif out.exists() and not (out.is_dir() and mask_path.is_file()):
-        raise ValueError(
-            f"--out {str(out)!r} is not replaced: without {mask_path.name} beside it, it was not "
-            f"written by this command; remove it yourself, or give another one."
-        )
-
-
-def _check_new(*paths: Path) -> None:
-    for path in paths:
-        if path.exists():
-            raise ValueError(f"{str(path)!r} is there already; give another --out, or --force.")
 
 
 def _mask(files: list[PoisonedFile]) -> bytes:
     return to_csv(
-        ["file_name", "poisoned", "cover", "original_label", "original_name"],
+        MASK_HEADS,
         (
             [
                 file.name,
@@ -199,12 +182,7 @@ def _mask(files: list[PoisonedFile]) -> bytes:
     )
 
 
-def _tell(n_poisoned: int, n_cover: int, n_images: int) -> None:
+def _tell(n_poisoned: int, n_cover: int, n_images: int) -> str:
     covers = f", {n_cover:,} more are cover images with labels of their own" if n_cover else ""
     share = 100 * n_poisoned / n_images
-    say(f"Poisoned {n_poisoned:,} of {n_images:,} images ({share:.1f} %){covers}.")
-
-
-def _where(out: Path, mask_path: Path) -> None:
-    say(f"Poisoned copy:  {printable(out)}")
-    say(f"Which they are: {printable(mask_path)}")
+    return f"Poisoned {n_poisoned:,} of {n_images:,} images ({share:.1f} %){covers}."

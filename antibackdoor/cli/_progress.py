@@ -10,7 +10,7 @@ from typing import Any
 
 from sklearn.callback import ProgressBar
 
-from antibackdoor.cli._text import say
+from antibackdoor.cli._text import note
 
 
 class PhaseLines:
@@ -27,10 +27,7 @@ class PhaseLines:
         if context.parent is not None and context.parent.parent is None:
             phase, n_phases = context.task_id + 1, context.parent.max_subtasks
             epochs = "1 epoch" if context.max_subtasks == 1 else f"{context.max_subtasks} epochs"
-            say(
-                f"phase {phase} of {n_phases} at most: {context.task_name}, {epochs}",
-                file=sys.stderr,
-            )
+            note(f"phase {phase} of {n_phases} at most: {context.task_name}, {epochs}")
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Nothing is to be said."""
@@ -50,7 +47,7 @@ def showing_progress(estimator: Any, *, quiet: bool) -> Iterator[None]:
     if quiet:
         yield
         return
-    if not sys.stderr.isatty() or find_spec("rich") is None:
+    if sys.stderr is None or not sys.stderr.isatty() or find_spec("rich") is None:
         estimator.set_callbacks(PhaseLines())
         yield
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import platform
 import shlex
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -18,16 +17,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from antibackdoor.backbones import build_network
 from antibackdoor.benchmark import limited_threads, make_defense
+from antibackdoor.cli._checks import check_seed, check_threads
 from antibackdoor.cli._codes import DONE, FOUND
 from antibackdoor.cli._data import Data, add_data, read_data
 from antibackdoor.cli._progress import showing_progress
 from antibackdoor.cli._scan_folder import ScanFolder
-from antibackdoor.cli._text import printable, say, to_csv
+from antibackdoor.cli._scan_output import ScanOutput
+from antibackdoor.cli._text import note, printable, say, to_csv
 from antibackdoor.cli._verdict import tell_verdict
 from antibackdoor.inspection import write_report
 from antibackdoor.persistence import save_model
-from antibackdoor.utils import require, write_whole
+from antibackdoor.utils import (
+    require,
+    resolve_device,
+    resolve_layout,
+    seeded_torch,
+    write_whole,
+)
 
 # The search splits no class of fewer images: two clouds of so few say nothing.
 _FEWEST_IMAGES = 20
@@ -47,7 +55,8 @@ what is in DIR afterwards:
   log.txt       settings, versions, what was skipped, verdict, times
 
 exit codes:
-  0 nothing is flagged, 3 something is, 1 it failed, 2 it cannot be done, 130 interrupted
+  0 nothing is flagged, 3 something is, 1 it failed, 2 it cannot be done, 130 Ctrl-C,
+  143 SIGTERM
 """
 
 
@@ -69,7 +78,9 @@ def add_command(commands: Any) -> None:
         "--resume", action="store_true", help="go on with the scan that was stopped in DIR"
     )
     existing.add_argument(
-        "--force", action="store_true", help="write over the results that are in DIR"
+        "--force",
+        action="store_true",
+        help="replace the results that are in DIR, once the new ones are whole",
     )
 
     images = parser.add_argument_group("images of a folder")
@@ -120,24 +131,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     started = time.perf_counter()
     _check_arguments(arguments)
-    folder = ScanFolder(arguments.out)
-    folder.check(Path(arguments.data[0]), resume=arguments.resume, force=arguments.force)
-    if not arguments.quiet:
-        say(f"Reading {' '.join(map(printable, arguments.data))}", file=sys.stderr)
-    data = read_data(arguments.data, size=arguments.size, crop=not arguments.no_crop)
-    lines = [*data.lines, *_too_small(data)]
-    if not arguments.quiet:
-        for line in lines:
-            say(line, file=sys.stderr)
-    with _kept(folder, arguments):
-        folder.make(resume=arguments.resume)
-        folder.write_log(_settings(arguments) + lines + _all_notes(data))
-        classifier = _fit(arguments, data, folder)
-        _write(classifier, data, folder)
-        verdict = tell_verdict(classifier, data.y, arguments.epochs_scale)
-        folder.write_log([*verdict, *_times(classifier, time.perf_counter() - started)])
-        folder.finish()
-    for line in [*verdict, *_where(folder)]:
+    output = ScanOutput(arguments.out, resume=arguments.resume, force=arguments.force)
+    output.check(Path(arguments.data[0]))
+    with _told(output, arguments), output.opened(Path(arguments.data[0])) as folder:
+        data, lines = _read(arguments)
+        _check_backbone(arguments, data)
+        with _kept(folder, output, arguments):
+            folder.make()
+            folder.write_log(_settings(arguments) + lines + _all_notes(data))
+            classifier = _fit(arguments, data, folder)
+            _write(classifier, data, folder)
+            verdict = tell_verdict(classifier, data.y, arguments.epochs_scale)
+            folder.write_log([*verdict, *_times(classifier, time.perf_counter() - started)])
+            output.finish(folder)
+    for line in [*verdict, *_where(ScanFolder(output.path))]:
         say(line)
     return FOUND if len(classifier.isolate_) else DONE
 
@@ -145,12 +152,39 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_arguments(arguments: argparse.Namespace) -> None:
     """Refuse what would be found out hours later."""
     require("scan", "persist", "filelock", "safetensors", "skops")
-    if arguments.threads is not None and arguments.threads < 1:
-        raise ValueError(f"--threads {arguments.threads}: wanted one or more.")
+    check_threads("--threads", arguments.threads)
+    check_seed("--seed", arguments.seed)
+    resolve_device(arguments.device)
     # Written so that nan is refused too.
     if not 0 < arguments.epochs_scale <= 1000:
         raise ValueError(
             f"--epochs-scale {arguments.epochs_scale}: wanted a number above 0, up to 1000."
+        )
+
+
+def _read(arguments: argparse.Namespace) -> tuple[Data, list[str]]:
+    """Return the data, and what there is to say about it."""
+    if not arguments.quiet:
+        note(f"Reading {' '.join(map(printable, arguments.data))}")
+    data = read_data(arguments.data, size=arguments.size, crop=not arguments.no_crop)
+    lines = [*data.lines, *_too_small(data)]
+    if not arguments.quiet:
+        for line in lines:
+            note(line)
+    return data, lines
+
+
+def _check_backbone(arguments: argparse.Namespace, data: Data) -> None:
+    """Build the network once: one that does not suit the images is told before anything is made."""
+    layout = resolve_layout(data.X.shape[1:], layout=data.layout)
+    shape = data.X.shape[1:] if layout is None else layout.chw
+    with seeded_torch(0, torch.device("cpu")):
+        build_network(
+            arguments.backbone,
+            shape,
+            len(np.unique(data.y)),
+            mean=torch.zeros(shape[0]),
+            scale=torch.ones(shape[0]),
         )
 
 
@@ -170,25 +204,34 @@ def _too_small(data: Data) -> list[str]:
 
 
 @contextmanager
-def _kept(folder: ScanFolder, arguments: argparse.Namespace) -> Iterator[None]:
-    """Say what is left of a scan that does not come to its end."""
+def _told(output: ScanOutput, arguments: argparse.Namespace) -> Iterator[None]:
+    """Say what is left of a scan that is stopped, after all that could be has been put away."""
     try:
         yield
-    except KeyboardInterrupt:
-        kept = folder.has_checkpoints()
-        folder.leave()
-        if not kept:
-            raise KeyboardInterrupt("nothing was finished yet, and nothing is kept") from None
+    except KeyboardInterrupt as interrupt:
+        # What `_kept` has said of checkpoints is said already.
+        raise type(interrupt)(str(interrupt) or output.stays) from None
+
+
+@contextmanager
+def _kept(folder: ScanFolder, output: ScanOutput, arguments: argparse.Namespace) -> Iterator[None]:
+    """Say what there is to go on from of a scan that does not come to its end."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if output.is_finished:
+            raise
+        if not folder.has_checkpoints():
+            what = f"nothing was finished yet, and nothing is kept; {output.stays}"
+            raise type(interrupt)(what) from None
         words = [word for word in arguments.words if word not in ("--force", "--resume")]
         command = shlex.join(["antibackdoor", *words, "--resume"])
-        raise KeyboardInterrupt(f"what was finished is kept. To go on: {command}") from None
+        replaced = f" ({output.stays})" if arguments.force else ""
+        what = f"what was finished is kept{replaced}. To go on: {command}"
+        raise type(interrupt)(what) from None
     except OSError:
         if folder.has_checkpoints():
-            say("what was finished is kept: --resume goes on from there", file=sys.stderr)
-        folder.leave()
-        raise
-    except BaseException:
-        folder.leave()
+            note("what was finished is kept: --resume goes on from there")
         raise
 
 
@@ -214,7 +257,7 @@ def _told_warnings(folder: ScanFolder) -> Iterator[None]:
     """Tell warnings as a line, without the place in the code they come from."""
 
     def tell(message: Warning | str, *_: Any, **__: Any) -> None:
-        say(f"warning: {message}", file=sys.stderr)
+        note(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.showwarning = tell

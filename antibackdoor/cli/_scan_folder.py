@@ -6,8 +6,13 @@ import re
 from pathlib import Path
 
 # Of `checkpoint_dir=`, and what a killed process had begun to write of them.
-_CHECKPOINT = re.compile(r"checkpoint-\d+\.safetensors(\.\d+\.part)?")
+_CHECKPOINT = re.compile(r"checkpoint-\d+\.safetensors(\..*\.part)?")
+_PART = re.compile(r"\.?(report\.html|suspects\.csv|model\.skops)\..*part")
 _LOCK = "lock"
+_RESULTS = ("report.html", "suspects.csv", "model.skops", "log.txt")
+
+# The first line of a log, as `write_log` is given it.
+_FIRST_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ antibackdoor scan\b")
 
 
 class ScanFolder:
@@ -19,59 +24,23 @@ class ScanFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.expanduser()
-        self.report = self.path / "report.html"
-        self.suspects = self.path / "suspects.csv"
-        self.model = self.path / "model.skops"
-        self.log = self.path / "log.txt"
-        self.checkpoints = self.path / "checkpoints"
+        self.path = path
+        self.report, self.suspects, self.model, self.log = (path / name for name in _RESULTS)
+        self.checkpoints = path / "checkpoints"
+        self._made = False
+        self._log_size: int | None = None
 
-    def check(self, data: Path, *, resume: bool, force: bool) -> None:
-        """Refuse, before anything is read or written, what may not be written to.
-
-        Parameters
-        ----------
-        data : Path
-            A folder there must not lie in the data, where it would be a class folder.
-        resume, force : bool
-
-        Raises
-        ------
-        ValueError
-        """
-        where = f"--out {str(self.path)!r}"
-        if data.is_dir() and self.path.resolve().is_relative_to(data.expanduser().resolve()):
-            raise ValueError(f"{where} lies in the data; wanted a folder outside of it.")
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise ValueError(f"{where} is a file; wanted a folder.")
-        if force or not any(self.path.iterdir()):
-            return
-        if not resume:
-            raise ValueError(
-                f"{where} is there and not empty; give another one, --resume to go on with a scan "
-                f"that was stopped, or --force to write over an older one."
-            )
-        if not self.checkpoints.is_dir():
-            raise ValueError(
-                f"{where} holds no checkpoints: no scan was stopped there. Give another one, or "
-                f"--force to begin anew."
-            )
-
-    def make(self, *, resume: bool) -> None:
-        """Make the folder, without checkpoints unless they are to be gone on from.
+    def make(self) -> None:
+        """Make the folder, as far as it is not there.
 
         Raises
         ------
         OSError
             If it cannot be made.
         """
+        self._made = not self.path.exists()
+        self._log_size = self.log.stat().st_size if self.log.exists() else None
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            self._remove_checkpoints()
-            for left in (self.report, self.suspects, self.model, self.log):
-                left.unlink(missing_ok=True)
 
     def has_checkpoints(self) -> bool:
         """Tell whether there is something to go on from."""
@@ -89,8 +58,16 @@ class ScanFolder:
         if self.has_checkpoints():
             return
         self.finish()
-        self.log.unlink(missing_ok=True)
-        _remove_empty(self.path)
+        if self._log_size is None:
+            self.log.unlink(missing_ok=True)
+        if self._made:
+            _remove_empty(self.path)
+
+    def restore_log(self) -> None:
+        """Take back what this scan has written into the log of the one it was to go on with."""
+        if self._log_size is not None:
+            with self.log.open("r+b") as file:
+                file.truncate(self._log_size)
 
     def write_log(self, lines: list[str]) -> None:
         """Add lines to the log.
@@ -110,6 +87,38 @@ class ScanFolder:
         for path in self.checkpoints.iterdir():
             if _CHECKPOINT.fullmatch(path.name) or path.name == _LOCK:
                 path.unlink(missing_ok=True)
+
+
+def foreign_to_scan(folder: Path) -> list[str]:
+    """Return the names of what lies in a folder and is no scan's.
+
+    Without a log that a scan has written, files of the names of its results are somebody's own.
+    """
+    if not folder.is_dir():
+        return [folder.name]
+    names = {path.name for path in folder.iterdir()}
+    ours = {name for name in names if name in _RESULTS or _PART.fullmatch(name)}
+    foreign = names - ours - {"checkpoints"}
+    if not _is_log(folder / "log.txt"):
+        foreign |= ours
+    checkpoints = folder / "checkpoints"
+    if checkpoints.is_symlink() or (checkpoints.exists() and not checkpoints.is_dir()):
+        foreign.add("checkpoints")
+    elif checkpoints.is_dir():
+        foreign |= {
+            f"checkpoints/{path.name}"
+            for path in checkpoints.iterdir()
+            if not _CHECKPOINT.fullmatch(path.name) and path.name != _LOCK
+        }
+    return sorted(foreign)
+
+
+def _is_log(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return _FIRST_LINE.match(file.readline(1000)) is not None
+    except OSError:
+        return False
 
 
 def _remove_empty(folder: Path) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
-# What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from antibackdoor.utils import safe_cell
+
+
+class OutputError(OSError):
+    """What is to be said cannot be: nobody reads the standard output, or it is full."""
 
 
 def printable(name: object) -> str:
@@ -18,11 +22,25 @@ def printable(name: object) -> str:
     return text if text.isprintable() and text else repr(text)
 
 
-def say(text: str = "", *, file: TextIO | None = None) -> None:
-    """Print a line, whatever characters the terminal lacks."""
-    stream = sys.stdout if file is None else file
-    encoding = stream.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+def say(text: str = "") -> None:
+    """Print a line to the standard output, whatever characters the terminal lacks.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with _told():
+        _print(text, sys.stdout)
+
+
+def note(text: str = "") -> None:
+    """Print a line to the error stream; where nobody reads it, the command goes on all the same."""
+    try:
+        _print(text, sys.stderr)
+    except OSError:
+        # There is nowhere left to say it. The exit code still tells how the command ended.
+        return
 
 
 def to_csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
@@ -32,7 +50,7 @@ def to_csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     ----------
     heads : sequence of str
     rows : iterable of sequences
-        Numbers stay as they are. A text that begins as a formula gets a ``'`` before it.
+        Cells as `safe_cell` takes them.
 
     Returns
     -------
@@ -42,9 +60,21 @@ def to_csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     buffer = io.StringIO()
     table = csv.writer(buffer)
     table.writerow(heads)
-    table.writerows([_safe(cell) for cell in row] for row in rows)
+    table.writerows([safe_cell(cell) for cell in row] for row in rows)
     return buffer.getvalue().encode("utf-8", sys.getfilesystemencodeerrors())
 
 
-def _safe(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+def _print(text: str, stream: TextIO) -> None:
+    encoding = stream.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"the standard output cannot be written to ({error.strerror or error}). What had been "
+            f"written to files by then is there."
+        ) from error

@@ -21,6 +21,8 @@ class FolderImages(LazyRows):
         Of the files, from the root on.
     row_shape : tuple of int
         Height, width and channels, 1 or 3, that they are brought to.
+    depth : int or None
+        As in `read_image`.
     crop : bool
         As in `load_image_folder`.
     n_jobs : int or None
@@ -32,6 +34,7 @@ class FolderImages(LazyRows):
         root: Path,
         names: Sequence[str],
         row_shape: tuple[int, int, int],
+        depth: int | None,
         *,
         crop: bool,
         n_jobs: int | None,
@@ -39,6 +42,7 @@ class FolderImages(LazyRows):
         super().__init__((len(names), *row_shape), n_jobs=n_jobs)
         self._root = root
         self._names = names
+        self._depth = depth
         self._crop = crop
 
     def decode(self, numbers: np.ndarray) -> np.ndarray:
@@ -61,7 +65,7 @@ class FolderImages(LazyRows):
         for row, number in enumerate(numbers):
             path = self._root / self._names[number]
             try:
-                image, _ = read_image(path)
+                image, _ = read_image(path, self._depth)
             except UnreadableImageError as error:
                 raise ValueError(
                     f"X: {str(path)!r} cannot be decoded as an image: {error}. Repair it or take "

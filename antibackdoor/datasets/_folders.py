@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from antibackdoor.datasets._dataset import Dataset, listed
-from antibackdoor.datasets._images import decode_images
+from antibackdoor.datasets._images import decode_images, find_depth
 from antibackdoor.datasets._torchvision import import_torchvision_datasets
 
 
@@ -47,8 +47,9 @@ def load_imagefolder(data_root: Path, *, download: bool, image_size: int = 224) 
         raise ValueError(
             f"{train_folder} holds one class folder, {train.classes[0]!r}; wanted two or more."
         )
-    X_test, y_test = decode_images(test.samples, image_size)
-    X_train, y_train = decode_images(train.samples, image_size)
+    depth = find_depth(Path(path) for path, _ in (*train.samples, *test.samples))
+    X_test, y_test = decode_images(test.samples, image_size, depth=depth)
+    X_train, y_train = decode_images(train.samples, image_size, depth=depth)
     return Dataset(X_train, y_train, X_test, y_test, tuple(train.classes))
 
 

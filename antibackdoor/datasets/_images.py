@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from antibackdoor.datasets._grey_depth import (
+    depth_of,
+    grey_levels,
+    has_deep_colours,
+    is_deep,
+    is_signed,
+    to_8_bits,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +44,8 @@ _GREY = ("1", "L", "LA", "La")
 _ON_ITS_SIDE = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
 
-_MOST_OF_16_BITS = 65_535
+# Half of white: colours of 16 bits that never get there may use fewer.
+_HALF = 128
 
 
 class UnreadableImageError(ValueError):
@@ -43,7 +53,7 @@ class UnreadableImageError(ValueError):
 
 
 def decode_images(
-    samples: Sequence[tuple[str, int]], image_size: int
+    samples: Sequence[tuple[str, int]], image_size: int, *, depth: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decode image files to RGB and resize them, whatever their proportions.
 
@@ -55,6 +65,8 @@ def decode_images(
         Path and label of each image.
     image_size : int
         Height and width of every row.
+    depth : int, default=None
+        As `find_depth` returns it, of all parts of a data set. None: that of these.
 
     Returns
     -------
@@ -68,16 +80,18 @@ def decode_images(
     """
     # Filled row by row: a list of images beside it would double the memory.
     X = np.empty((len(samples), image_size, image_size, 3), dtype=np.uint8)
+    if depth is None:
+        depth = find_depth(Path(path) for path, _ in samples)
     for row, (path, _) in enumerate(samples):
         try:
-            image, _ = read_image(Path(path))
+            image, _ = read_image(Path(path), depth)
         except UnreadableImageError as error:
             raise ValueError(f"{path} cannot be decoded as an image: {error}") from error
         X[row] = fit_image(image.convert("RGB"), image_size, image_size, crop=False)
     return X, np.array([label for _, label in samples], dtype=np.int64)
 
 
-def read_image(path: Path) -> tuple[Image, list[str]]:
+def read_image(path: Path, depth: int | None = None) -> tuple[Image, list[str]]:
     """Decode an image file: upright, grey or RGB, 8 bits a channel.
 
     What shines through is put on white, and of several frames the first is taken.
@@ -85,6 +99,9 @@ def read_image(path: Path) -> tuple[Image, list[str]]:
     Parameters
     ----------
     path : Path
+    depth : int, default=None
+        Of grey levels of 16 bits or more: as `find_depth` returns it for the images that it
+        belongs to. None: its own.
 
     Returns
     -------
@@ -98,14 +115,53 @@ def read_image(path: Path) -> tuple[Image, list[str]]:
     UnreadableImageError
         If it cannot be.
     """
+    import PIL.Image
     from PIL import ImageOps
 
     with _opened(path) as (image, remarks):
         if getattr(image, "is_animated", False):
             remarks.append(f"only the first of its {image.n_frames} frames is used")
+        may_be_dark = has_deep_colours(image)
+        if is_signed(image):
+            raise UnreadableImageError("its pixels are signed, of which white is not known")
         image.load()
-        plain = _to_grey_or_rgb(ImageOps.exif_transpose(image))
+        upright = ImageOps.exif_transpose(image)
+        if is_deep(image.mode):
+            levels, said = to_8_bits(image, upright, depth)
+            remarks += said
+            upright = PIL.Image.fromarray(levels)
+        plain = _to_grey_or_rgb(upright)
+        brightest = np.max(plain.getextrema())
+        if may_be_dark and brightest < _HALF:
+            remarks.append(
+                f"its 16 bits a channel are read by their upper eight, which go up to {brightest} "
+                f"of 255: if it uses fewer bits, it is too dark"
+            )
     return plain, remarks
+
+
+def find_depth(paths: Iterable[Path]) -> int | None:
+    """Return how many bits the grey levels of a set of images use: the most of `find_depths`.
+
+    Images of one set must have one white, or a bright one and a dark one would look alike.
+    """
+    return max(find_depths(paths).values(), default=None)
+
+
+def find_depths(paths: Iterable[Path]) -> dict[Path, int]:
+    """Return how many bits the grey levels use of each file that has more than 8; see `depth_of`.
+
+    No other file is decoded, and those that cannot be are passed over.
+    """
+    depths = {}
+    for path in paths:
+        try:
+            with _opened(path) as (image, _):
+                if is_deep(image.mode):
+                    depths[path] = depth_of(grey_levels(image))
+        except UnreadableImageError:  # `read_image` says what is wrong with it
+            continue
+    return depths
 
 
 def probe_image(path: Path) -> tuple[int, int, bool]:
@@ -131,7 +187,9 @@ def probe_image(path: Path) -> tuple[int, int, bool]:
         width, height = image.size
         if image.format != "PNG" and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
             width, height = height, width
-        return height, width, image.mode in _GREY or image.mode.startswith("I")
+        # Floats are skipped when they are decoded: they shall not make the others RGB.
+        is_grey = image.mode in (*_GREY, "F") or is_deep(image.mode)
+        return height, width, is_grey
 
 
 def fit_image(image: Image, height: int, width: int, *, crop: bool) -> np.ndarray:
@@ -211,22 +269,10 @@ def _opened(path: Path) -> Iterator[tuple[Any, list[str]]]:
 def _to_grey_or_rgb(image: Image) -> Image:
     import PIL.Image
 
-    if image.mode.startswith("I"):
-        image = PIL.Image.fromarray(_to_8_bits(np.asarray(image)))
-    elif image.mode == "F":
+    if image.mode == "F":
         raise UnreadableImageError("its pixels are floats, of which white is not known")
     is_grey = image.mode in _GREY
     if image.has_transparency_data:
         white = PIL.Image.new("RGBA", image.size, "white")
         image = PIL.Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("L" if is_grey else "RGB")
-
-
-def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Keep the upper eight of 16 bits, as Pillow does where there are colours."""
-    if values.min() < 0 or values.max() > _MOST_OF_16_BITS:
-        raise UnreadableImageError(
-            f"its pixels are whole numbers from {values.min()} to {values.max()}, of which white "
-            f"is not known"
-        )
-    return (values >> 8).astype(np.uint8)

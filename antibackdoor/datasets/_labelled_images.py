@@ -14,8 +14,15 @@ import numpy as np
 
 from antibackdoor.datasets._dataset import listed
 from antibackdoor.datasets._folder_images import FolderImages
+from antibackdoor.datasets._grey_depth import depth_remarks
 from antibackdoor.datasets._image_files import Listing, class_of, list_image_files
-from antibackdoor.datasets._images import UnreadableImageError, probe_image, read_image, to_row
+from antibackdoor.datasets._images import (
+    UnreadableImageError,
+    find_depths,
+    probe_image,
+    read_image,
+    to_row,
+)
 from antibackdoor.utils import LazyRows
 
 # Sides that images of many sizes are brought to: those that networks are made for.
@@ -61,6 +68,9 @@ def load_image_folder(
 
     All formats, modes and sizes are brought to one: EXIF's orientation is applied,
     transparency put on white, 16 bits become 8, all else RGB unless all images are grey.
+    Grey files of 16 bits or more may use but some of them: white is 255, 1,023, 4,095, 16,383
+    or 65,535, the least that the brightest pixel of all those files does not exceed, and a
+    remark says which if it is not 65,535.
     What is broken, no image, empty, larger than Pillow takes for safe, or a link that leads
     out of the folder is skipped and listed. Hidden files are not looked at. Folders within a
     class folder belong to the class. Of several frames the first is taken, and a remark made.
@@ -107,7 +117,7 @@ def load_image_folder(
     n_cropped = 0
     for name in plan.names:
         try:
-            image, said = read_image(plan.listing.path(name))
+            image, said = read_image(plan.listing.path(name), plan.depth)
         except UnreadableImageError as error:
             plan.skipped.append((name, str(error)))
             continue
@@ -131,8 +141,9 @@ def open_image_folder(
 
     As `load_image_folder`, for more images than memory holds: X of the answer is a
     `LazyRows`, which classifiers take as they take an array. Only the heads of the files are
-    read here. What cannot be told from them is not in the answer: a file that turns out to
-    be damaged further on is not skipped, it ends the fit by an error that names it.
+    read here, and all of grey files of 16 bits or more, to know their white. What cannot be
+    told from the heads is not in the answer: a file that turns out to be damaged further on is
+    not skipped, it ends the fit by an error that names it.
 
     Parameters
     ----------
@@ -149,7 +160,8 @@ def open_image_folder(
     Returns
     -------
     LabelledImages
-        Without remarks. `n_cropped` goes by the sizes in the heads.
+        With no remarks but those on grey files of 16 bits or more. `n_cropped` goes by the
+        sizes in the heads.
 
     Raises
     ------
@@ -172,11 +184,13 @@ def open_image_folder(
     plan = _plan(directory, size)
     y = np.array([class_of(name) for name in plan.names])
     _check_classes(directory, plan.listing, y)
-    X = FolderImages(plan.listing.root, plan.names, plan.row_shape, crop=crop, n_jobs=n_jobs)
+    X = FolderImages(
+        plan.listing.root, plan.names, plan.row_shape, plan.depth, crop=crop, n_jobs=n_jobs
+    )
     n_cropped = sum(
         crop and _loses_margins(height, width, plan.row_shape) for height, width in plan.sizes
     )
-    return LabelledImages(X, y, plan.names, sorted(plan.skipped), [], n_cropped)
+    return LabelledImages(X, y, plan.names, sorted(plan.skipped), plan.remarks, n_cropped)
 
 
 @dataclass(frozen=True)
@@ -188,6 +202,21 @@ class _Plan:
     #: Height and width of each, as its head says.
     sizes: list[tuple[int, int]]
     row_shape: tuple[int, int, int]
+    #: Bits that the grey levels of each file with more than 8 use, by its name.
+    depths: dict[str, int]
+
+    @property
+    def depth(self) -> int | None:
+        return max(self.depths.values(), default=None)
+
+    @property
+    def remarks(self) -> list[tuple[str, str]]:
+        """What is known of the files before they are decoded."""
+        return [
+            (name, remark)
+            for name, own in self.depths.items()
+            for remark in depth_remarks(own, max(self.depths.values()))
+        ]
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
@@ -206,7 +235,9 @@ def _plan(directory: str | os.PathLike[str], size: int | None) -> _Plan:
     sizes = [(height, width) for height, width, _ in heads]
     height, width = (int(size), int(size)) if size is not None else _choose_size(sizes)
     n_channels = 1 if all(is_grey for _, _, is_grey in heads) else 3
-    return _Plan(listing, names, sizes, (height, width, n_channels))
+    found = find_depths(listing.path(name) for name in names)
+    depths = {name: found[listing.path(name)] for name in names if listing.path(name) in found}
+    return _Plan(listing, names, sizes, (height, width, n_channels), depths)
 
 
 def _loses_margins(height: int, width: int, row_shape: tuple[int, int, int]) -> bool:

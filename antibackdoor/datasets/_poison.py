@@ -7,12 +7,10 @@ from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, check_random_state, column_or_1d
+from sklearn.utils import check_array, check_random_state
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
-from antibackdoor.utils import as_numbers, naming
-
-_DEFAULT_TARGET = 0
+from antibackdoor.utils import as_labels, as_numbers, naming
 
 
 @overload
@@ -47,7 +45,7 @@ def make_poisoned(
     *,
     attack: str | BaseAttack = "badnets",
     poison_rate: float = 0.1,
-    target_label: Any = _DEFAULT_TARGET,
+    target_label: Any = None,
     random_state: int | np.random.RandomState | None = None,
     return_cover: bool = False,
 ) -> tuple[np.ndarray, ...]:
@@ -72,9 +70,9 @@ def make_poisoned(
     poison_rate : float, default=0.1
         Poisoned rows as a share of ALL rows, between 0 and 1; at least one row
         is poisoned.
-    target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for. With an attack given, leave
-        it: the attack has its own.
+    target_label : int, float, bool or str, default=None
+        Class that triggered rows shall be taken for. None: the attack's own, which for a
+        name is 0. With an attack given, leave it: one that contradicts the attack is refused.
     random_state : int, RandomState instance or None, default=None
         What the rows are drawn from, and the noise of cover rows; not the
         trigger, which is the attack's own and the same every time.
@@ -96,7 +94,8 @@ def make_poisoned(
     ------
     ValueError
         If an argument is out of range, X and y do not go together, there are
-        fewer rows to poison than asked for, or the trigger changes nothing.
+        fewer rows to poison than asked for, or the trigger changes nothing: no value by
+        half a 255th of the range of values.
     TypeError
         If an argument is of a wrong type.
 
@@ -111,8 +110,7 @@ def make_poisoned(
     attack = _choose_attack(attack, target_label)
     with naming("X"):
         rows = as_numbers(check_array(X, dtype="numeric", allow_nd=True, input_name="X"))
-    with naming("y"):
-        labels: np.ndarray = column_or_1d(y)
+    labels = as_labels("y", y)
     if len(rows) != len(labels):
         raise ValueError(f"X has {len(rows)} rows, but y has {len(labels)} labels.")
     rng = check_random_state(random_state)
@@ -120,7 +118,7 @@ def make_poisoned(
     poisoned, cover = draw_rows(attack, labels, poison_rate, rng)
     attack = ensure_fitted(attack, rows, labels)
     stamped = attack.transform_training(rows[poisoned], labels[poisoned], random_state=rng)
-    if np.array_equal(stamped, rows[poisoned]):
+    if not attack._find_changed(stamped, rows[poisoned]).any():
         raise ValueError(
             f"attack={attack!r} changes none of the {len(poisoned)} rows it was given: the "
             f"trigger cannot be seen in this X; give other parameters."
@@ -132,9 +130,10 @@ def make_poisoned(
     X_poisoned[poisoned] = stamped
     if len(cover):
         covers = attack.transform_cover(rows[cover], labels[cover], random_state=rng)
-        X_poisoned[cover] = covers
         # A cover row can come out as it went in: one mixed with its own class, and alone in it.
-        cover = cover[(covers != rows[cover]).reshape(len(cover), -1).any(axis=1)]
+        differ = attack._find_changed(covers, rows[cover])
+        cover = cover[differ]
+        X_poisoned[cover] = covers[differ]
     if return_cover:
         return X_poisoned, y_poisoned, poison_mask, _to_mask(cover, len(rows))
     return X_poisoned, y_poisoned, poison_mask
@@ -182,10 +181,7 @@ def _check_poison_rate(poison_rate: Any) -> None:
 def _choose_attack(attack: str | BaseAttack, target_label: Any) -> BaseAttack:
     if np.ndim(target_label) != 0:
         raise TypeError(f"target_label={target_label!r}; wanted one label.")
-    # The default is no statement, so it cannot contradict the target of an attack given.
-    if isinstance(attack, BaseAttack) and target_label == _DEFAULT_TARGET:
-        return attack
-    return make_attack(attack, target_label=target_label)
+    return make_attack(attack, **({} if target_label is None else {"target_label": target_label}))
 
 
 def _draw_poison(

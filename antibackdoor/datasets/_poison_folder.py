@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from antibackdoor.attacks import BaseAttack
 from antibackdoor.datasets._image_files import Listing, class_of, list_image_files
-from antibackdoor.datasets._images import UnreadableImageError, read_image
+from antibackdoor.datasets._images import UnreadableImageError, find_depth, read_image
 from antibackdoor.datasets._poison import draw_rows
 
 
@@ -92,9 +92,10 @@ def poison_image_folder(
     """
     target = Path(out).expanduser()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise FileExistsError(f"out={str(out)!r} is there already; wanted a new or empty folder.")
+        raise _there_already(out)
     listing = list_image_files(directory)
-    names, shapes = _measure(listing)
+    depth = find_depth(listing.path(name) for name in listing.names)
+    names, shapes = _measure(listing, depth)
     labels = np.array([class_of(name) for name in names])
     if len(np.unique(labels)) < 2:
         raise ValueError(
@@ -104,7 +105,9 @@ def poison_image_folder(
     rng = check_random_state(random_state)
     poisoned, cover = draw_rows(attack, labels, poison_rate, rng)
     numbers = rng.permutation(len(names)) + 1
-    changed = _stamp(_Originals(listing, names, labels, shapes), attack, poisoned, cover, rng)
+    changed = _stamp(
+        _Originals(listing, names, labels, shapes, depth), attack, poisoned, cover, rng
+    )
     is_poison = np.zeros(len(names), dtype=bool)
     is_poison[poisoned] = True
     new_labels = np.where(is_poison, attack.transform_target(labels), labels)
@@ -132,10 +135,11 @@ class _Originals:
     names: list[str]
     labels: np.ndarray
     shapes: list[tuple[int, ...]]
+    depth: int | None
 
     def decode(self, rows: np.ndarray) -> np.ndarray:
         """Return images of one size, uint8 (n, H, W) or (n, H, W, 3)."""
-        return np.stack([_decode(self.listing, self.names[row]) for row in rows])
+        return np.stack([_decode(self.listing, self.names[row], self.depth) for row in rows])
 
     def by_shape(self, rows: np.ndarray) -> dict[tuple[int, ...], np.ndarray]:
         """Return the rows of each shape, in their order."""
@@ -145,12 +149,12 @@ class _Originals:
         return {shape: np.array(members) for shape, members in groups.items()}
 
 
-def _measure(listing: Listing) -> tuple[list[str], list[tuple[int, ...]]]:
+def _measure(listing: Listing, depth: int | None) -> tuple[list[str], list[tuple[int, ...]]]:
     """Decode all images, which the broken ones do not pass, and return their shapes."""
     names, shapes = [], []
     for name in listing.names:
         try:
-            pixels = _decode(listing, name)
+            pixels = _decode(listing, name, depth)
         except UnreadableImageError as error:
             listing.skipped.append((name, str(error)))
         else:
@@ -159,8 +163,8 @@ def _measure(listing: Listing) -> tuple[list[str], list[tuple[int, ...]]]:
     return names, shapes
 
 
-def _decode(listing: Listing, name: str) -> np.ndarray:
-    return np.asarray(read_image(listing.path(name))[0])
+def _decode(listing: Listing, name: str, depth: int | None) -> np.ndarray:
+    return np.asarray(read_image(listing.path(name), depth)[0])
 
 
 def _stamp(
@@ -240,6 +244,17 @@ def _write(
                 Image.fromarray(changed[row]).save(path, format="PNG")
             else:
                 shutil.copyfile(listing.path(file.original_name), path)
-        if target.exists():
-            target.rmdir()  # empty: a folder is not moved onto another everywhere
-        copy.rename(target)
+        try:
+            if target.exists():
+                target.rmdir()  # empty: a folder is not moved onto another everywhere
+            copy.rename(target)
+        except OSError as error:
+            if target.is_dir() and any(target.iterdir()):  # another process was quicker
+                raise _there_already(target) from error
+            raise
+
+
+def _there_already(out: str | os.PathLike[str]) -> FileExistsError:
+    return FileExistsError(
+        f"out={os.fspath(out)!r} is there already; wanted a new or empty folder."
+    )

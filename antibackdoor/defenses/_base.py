@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +24,7 @@ from torch import nn
 from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.defenses._classifier import NetworkClassifier
 from antibackdoor.defenses._clean_rows import check_clean_mask
-from antibackdoor.defenses._identity import check_same_fit, identify_fit
+from antibackdoor.defenses._identity import check_same_fit, digest_rows, identify_fit
 from antibackdoor.defenses._rows import stays_in_place, validate_rows
 from antibackdoor.defenses._run import Run
 from antibackdoor.defenses.isolation import Isolation
@@ -199,7 +200,8 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
         }
         with ExitStack() as stack:
             stack.callback(samples.close)
-            check_same_fit(self, X, samples.source, labels, classes, clean_mask)
+            rows_digest = functools.cache(lambda: digest_rows(X, samples.source))
+            check_same_fit(self, X, rows_digest, labels, classes, clean_mask)
             checkpoints = None
             if self.checkpoint_dir is not None:
                 checkpoints = stack.enter_context(open_checkpoints(self.checkpoint_dir))
@@ -217,7 +219,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
             first = new_network()  # a backbone that does not fit the data ends here, untrained
             if checkpoints is not None:
                 identity = identify_fit(
-                    self, X, samples.source, labels, classes, clean_mask, seeds, first
+                    self, rows_digest, labels, classes, clean_mask, seeds, first, samples
                 )
                 checkpoints.begin(identity)
             run = Run(
@@ -229,6 +231,7 @@ class BaseDefense(CallbackSupportMixin, NetworkClassifier, metaclass=ABCMeta):
                 context=self._init_callback_context(max_subtasks=self._n_phases()),
                 generator=torch.Generator(samples.device).manual_seed(seeds[1]),
                 new_network=new_network,
+                rows_digest=rows_digest,
                 acceleration=Acceleration(self.compile, samples.device),
                 augmentation=augmentation,
                 fitted=fitted,

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from antibackdoor.backbones import Network, to_arrays
-from antibackdoor.training import Source, check_same, current_team
-from antibackdoor.utils import LazyRows
+from antibackdoor.backbones import Network, digest_network
+from antibackdoor.training import Samples, Source, check_same, current_team
+from antibackdoor.utils import LazyRows, surroundings
 
 # Raised whenever what a fit does changes within a version, or what is remembered of it.
-FORM = 5
+_FORM = 6
 
 # Bytes of X that are read at a time: it may be in a file, or not there yet.
 _CHUNK = 2**24
@@ -28,34 +27,32 @@ _LEFT_OUT = ("backbone", "checkpoint_dir", "device", "memory", "random_state")
 
 _PLACES = ("checkpoint_dir", "device", "memory")
 
-# Rows of X that the processes of a fit compare, at least.
-_N_COMPARED = 256
-
 
 def identify_fit(
     estimator: BaseEstimator,
-    X: np.ndarray | LazyRows,
-    source: Source,
+    rows_digest: Callable[[], str],
     labels: torch.Tensor,
     classes: np.ndarray,
     clean_mask: np.ndarray | None,
     seeds: Sequence[int],
     network: Network,
+    samples: Samples,
 ) -> dict[str, Any]:
     """Return what the result of a fit depends on.
 
     Parameters
     ----------
     estimator : BaseEstimator
-    X : numpy.ndarray of shape (n_samples, ...) or LazyRows
-    source : Source
-        Reads its rows.
+    rows_digest : callable
+        Returns that of `digest_rows`.
     labels : torch.Tensor of shape (n_samples,), int64
     classes : numpy.ndarray of shape (n_classes,)
     clean_mask : numpy.ndarray of shape (n_samples,), bool, or None
     seeds : sequence of int
     network : Network
         As it is before it is trained.
+    samples : Samples
+        The rows as the network takes them.
 
     Returns
     -------
@@ -63,30 +60,56 @@ def identify_fit(
         Text, numbers, and dicts and lists of them.
     """
     return {
-        **_identify_task(estimator, digest_rows(X, source), labels, classes, clean_mask),
-        "device": next(network.parameters()).device.type,
-        "network": _digest_network(network),
+        **_identify_task(estimator, labels, classes, clean_mask),
+        "X": rows_digest(),
         "parameters": _parameters(estimator),
         "seeds": list(seeds),
+        **identify_training(network, samples),
+    }
+
+
+def identify_training(network: Network, samples: Samples) -> dict[str, Any]:
+    """Return what the bits of a training depend on beside data, parameters and randomness.
+
+    For all that is kept of a fit: for its checkpoints, and for what `memory=` holds.
+
+    Parameters
+    ----------
+    network : Network
+        As it is before it is trained.
+    samples : Samples
+        The rows as the network takes them.
+
+    Returns
+    -------
+    dict
+        Text, numbers, and dicts of them.
+    """
+    return {
+        "form": _FORM,
+        "network": digest_network(network, samples.input_shape),
+        "processes": current_team().size,
+        **surroundings(samples.device),
     }
 
 
 def check_same_fit(
     estimator: BaseEstimator,
     X: np.ndarray | LazyRows,
-    source: Source,
+    rows_digest: Callable[[], str],
     labels: torch.Tensor,
     classes: np.ndarray,
     clean_mask: np.ndarray | None,
 ) -> None:
     """Refuse a fit whose processes were given different data or parameters.
 
-    Of `X` some rows are looked at: each process would else read all that may lie in a file.
+    Each process reads all of its X once for that, after all else was found to be the same.
 
     Parameters
     ----------
-    estimator, X, source, labels, classes, clean_mask
+    estimator, rows_digest, labels, classes, clean_mask
         As in `identify_fit`.
+    X : numpy.ndarray of shape (n_samples, ...) or LazyRows
 
     Raises
     ------
@@ -103,14 +126,15 @@ def check_same_fit(
         else type(value).__name__
         for name, value in left_out.items()
     }
-    some = source.read(np.arange(0, len(X), max(1, len(X) // _N_COMPARED)))
-    task = _identify_task(estimator, _digest(some), labels, classes, clean_mask)
-    check_same({**kinds, **_parameters(estimator), **task, "shape": list(X.shape)})
+    task = _identify_task(estimator, labels, classes, clean_mask)
+    versions = surroundings(torch.device("cpu"))["versions"]
+    stored = {"shape": list(X.shape), "dtype": X.dtype.str, "versions": versions, "form": _FORM}
+    check_same({**kinds, **_parameters(estimator), **task, **stored})
+    check_same({"X": rows_digest()})
 
 
 def _identify_task(
     estimator: BaseEstimator,
-    rows: str,
     labels: torch.Tensor,
     classes: np.ndarray,
     clean_mask: np.ndarray | None,
@@ -119,9 +143,6 @@ def _identify_task(
         "class": type(estimator).__qualname__,
         "classes": [repr(label) for label in classes.tolist()],
         "clean_mask": None if clean_mask is None else _digest(clean_mask),
-        "versions": {name: version(name) for name in ("antibackdoor", "torch")},
-        "form": FORM,
-        "X": rows,
         "y": _digest(labels.cpu().numpy()),
     }
 
@@ -145,11 +166,3 @@ def digest_rows(X: np.ndarray | LazyRows, source: Source) -> str:
 
 def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(f"{array.dtype.str} {array.shape}".encode() + array.tobytes()).hexdigest()
-
-
-def _digest_network(network: Network) -> str:
-    digest = hashlib.sha256(str(network).encode())
-    for name, array in to_arrays(network).items():
-        digest.update(name.encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from joblib.memory import MemorizedFunc
 from sklearn.utils.validation import check_memory
 
 from antibackdoor.backbones import Network, to_arrays
-from antibackdoor.defenses._identity import FORM, digest_rows
+from antibackdoor.defenses._identity import identify_training
 from antibackdoor.defenses._run import Run
 from antibackdoor.training import current_team
 from antibackdoor.utils import random_states, restore_random_states
@@ -32,7 +31,8 @@ def remembered(
 
     Either way the network, the generators and the history are afterwards as `compute`
     leaves them. It is computed again for other data, parameters, initial weights or
-    states of the generators; callbacks are told of epochs only where it is. What a callback
+    states of the generators, and where `identify_training` says that the bits would be others;
+    callbacks are told of epochs only where it is. What a callback
     has cut short is remembered as it was. A backbone that is no name is not remembered.
 
     Parameters
@@ -57,9 +57,13 @@ def remembered(
     recall = check_memory(memory).cache(_compute, ignore=["run", "network", "compute"])
     n_before = len(run.history)
     start = _state(run, network)
-    parameters = {"version": version("antibackdoor"), "form": FORM, **parameters}
+    parameters = {
+        **identify_training(network, run.samples),
+        "compiles": run.acceleration.compiles,
+        **parameters,
+    }
     # Of the values: a file keeps its name when it is changed.
-    key = (parameters, digest_rows(run.X, run.samples.source), run.y, start)
+    key = (parameters, run.rows_digest(), run.y, start)
     beside = {"run": run, "network": network, "compute": compute}
     answer, end, history = _recall(recall, key, beside)
     network.load_state_dict({name: _to_tensor(array) for name, array in end["weights"].items()})

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from antibackdoor.backbones import Network
 from antibackdoor.training import Augmentation
+from antibackdoor.utils import drawing_on
 
 # The papers': K, T and alpha of MixMatch.
 _N_GUESSED_FROM = 2
@@ -49,7 +50,8 @@ def draw_weights(n: int, like: torch.Tensor) -> torch.Tensor:
     """
     # In float64 on the CPU, whose generator draws the same whatever the network runs on.
     alpha = torch.tensor(_ALPHA, dtype=torch.float64)
-    drawn = torch.distributions.Beta(alpha, alpha).sample((n,))
+    with drawing_on(alpha.device):
+        drawn = torch.distributions.Beta(alpha, alpha).sample((n,))
     return torch.maximum(drawn, 1 - drawn).to(like)
 
 

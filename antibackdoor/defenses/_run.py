@@ -27,6 +27,8 @@ class Run:
     context: CallbackContext
     generator: torch.Generator
     new_network: Callable[[], Network]
+    #: Digest of all of X, which is read once for it.
+    rows_digest: Callable[[], str]
     acceleration: Acceleration
     augmentation: Augmentation | None
     fitted: dict[str, Any]

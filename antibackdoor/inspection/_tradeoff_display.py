@@ -181,7 +181,9 @@ class TradeoffDisplay:
             If the labels differ in number or kind, or every row is of the target class.
         """
         check_plot(f"{cls.__name__}.from_predictions")
-        asr = attack_success_rate(y_true, y_pred_triggered, target_label=target_label)
+        asr = attack_success_rate(
+            y_true, y_pred_triggered, target_label=target_label, classes=y_pred
+        )
         display = cls(
             ca=np.array([clean_accuracy(y_true, y_pred)]),
             asr=np.array([asr]),

@@ -423,11 +423,22 @@
 
   // ---- The decisions as CSV (RFC 4180)
 
-  // A cell that begins like a formula would be computed by a spreadsheet: a quote stops it.
+  // A cell that begins like a formula would be computed by a spreadsheet: a quote stops it. The
+  // rule is that of `safe_cell` in antibackdoor/utils/_csv.py: white space and what is invisible
+  // is overlooked, and other spellings of a sign, such as the full-width one, count as the sign.
   // Numbers stay as they are; so does the row number, which is what to join by.
+  const BLANK = /^[\p{Z}\p{C}\p{M}\u115f\u1160\u2800\u3164\uffa0]*/u;
+
+  function mayBeFormula(text) {
+    if (/^-?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?$/i.test(text)) return false;
+    if (/^\p{Cc}/u.test(text)) return true;
+    const [seen = ""] = text.replace(BLANK, "");
+    return /^[=+\-@\u2212]/.test(seen.normalize("NFKC"));
+  }
+
   function cell(value) {
     let text = String(value);
-    if (/^[=+\-@\t\r]/.test(text) && !Number.isFinite(Number(text))) text = `'${text}`;
+    if (mayBeFormula(text)) text = `'${text}`;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
 

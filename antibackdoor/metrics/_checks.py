@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import column_or_1d
+
+from antibackdoor.utils import as_labels, check_comparable, naming, shorten
 
 
 def check_label_pair(
@@ -17,32 +18,65 @@ def check_label_pair(
 
     `name` is what the caller calls `y_true`.
     """
-    true, predicted = column_or_1d(y_true), column_or_1d(y_pred)
+    true, predicted = as_labels(name, y_true), as_labels("y_pred", y_pred)
     if len(true) != len(predicted):
         raise ValueError(f"{name} has {len(true)} labels, but y_pred has {len(predicted)}.")
     if len(true) == 0:
         raise ValueError(f"{name} and y_pred are empty.")
-    _check_kind("y_pred", predicted, true, name)
+    check_comparable("y_pred", predicted, name, true)
     return true, predicted
 
 
-def check_target(target_label: Any, y_true: np.ndarray) -> np.ndarray:
-    """Return the attacker's label of every row."""
-    target = np.asarray(target_label)
-    if target.ndim == 0:
-        target = np.broadcast_to(target, y_true.shape)
-    if target.shape != y_true.shape:
+def check_target(
+    target_label: Any, y_true: np.ndarray, y_pred: np.ndarray, classes: ArrayLike | None = None
+) -> np.ndarray:
+    """Return the attacker's label of every row.
+
+    One that is no class would be met by no prediction: an ASR of 0, whatever the model does.
+    """
+    is_one = np.ndim(target_label) == 0
+    with naming("target_label"):
+        given = np.asarray(target_label).reshape(1) if is_one else target_label
+    target = as_labels("target_label", given)
+    if not is_one and target.shape != y_true.shape:
         raise ValueError(
             f"target_label has shape {target.shape}; wanted one label, or one for each of the "
             f"{len(y_true)} rows."
         )
-    _check_kind("target_label", target, y_true)
-    return target
+    check_comparable("target_label", target, "y_true", y_true)
+    known = {*y_true.tolist(), *y_pred.tolist()}
+    if classes is not None:
+        more = as_labels("classes", classes)
+        check_comparable("classes", more, "y_true", y_true)
+        known.update(more.tolist())
+    unknown = [label for label in dict.fromkeys(target.tolist()) if label not in known]
+    if unknown:
+        shown = f"={unknown[0]!r}" if is_one else f" holds {unknown[0]!r}, which"
+        raise ValueError(
+            f"target_label{shown} is no class: it is not among the {len(known)} labels in y_true, "
+            f"y_pred and classes. If there is such a class, and no row of it, name it in classes."
+        )
+    return np.broadcast_to(target, y_true.shape)
+
+
+def check_known(argument: str, labels: np.ndarray, classes: ArrayLike) -> None:
+    """Refuse labels none of which an estimator can give, since it has other classes."""
+    known = as_labels("estimator.classes_", classes)
+    check_comparable(argument, labels, "estimator.classes_", known)
+    if not set(labels.tolist()) & set(known.tolist()):
+        raise ValueError(
+            f"{argument} holds {labels.ravel()[:1].tolist()[0]!r} and no other label that the "
+            f"estimator can give; its classes_ are {shorten(known.tolist())}."
+        )
 
 
 def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
     """Return a boolean mask over `n_rows` rows."""
     checked = np.asarray(mask)
+    if checked.dtype == object and all(
+        isinstance(value, bool | np.bool_) for value in checked.flat
+    ):
+        checked = checked.astype(bool)  # as pandas' nullable booleans come
     if checked.dtype != bool:
         raise TypeError(
             f"{name} has dtype {checked.dtype}; wanted a boolean mask with one value a row, "
@@ -63,16 +97,3 @@ def check_at_least_zero(name: str, value: Any) -> float:
         return float(value)
     except OverflowError as error:
         raise ValueError(message) from error
-
-
-def _check_kind(
-    name: str, values: np.ndarray, y_true: np.ndarray, true_name: str = "y_true"
-) -> None:
-    """Text never equals a number, so comparing them would give a quiet 0."""
-    if "O" in (values.dtype.kind, y_true.dtype.kind):
-        return
-    if (values.dtype.kind in "US") != (y_true.dtype.kind in "US"):
-        raise ValueError(
-            f"{name} holds {values.dtype} and {true_name} {y_true.dtype}; text and numbers are "
-            f"never equal."
-        )

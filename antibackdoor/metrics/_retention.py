@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _num_samples
 
-from antibackdoor.metrics._checks import check_at_least_zero, check_label_pair
+from antibackdoor.metrics._checks import check_at_least_zero, check_known, check_label_pair
 from antibackdoor.metrics._labels import clean_accuracy
 from antibackdoor.metrics._scorers import Scorer
-from antibackdoor.utils import naming
+from antibackdoor.utils import as_labels, naming
 
 
 def suspect_retention(y_suspects: ArrayLike, y_pred: ArrayLike) -> float:
@@ -38,7 +37,10 @@ def suspect_retention(y_suspects: ArrayLike, y_pred: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the lengths differ, text meets numbers, or there is no row.
+        If the lengths differ, a label is missing (None, NaN), text meets numbers or bytes,
+        or there is no row.
+    TypeError
+        If labels are no text, bytes, numbers or booleans.
 
     Examples
     --------
@@ -81,9 +83,11 @@ def make_retention_scorer(
     ------
     ValueError
         If there are no suspects, their labels are not as many, or
-        `accuracy_weight` is negative or no number. When called, if text meets numbers.
+        `accuracy_weight` is negative or no number. When called, if text meets numbers or
+        bytes, or the estimator has `classes_` and no suspect's label is among them.
     TypeError
-        If `X_suspects` has no rows to count.
+        If `X_suspects` has no rows to count, or labels are no text, bytes, numbers or
+        booleans.
 
     See Also
     --------
@@ -134,8 +138,7 @@ def make_retention_scorer(
     """
     with naming("X_suspects"):
         n_suspects = _num_samples(X_suspects)
-    with naming("y_suspects"):
-        labels = column_or_1d(y_suspects)
+    labels = as_labels("y_suspects", y_suspects)
     if n_suspects != len(labels):
         raise ValueError(f"X_suspects has {n_suspects} rows, but y_suspects {len(labels)} labels.")
     if n_suspects == 0:
@@ -161,6 +164,9 @@ class _RetentionScorer(Scorer):
         return f"make_retention_scorer(<{len(self.y_suspects)} suspects>{weight})"
 
     def _score(self, estimator: Any, X: Any, y: Any) -> float:
+        # A classifier gives no label it has never seen: it would seem to keep no suspect's.
+        if hasattr(estimator, "classes_"):
+            check_known("y_suspects", self.y_suspects, estimator.classes_)
         retention = suspect_retention(self.y_suspects, estimator.predict(self.X_suspects))
         accuracy = clean_accuracy(y, estimator.predict(X)) if self.accuracy_weight else 0.0
         return self.accuracy_weight * accuracy - retention

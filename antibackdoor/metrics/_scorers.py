@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import _safe_indexing, check_consistent_length, column_or_1d
+from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
-from antibackdoor.metrics._checks import check_mask
+from antibackdoor.metrics._checks import check_known, check_mask
 from antibackdoor.metrics._labels import clean_accuracy, robust_accuracy
-from antibackdoor.utils import naming
+from antibackdoor.utils import as_labels, check_comparable
 
 
 def make_asr_scorer(
@@ -186,15 +186,17 @@ class _TriggerScorer(Scorer):
         self, estimator: Any, X: Any, y: Any
     ) -> tuple[BaseAttack, np.ndarray, np.ndarray, np.ndarray]:
         """Return the fitted attack, true labels, predictions under the trigger and classes."""
-        with naming("y"):
-            y = column_or_1d(y)
+        y = as_labels("y", y)
         attack = ensure_fitted(self.attack, X, y)
         classes = _find_classes(estimator, attack, y)
-        victims = np.flatnonzero(attack.transform_target(y, classes=classes) != y)
+        wanted = attack.transform_target(y, classes=classes)
+        victims = np.flatnonzero(wanted != y)
         if len(victims) == 0:
             raise ValueError(
                 "every row has the attacker's label as its true class: none is left to count."
             )
+        if hasattr(estimator, "classes_"):
+            check_known("target_label", wanted[victims], estimator.classes_)
         triggered = _like(_safe_indexing(X, victims), attack)
         return attack, y[victims], estimator.predict(triggered), classes
 
@@ -235,8 +237,14 @@ def _choose_attack(attack: str | BaseAttack, target_label: Any) -> BaseAttack:
 
 def _find_classes(estimator: Any, attack: BaseAttack, y: np.ndarray) -> np.ndarray:
     """Return every class there is: a fold of few rows may lack some, the estimator knows them."""
-    known = [np.unique(y), getattr(attack, "classes_", y), getattr(estimator, "classes_", y)]
-    return np.unique(np.concatenate([np.asarray(classes) for classes in known]))
+    known = [y]
+    for owner, name in ((estimator, "estimator"), (attack, "attack")):
+        if hasattr(owner, "classes_"):
+            classes = as_labels(f"{name}.classes_", owner.classes_)
+            # Side by side in one array, numbers would become text.
+            check_comparable("y", y, f"{name}.classes_", classes)
+            known.append(classes)
+    return np.unique(np.concatenate(known))
 
 
 def _like(X: Any, attack: BaseAttack) -> Any:

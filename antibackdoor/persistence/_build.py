@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from contextlib import nullcontext
 from typing import Any
 
@@ -128,7 +127,6 @@ def _rehearse(
     """Build and try the model without memory, to see whether it fits and what it would take."""
     arrays = [array for named in weights.values() for array in named.values()]
     with (
-        warnings.catch_warnings(action="ignore"),
         CountedMemory() as counted,
         _WithoutMemory(most=_TRIES * len(arrays) + _FEW_ARRAYS),
     ):
@@ -216,7 +214,7 @@ def _try_out(model: Any) -> None:
     row = np.full((1, *model.input_shape_), model.value_range_[0] if is_attack else 0).astype(dtype)
     try:
         # One row of nothing may well lie outside of what the network can be asked.
-        with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
             answer = model.transform(row) if is_attack else model.predict_proba(row)
     except Exception as error:
         raise ValueError(

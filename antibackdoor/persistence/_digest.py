@@ -45,7 +45,9 @@ def _add(digest: Any, value: Any) -> None:
         _head(digest, kind.__name__, f"{array.dtype.str}{array.shape}")
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     elif isinstance(value, np.ndarray):
-        _add_items(digest, "objects", value.tolist())
+        # A row of lists is not a table; in files of before, all are rows.
+        name = "objects" if value.ndim == 1 else f"objects{value.shape}"
+        _add_items(digest, name, value.reshape(-1).tolist())
     elif kind is dict:
         _add_items(digest, "dict", [item for pair in value.items() for item in pair])
     elif kind in (list, tuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +113,9 @@ def _check_label_map(model: Any) -> None:
 def _check_loads(model: Any, content: bytes, own: Backbone | None) -> None:
     """Load what is about to be written, so that no file is written that cannot be read."""
     try:
-        with warnings.catch_warnings(action="ignore"):
-            # The user's own model may take what it takes.
-            kind, state = read_state(content, sys.maxsize)
-            build_model(kind, state, own, sys.maxsize)
+        # The user's own model may take what it takes.
+        kind, state = read_state(content, sys.maxsize)
+        build_model(kind, state, own, sys.maxsize)
     except Exception as error:
         raise ValueError(
             f"model {type(model).__name__} is not written, because it could not be loaded again: "

@@ -91,5 +91,7 @@ class _Mixed(nn.Module):
         self._device_type = device_type
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self._device_type, dtype=torch.bfloat16):
+        # Nothing is kept of the weights: inside a `torch.autocast` of the program's, it would be
+        # used again after the weights have moved.
+        with torch.autocast(self._device_type, dtype=torch.bfloat16, cache_enabled=False):
             return self._module(x).float()

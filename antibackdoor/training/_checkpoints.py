@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,10 +22,19 @@ from antibackdoor.training._pack import pack, unpack
 from antibackdoor.training._parallel import current_team
 from antibackdoor.utils import random_states, require, restore_random_states, write_whole
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 # Of the layout of the files.
-_FORMAT = 1
+_FORMAT = 2
 _N_KEPT = 2
 _ENDING = ".safetensors"
+# Names of the file that is locked, and of the one that stands for it where nothing can be.
+_LOCK, _HELD = "lock", "lock.held"
+# How a file system says that it has no locks.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
+# In place of the digest, while it is computed.
+_BLANK = "0" * 64
 
 
 @dataclass
@@ -105,7 +115,8 @@ class Checkpoints:
             differences = "; ".join(_differences(then, self._identity))
             raise ValueError(
                 f"checkpoint_dir={str(self._directory)!r} holds a checkpoint of another fit: "
-                f"{differences}. Give another directory, or delete this one to train anew."
+                f"{differences}. Set these as they were to go on, give another directory, or "
+                f"delete this one to train anew."
             )
 
     def resume(self, name: str, training: Training) -> Progress:
@@ -209,26 +220,46 @@ def open_checkpoints(directory: str | os.PathLike[str]) -> Iterator[Checkpoints]
 def _locked(path: Path) -> Iterator[tuple[dict[str, Any] | None, int]]:
     """Give what the newest checkpoint holds, and its number."""
     require("checkpoint_dir=", "persist", "filelock", "safetensors")
-    from filelock import FileLock, Timeout
-
     path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / "lock")
+    lock = _lock(path)
     try:
-        # Freed by the system where this process is killed.
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ValueError(
-            f"checkpoint_dir={str(path)!r} is in use by another fit; give each a directory of its "
-            f"own."
-        ) from error
-    try:
-        # What a killed process had begun to write.
+        # What a killed process had begun to write: nobody else writes here.
         for left in path.glob(f"*{_ENDING}.*.part"):
-            left.unlink(missing_ok=True)
+            if left.is_file():
+                left.unlink(missing_ok=True)
         files = _files(path)
         yield _newest(files), files[0][0] if files else 0
     finally:
         lock.release()
+
+
+def _lock(path: Path) -> BaseFileLock:
+    """Lock a directory, or refuse it where another fit has done so."""
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    lock: BaseFileLock = FileLock(path / _LOCK, fallback_to_soft=False)
+    advice = ""
+    try:
+        try:
+            # Freed by the system where this process is killed.
+            lock.acquire(timeout=0)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            # The file is there as long as the lock is held, and says by which process. That of a
+            # dead process of this machine is taken over, which can take more than one try.
+            lock = SoftFileLock(path / _HELD)
+            advice = (
+                f" This file system has no locks; if no fit is running, delete "
+                f"{str(path / _HELD)!r}, which one that was killed has left."
+            )
+            lock.acquire(timeout=1, poll_interval=0.05)
+    except Timeout as error:
+        raise ValueError(
+            f"checkpoint_dir={str(path)!r} is in use by another fit; give each a directory of its "
+            f"own.{advice}"
+        ) from error
+    return lock
 
 
 class _DamagedError(Exception):
@@ -266,46 +297,62 @@ def _encode(content: dict[str, Any]) -> bytes:
     from safetensors.torch import save
 
     text, tensors = pack(content)
-    metadata = {"format": str(_FORMAT), "content": text, "digest": _digest(text, tensors)}
-    return save(tensors, metadata)
+    return _seal(save(tensors, {"format": str(_FORMAT), "content": text, "digest": _BLANK}))
+
+
+def _seal(blank: bytes) -> bytes:
+    """Put into a file, in place of `_BLANK`, the digest of all its bytes."""
+    return _with_digest(blank, _BLANK, hashlib.sha256(blank).hexdigest())
+
+
+def _with_digest(raw: bytes, then: str, now: str) -> bytes:
+    # It is the only entry of this name: in the content, which is text, quotes are escaped.
+    end = 8 + int.from_bytes(raw[:8], "little")
+    old, new = (f'"digest":"{digest}"'.encode() for digest in (then, now))
+    return raw[:end].replace(old, new) + raw[end:]
 
 
 def _decode(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, whose every bit is as it was written."""
-    from safetensors import SafetensorError, safe_open
+    """Read a checkpoint, whose every byte is as it was written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise _DamagedError(str(error)) from error
-    if metadata.get("format") != str(_FORMAT) and "format" in metadata:
+    raw = path.read_bytes()
+    metadata = _metadata(raw)
+    if metadata.get("format", str(_FORMAT)) != str(_FORMAT):
         raise ValueError(
             f"{path} is a checkpoint of layout {metadata['format']!r}; this version of "
             f"antibackdoor reads layout {_FORMAT}."
         )
-    text = metadata.get("content", "")
-    if metadata.get("digest") != _digest(text, tensors):
-        raise _DamagedError("its digest is not that of its content")
+    digest = str(metadata.get("digest"))
+    if hashlib.sha256(_with_digest(raw, digest, _BLANK)).hexdigest() != digest:
+        raise _DamagedError("its digest is not that of its bytes")
     try:
-        content = unpack(text, tensors)
+        content = unpack(str(metadata.get("content")), load(raw))
         # Whoever writes a file can write its digest too.
         if not isinstance(content["phases"], dict):
             raise ValueError("it has no phases")
         if not all(isinstance(seed, int) for seed in content["identity"]["seeds"]):
             raise ValueError("its seeds are no whole numbers")
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        RecursionError,
+        SafetensorError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise _DamagedError(f"its content is none of a checkpoint: {error}") from error
     return content
 
 
-def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()
+def _metadata(raw: bytes) -> dict[str, Any]:
+    """Return what the head of a file says beside its tensors."""
+    try:
+        head = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        return dict(head["__metadata__"])
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        raise _DamagedError(f"it does not begin as a checkpoint does: {error}") from error
 
 
 def _differences(then: Any, now: Any, name: str = "") -> Iterator[str]:

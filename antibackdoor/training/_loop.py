@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,12 @@ from antibackdoor.backbones import Network
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import Augmentation
 from antibackdoor.training._batches import Batches
+from antibackdoor.training._draws import draws_nothing, is_own
 from antibackdoor.training._objectives import Objective, StatefulObjective, sample_losses
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import make_schedule
 from antibackdoor.training._split import backward, split
+from antibackdoor.utils import drawing_nothing, drawing_on
 
 #: To whoever trains what is no longer finite.
 ADVICE = "a smaller learning_rate or smaller values in X may keep it so."
@@ -114,6 +117,8 @@ class Training:
         self._labels = labels
         self._batches = batches
         self._objective = objective
+        # Whatever runs in an epoch, or may: a class of a user's may draw.
+        self._draws = not (draws_nothing(network) and is_own(objective) and is_own(batches))
         self._augmentation = recipe.augmentation
         moved = list(network.parameters() if parameters is None else parameters)
         self._moved = moved
@@ -137,6 +142,12 @@ class Training:
         FloatingPointError
             If the value minimised, or a weight, is no longer finite.
         """
+        # On CUDA `_step` says for itself where something is drawn.
+        mostly_quiet = not self._draws or self._samples.device.type != "cpu"
+        with drawing_nothing() if mostly_quiet else nullcontext():
+            return self._run_epoch()
+
+    def _run_epoch(self) -> EpochRecord:
         samples, labels = self._samples, self._labels
         losses = torch.full((len(samples),), torch.nan, dtype=samples.dtype, device=samples.device)
         totals = torch.zeros(2, dtype=torch.float64, device=samples.device)
@@ -165,7 +176,8 @@ class Training:
         if self._augmentation is not None:
             stored = self._augmentation(stored, self.generator)
         inputs = self._samples.to_inputs(stored)
-        value, logits = self._objective(self._running, inputs, self._labels[index], index)
+        with drawing_on(inputs.device) if self._draws else nullcontext():
+            value, logits = self._objective(self._running, inputs, self._labels[index], index)
         self._optimizer.zero_grad(set_to_none=True)
         backward(value, self._moved)
         self._optimizer.step()

@@ -121,7 +121,10 @@ class Samples:
         return _Shifted(self, rows, difference)
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and standard deviation per channel, or per column of a table."""
+        """Return mean and scale per channel, or per column of a table.
+
+        The scale is the standard deviation, and 1 where all values are one but for rounding.
+        """
         n_channels = self.input_shape[0]
         # Channels last, so that a channel is a column and a pixel a row.
         mean = torch.zeros(n_channels, dtype=torch.float64, device=self.device)
@@ -134,7 +137,9 @@ class Samples:
         for chunk in self.chunks():
             values = chunk.double().movedim(1, -1).reshape(-1, n_channels)
             variance += (values - mean).square().sum(0)
-        return mean, (variance / n_values).sqrt()
+        variance /= n_values
+        constant = variance <= _rounding_error(mean, variance, n_values, self.dtype)
+        return mean, torch.where(constant, 1.0, variance.sqrt())
 
     def _stored_chunks(self, rows: torch.Tensor | None) -> Iterator[torch.Tensor]:
         if rows is None:
@@ -152,6 +157,19 @@ class Samples:
         if tensor.dtype != torch.uint8:
             tensor = tensor.to(self.dtype)
         return tensor.to(self.device)
+
+
+def _rounding_error(
+    mean: torch.Tensor, variance: torch.Tensor, n_values: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """Return the largest variance that equal values may seem to have.
+
+    The sums are float64's, whose error is bounded as in scikit-learn's scalers (Chan, Golub &
+    LeVeque 1983). The values have the digits of `dtype`: what differs in the last one is equal.
+    """
+    of_sums = torch.finfo(torch.float64).eps
+    of_values = torch.finfo(dtype).eps * mean
+    return n_values * of_sums * variance + (n_values * of_sums * mean) ** 2 + of_values**2
 
 
 class _Shifted(Samples):

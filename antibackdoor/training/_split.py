@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from antibackdoor.backbones import Network
 from antibackdoor.training._batch_norm import batch_norm
+from antibackdoor.training._draws import draws_nothing
 from antibackdoor.training._parallel import Team, current_team
-from antibackdoor.utils import seeded_torch
+from antibackdoor.utils import drawing_on, seeded_torch, torch_generator, torch_states
 
 
 class Share:
@@ -113,21 +114,24 @@ class SplitNetwork(Network):
         A body that draws nothing leaves them as they were: what is drawn later, such as
         the next network's weights, is what one process draws.
         """
-        before = torch.default_generator.get_state()
-        seed = int(torch.randint(2**31, (), generator=torch.default_generator))
-        after = torch.default_generator.get_state()
+        if draws_nothing(self.body):
+            yield
+            return
+        generator = torch_generator()
+        before = generator.get_state()
+        seed = int(torch.randint(2**31, (), generator=generator))
+        after = generator.get_state()
         try:
-            with seeded_torch(seed + self._team.rank, device):
-                start = _states(device)
+            with seeded_torch(seed + self._team.rank, device), drawing_on(device):
+                start = torch_states()
                 yield
                 drawn = any(
-                    not torch.equal(now, then)
-                    for now, then in zip(_states(device), start, strict=True)
+                    not torch.equal(now, start[kind]) for kind, now in torch_states().items()
                 )
         finally:
-            torch.default_generator.set_state(before)
+            generator.set_state(before)
         if drawn:
-            torch.default_generator.set_state(after)
+            generator.set_state(after)
 
 
 def split(network: Network) -> Network:
@@ -197,10 +201,3 @@ def by_rows(compute: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor)
 
 def _batch_norms(body: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in body.modules() if isinstance(layer, _BatchNorm)]
-
-
-def _states(device: torch.device) -> list[torch.Tensor]:
-    states = [torch.default_generator.get_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    return states

@@ -1,10 +1,11 @@
-"""Arguments, device, random state and image layouts: what every floor above stands on."""
+"""Arguments, device, random state, files and layouts: what every floor above stands on."""
 
 from antibackdoor.utils._arguments import as_numbers, check_whole_numbers, naming
 from antibackdoor.utils._atomic import all_or_nothing
+from antibackdoor.utils._csv import safe_cell
 from antibackdoor.utils._device import resolve_device
 from antibackdoor.utils._extras import require
-from antibackdoor.utils._files import write_whole
+from antibackdoor.utils._files import remove_abandoned, write_whole
 from antibackdoor.utils._fitted import (
     HISTORY,
     MASK_OF_ROWS,
@@ -18,18 +19,25 @@ from antibackdoor.utils._fitted import (
     FittedTuple,
     signs_of_classes,
 )
+from antibackdoor.utils._labels import as_labels, check_comparable, shorten
 from antibackdoor.utils._layout import ImageLayout, resolve_layout
 from antibackdoor.utils._lazy_rows import LazyRows
 from antibackdoor.utils._npy import read_array_header
+from antibackdoor.utils._own_draws import drawing_nothing, drawing_on
 from antibackdoor.utils._random import (
     draw_seed,
+    follow_seed,
     random_states,
     restore_random_states,
     seeded_torch,
+    torch_generator,
+    torch_states,
 )
-from antibackdoor.utils._torch import usual_torch
+from antibackdoor.utils._surroundings import surroundings
+from antibackdoor.utils._torch import DefaultFloat32, in_usual_torch, usual_torch
 
 __all__ = [
+    "DefaultFloat32",
     "HISTORY",
     "MASK_OF_ROWS",
     "Fitted",
@@ -43,18 +51,30 @@ __all__ = [
     "ImageLayout",
     "LazyRows",
     "all_or_nothing",
+    "as_labels",
     "as_numbers",
+    "check_comparable",
     "check_whole_numbers",
     "draw_seed",
+    "drawing_nothing",
+    "drawing_on",
+    "follow_seed",
+    "in_usual_torch",
     "naming",
     "random_states",
     "read_array_header",
+    "remove_abandoned",
     "require",
     "resolve_device",
     "resolve_layout",
     "restore_random_states",
+    "safe_cell",
     "seeded_torch",
     "signs_of_classes",
+    "shorten",
+    "surroundings",
+    "torch_generator",
+    "torch_states",
     "usual_torch",
     "write_whole",
 ]

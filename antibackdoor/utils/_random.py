@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import RLock
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
 
-#: Two fits in threads would draw from each other's seed, and the last to end would put back
-#: the state that the other had set.
-_ONE_BLOCK_AT_A_TIME = RLock()
+from antibackdoor.utils._own_draws import current_draws, own_draws
 
 
 def draw_seed(random_state: np.random.RandomState) -> int:
@@ -21,34 +18,50 @@ def draw_seed(random_state: np.random.RandomState) -> int:
 
 @contextmanager
 def seeded_torch(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators inside the block and restore them after it.
+    """Let torch draw from new generators of this seed in the block, in this thread alone.
 
-    Weight initialisation and dropout draw from the global generators and take
-    no generator of ours, so these are lent to the block. All threads of a process share
-    them: one block waits for another's end.
+    Weight initialisation and dropout take no generator of ours; they get them by a mode of
+    torch. The global generators stay as they are, and no other thread waits.
     """
-    on_gpu = device.type == "cuda"
-    with _ONE_BLOCK_AT_A_TIME, torch.random.fork_rng(devices=[device] if on_gpu else []):
-        # torch.manual_seed would seed the generators of other devices too, which are
-        # not put back.
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+    generators = {"cpu": torch.Generator().manual_seed(seed)}
+    if device.type == "cuda":
+        generators["cuda"] = torch.Generator(device).manual_seed(seed)
+    with own_draws(generators):
         yield
 
 
+@contextmanager
+def follow_seed() -> Iterator[None]:
+    """Take ``torch.manual_seed`` in the block for a seed of the generators of `seeded_torch`."""
+    draws = current_draws()
+    with nullcontext() if draws is None else draws.watching_seed():
+        yield
+
+
+def torch_generator() -> torch.Generator:
+    """Return the generator that torch draws from here on the CPU: the global one, or a fit's."""
+    draws = current_draws()
+    return torch.default_generator if draws is None else draws.generators["cpu"]
+
+
+def torch_states() -> dict[str, torch.Tensor]:
+    """Return the states of all generators that torch draws from here, by type of device."""
+    draws = current_draws()
+    generators = {"cpu": torch_generator()} if draws is None else draws.generators
+    return {kind: generator.get_state() for kind, generator in generators.items()}
+
+
 def random_states(generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Return the states of a generator and of torch's global ones that `seeded_torch` lends."""
-    states = {"generator": generator.get_state(), "torch": torch.default_generator.get_state()}
-    if generator.device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(generator.device)
-    return states
+    """Return the states of a generator and of those of the `seeded_torch` this is called in."""
+    states = torch_states()
+    # The names that checkpoints have.
+    return {"generator": generator.get_state(), "torch": states.pop("cpu"), **states}
 
 
 def restore_random_states(generator: torch.Generator, states: dict[str, torch.Tensor]) -> None:
     """Put the generators back into states of `random_states`."""
     generator.set_state(states["generator"])
-    torch.default_generator.set_state(states["torch"])
-    if generator.device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], generator.device)
+    torch_generator().set_state(states["torch"])
+    draws = current_draws()
+    if draws is not None and "cuda" in draws.generators:
+        draws.generators["cuda"].set_state(states["cuda"])

@@ -1,0 +1,146 @@
+"""Labels of any kind, and whether two lots of them can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Number
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
+
+from antibackdoor.utils._arguments import naming
+
+#: What the labels of a dtype are. True is 1 and False 0, as for scikit-learn.
+_KINDS = {"U": "text", "S": "bytes", **dict.fromkeys("biufc", "numbers")}
+
+_WANTED = "wanted one label a row: text, bytes, numbers or booleans"
+
+
+def as_labels(argument: str, values: ArrayLike) -> np.ndarray:
+    """Return labels as an array of one kind, with one label a row.
+
+    Parameters
+    ----------
+    argument : str
+        Its name, for the message.
+    values : array-like of shape (n,)
+        A list, an array, a series or a tensor. Objects are taken for what they are.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n,)
+        In their own dtype.
+
+    Raises
+    ------
+    ValueError
+        If labels are missing (None, NaN), of several kinds, or no column.
+    TypeError
+        If they are none of text, bytes, numbers and booleans.
+    """
+    with naming(argument):
+        labels: np.ndarray = column_or_1d(values)
+    if isinstance(values, list | tuple) and labels.dtype.kind in "US" and not _is_nested(values):
+        # As an array, [0, "1"] is text, and ["a", nan] too.
+        _kind_of_objects(argument, values)
+    if labels.dtype.kind == "T":  # numpy's text of any length, which not all of numpy takes
+        labels = labels.astype(object)
+    _kind_of_labels(argument, labels)
+    return labels
+
+
+def _kind_of_labels(argument: str, labels: np.ndarray) -> str:
+    """Return what labels are: ``"text"``, ``"bytes"`` or ``"numbers"``.
+
+    Parameters
+    ----------
+    argument : str
+        Its name, for the message.
+    labels : numpy.ndarray
+        Booleans are numbers.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `as_labels`.
+    """
+    if labels.dtype.kind in "OT":
+        return _kind_of_objects(argument, labels.ravel().tolist())
+    if labels.dtype.kind not in _KINDS:
+        raise TypeError(f"{argument} holds {labels.dtype}; {_WANTED}.")
+    if labels.dtype.kind in "fc" and np.isnan(labels).any():
+        raise ValueError(f"{argument} holds NaN, which is no label; {_WANTED}.")
+    return _KINDS[labels.dtype.kind]
+
+
+def check_comparable(
+    argument: str, labels: np.ndarray, other_argument: str, other: np.ndarray
+) -> None:
+    """Refuse labels that can never equal each other: all would count as different.
+
+    Parameters
+    ----------
+    argument, other_argument : str
+        Their names, for the message.
+    labels, other : numpy.ndarray
+
+    Raises
+    ------
+    ValueError
+        If one holds text and the other numbers, or one of them bytes.
+    """
+    kind, other_kind = _kind_of_labels(argument, labels), _kind_of_labels(other_argument, other)
+    if kind != other_kind and labels.size and other.size:
+        raise ValueError(
+            f"{argument} holds {kind} ({_example(labels)}) and {other_argument} holds {other_kind} "
+            f"({_example(other)}), which are never equal; wanted labels of one kind in both."
+        )
+
+
+def shorten(labels: Sequence[Any], most: int = 20) -> str:
+    """Show labels in a message: the first of them, and how many there are."""
+    if len(labels) <= most:
+        return str(labels)
+    return f"{str(labels[:most])[:-1]}, ...] ({len(labels)} in all)"
+
+
+def _kind_of_objects(argument: str, values: Sequence[Any]) -> str:
+    missing = [value for value in values if _is_missing(value)]
+    if missing:
+        shown = "NaN" if isinstance(missing[0], Number) else repr(missing[0])
+        raise ValueError(f"{argument} holds {shown}, which is no label; {_WANTED}.")
+    kinds = sorted({_kind_of_type(argument, each) for each in set(map(type, values))})
+    if len(kinds) > 1:
+        raise ValueError(f"{argument} mixes {' and '.join(kinds)}; wanted labels of one kind.")
+    return kinds[0] if kinds else "numbers"
+
+
+def _kind_of_type(argument: str, of_label: type) -> str:
+    if issubclass(of_label, str):
+        return "text"
+    if issubclass(of_label, bytes):
+        return "bytes"
+    if issubclass(of_label, Number | np.bool_):
+        return "numbers"
+    raise TypeError(f"{argument} holds {of_label.__name__} objects; {_WANTED}.")
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, Number):
+        return bool(value != value)
+    # pandas need not be installed: its two are known by their names.
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _is_nested(values: Sequence[Any]) -> bool:
+    return any(issubclass(each, list | tuple | np.ndarray) for each in set(map(type, values)))
+
+
+def _example(labels: np.ndarray) -> str:
+    return repr(labels.ravel()[:1].tolist()[0])
