@@ -5,9 +5,9 @@
 
 The first network of `PoisonSearch` at its defaults, `wrn-16-1`, the first 5,000 images of CIFAR-10,
 a tenth of them poisoned (clean-label attacks: half of the target class). Each score is a function
-of what that network leaves and gives every row a number, higher where it is more suspect; printed is
-the area under the curve among the rows that bear the target label. `cbd_weight` alone asks a fit of
-its own. A finished attack is a line of JSON in benchmarks/results/scores.jsonl.
+of what that network leaves and gives every row a number, higher where it is more suspect; printed
+is the area under the curve among the rows that bear the target label. `cbd_weight` alone asks a fit
+of its own. A finished attack is a line of JSON in benchmarks/results/scores.jsonl.
 """
 
 from __future__ import annotations
