@@ -4,7 +4,7 @@ What happens on clean data
 
 Most data is clean, and a defence that always finds something is of little use on it. ABL as it was
 published isolates one per cent of any data: the detector ``LossRank``. ``PoisonSearch``, the
-default, flags rows only where something speaks against a class.
+default, flags rows only where a class shows significant signs of poison.
 """
 
 # %%
@@ -51,7 +51,7 @@ for name, classifier in fitted.items():
     print(f"transplant by class, {name} data: {np.round(transplants, 2)}")
 
 # %%
-# No flags does not mean no poison: it means that nothing spoke against any class.
+# No flags does not mean no poison: it means that no class showed a significant sign.
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained", sharex=True)
 for ax, (name, classifier) in zip(axes, fitted.items(), strict=True):
     IsolationDisplay.from_estimator(classifier, ax=ax)

@@ -2,7 +2,7 @@
 Reviewing suspects
 ==================
 
-A flag is a suspicion, not a verdict. These are the ways to look before anything is deleted: the
+A flag is a suspicion, not a proof. These are the ways to look before anything is deleted: the
 most suspect images, the spread of the suspicion, and a page on which a person decides about
 each row.
 """
