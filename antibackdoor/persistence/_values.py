@@ -64,8 +64,8 @@ def _array_to_node(array: np.ndarray) -> Any:
         return torch.from_numpy(array)
     if not _PLAIN_DTYPE.fullmatch(array.dtype.str) or not array.dtype.itemsize:
         raise TypeError(f"it holds an array of {array.dtype}")
-    raw = np.frombuffer(array.tobytes(), np.uint8).copy()
-    return Node("array", (array.dtype.str, array.shape, torch.from_numpy(raw)))
+    raw = np.frombuffer(array.tobytes(), np.uint8)
+    return Node("array", (array.dtype.str, array.shape, raw))
 
 
 def make_reader(max_bytes: int, writer: str) -> Callable[[Node], Any]:
