@@ -259,11 +259,11 @@ def test_a_long_array_of_labels(states, fuzz, outcome):
 @pytest.mark.parametrize("text", ["[],", "{},", "0.5,", '"",', '\\"\\",', "[[[]]],"])
 def test_a_head_of_many_values(text, outcome):
     for before, after in ((b'{"a":[', b"0]}"), (b'{"__metadata__":{"content":"[', b'0]"}}')):
-        head = before + text.encode() * 10**6 + after
+        head = before + text.encode() * 300_000 + after
         content = len(head).to_bytes(8, "little") + head
         assert "more than max_bytes" in outcome(content, 2 * len(content))
         said = outcome(content, 80 * len(content))
-        assert "does not begin" in said or "its format is 'None'" in said
+        assert "does not begin" in said or "save_model did not write" in said
 
 
 @needs_linux

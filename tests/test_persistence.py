@@ -274,7 +274,9 @@ def test_own_backbone_set_after_fit_is_not_written(path):
 
 
 @pytest.mark.parametrize(
-    "model", [LogisticRegression(), UndefendedClassifier, None, "model.safetensors"], ids=repr
+    "model",
+    [LogisticRegression(), LossRank(), UndefendedClassifier, None, "model.safetensors"],
+    ids=repr,
 )
 def test_only_models_of_this_package_are_written(model, path):
     with pytest.raises(TypeError, match="^model is .*; wanted a fitted classifier or attack"):
@@ -433,6 +435,8 @@ def test_weights_alone_through_safetensors(fitted, path):
     assert not np.array_equal(other.predict_proba(images()), fitted.predict_proba(images()))
     safetensors.torch.load_model(other.module_, path)
     np.testing.assert_array_equal(other.predict_proba(images()), fitted.predict_proba(images()))
+    with pytest.raises(ValueError, match="save_model did not write, such as weights alone"):
+        load_model(path)
 
 
 # --- arguments

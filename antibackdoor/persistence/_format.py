@@ -67,6 +67,11 @@ def read_description(content: bytes, max_bytes: int) -> tuple[type, str]:
         raise ValueError("it is cut, or no file of safetensors as save_model writes")
     check_budget("reading it takes", _COPIES * len(content) + BYTES_OF_TEXT * length, max_bytes)
     told = head_of(content)
+    if "model" not in told:
+        raise ValueError(
+            "it is a file of safetensors that save_model did not write, such as weights alone or "
+            "a phase of cache_dir"
+        )
     number, writer, kind = (str(told.get(name)) for name in ("format", "antibackdoor", "model"))
     if not re.fullmatch(r"[1-9][0-9]{0,8}", number) or "antibackdoor" not in told:
         raise ValueError(f"it says that its format is {number[:40]!r} of version {writer[:40]!r}")

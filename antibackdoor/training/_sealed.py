@@ -117,8 +117,9 @@ def _end_of_head(raw: bytes) -> int:
 
 def _metadata(head: bytes) -> dict[str, Any]:
     try:
-        return dict(json.loads(head, object_pairs_hook=_without_repeats)["__metadata__"])
-    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        head_of_file = json.loads(head, object_pairs_hook=_without_repeats)
+        return dict(head_of_file.get("__metadata__", {}))
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise DamagedError(f"it does not begin as such files do: {error}") from error
 
 
