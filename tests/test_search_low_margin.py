@@ -10,7 +10,7 @@ from antibackdoor.detection._low_margin import has_tenths, order_by_margin
 
 
 def test_rows_are_ordered_by_the_odds_of_their_label():
-    """A class of 108 rows: from the one of the lowest margin on, every other is taken for 1 or 2."""
+    """A class of 108 rows: of the lowest margin first, every other is taken for 1 or 2."""
     given = np.linspace(-4, 4, 108)
     shuffled = np.random.default_rng(0).permutation(108)
     rest = np.tile([[9.0, -9.0], [-9.0, 9.0]], (54, 1))

@@ -54,7 +54,9 @@ def test_margins_by_hand():
     logits = np.array([[99.0, 3.0, 0.0, 0.0, 0.0], [99.0, 1.0, 1.0, 1.0, 1.0]])
     np.testing.assert_allclose(confidence_margin(logits, FIVE), [3 - np.log(3), -np.log(3)])
     # The odds stay the same when all logits rise.
-    np.testing.assert_allclose(confidence_margin(logits + 50, FIVE), confidence_margin(logits, FIVE))
+    np.testing.assert_allclose(
+        confidence_margin(logits + 50, FIVE), confidence_margin(logits, FIVE)
+    )
 
 
 # ------------------------------------------------------------------- a probe that lacks classes
