@@ -14,7 +14,13 @@ import pytest
 from sklearn.model_selection import GridSearchCV, cross_validate
 
 import antibackdoor
-from antibackdoor import ABLClassifier, CBDClassifier, UndefendedClassifier, make_poisoned
+from antibackdoor import (
+    ABLClassifier,
+    CBDClassifier,
+    PoisonSearch,
+    UndefendedClassifier,
+    make_poisoned,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,7 +79,7 @@ BLOCK = re.compile(
 TERSE = ("README.md", "docs/files.md")
 
 #: What takes minutes at the numbers that stand in it. docs/guide/tuning.md has the same in short.
-SLOW = '{"finetune_epochs": [20, 60]}'
+SLOW = '{"epochs": [20, 60]}'
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): blocks
@@ -103,8 +109,9 @@ def short_schedules(page, monkeypatch):
     """Let classifiers train for a few epochs where a page leaves them at their defaults."""
     first = 5 if page in FLAGGING else 2
     for classifier, epochs in (
-        (ABLClassifier, {"isolation_epochs": first, "finetune_epochs": 2}),
-        (CBDClassifier, {"backdoor_epochs": first, "clean_epochs": 2}),
+        (PoisonSearch, {"epochs": first}),
+        (ABLClassifier, {"epochs": 2}),
+        (CBDClassifier, {"epochs": 2}),
         (UndefendedClassifier, {"epochs": 2}),
     ):
         for name, value in {**epochs, "batch_size": 64}.items():
