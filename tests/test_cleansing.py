@@ -24,7 +24,7 @@ from antibackdoor import (
 from antibackdoor.attacks import BadNets
 from antibackdoor.backbones import build_network
 from antibackdoor.defenses import _base
-from antibackdoor.defenses._clean_rows import check_clean_mask, draw_by_class
+from antibackdoor.defenses._row_masks import check_clean_mask, draw_by_class
 from antibackdoor.defenses._fine_pruning import choose_pruned, pruned_for_good
 from antibackdoor.defenses._nad import (
     AttentionDistillation,
