@@ -282,7 +282,8 @@ def test_a_reviewed_list_takes_the_place_of_the_detector(
 ):
     X, y = few
     clf = classifier(detector=detector, epochs=1, random_state=0).fit(X, y, suspects=suspects)
-    assert not {"search", "probe", "isolate"} & set(phases)
+    # CBD needs a backdoored network whoever lists the rows.
+    assert set(phases) == ({"finetune"} if classifier is ABLClassifier else {"isolate", "clean"})
     np.testing.assert_array_equal(clf.isolate_mask_, suspects)
     assert np.isnan(clf.isolate_pvalue_)
     assert clf.isolate_signs_ == {}
