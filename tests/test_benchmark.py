@@ -102,7 +102,7 @@ FANNING = f"{__name__}.Fanning"
     [
         ("abl", "abl", {}),
         ("adaptive-blend()", "adaptive-blend", {}),
-        (" abl(gamma=0.3, unlearning='joint') ", "abl", {"gamma": 0.3, "unlearning": "joint"}),
+        (" abl(epochs=3, augment='crop') ", "abl", {"epochs": 3, "augment": "crop"}),
         ("a.b.C(x=(1, 2))", "a.b.C", {"x": (1, 2)}),
     ],
 )
@@ -200,9 +200,9 @@ def test_every_defense_has_a_schedule(name):
 
 def test_schedule_leaves_what_was_said():
     settings = {"backbone": "auto", "seed": 3, "device": "cpu"}
-    clf = make_defense("abl-paper(isolation_epochs=7)", schedule=0.5, **settings)
-    assert clf.isolation_epochs == 7
-    assert clf.finetune_epochs == 40
+    clf = make_defense("abl-paper(detector__epochs=7)", schedule=0.5, **settings)
+    assert clf.detector.epochs == 7
+    assert clf.epochs == 40
     assert clf.lr_schedule == (20, 30)
     assert clf.random_state == 3
     with pytest.raises(ValueError, match="gama"):
@@ -213,7 +213,7 @@ def test_schedule_leaves_what_was_said():
 
 
 def test_row():
-    row = run_cell(quick(defense="abl(isolation_ratio=0.1)"))
+    row = run_cell(quick(defense="abl(detector__false_alarm_rate=0.1)"))
     assert row["error"] is None
     assert row["n_poisoned"] == 30
     for measure in ("ca", "asr", "asr_without_trigger", "r_acc", "target_recall", "tpr", "fpr"):

@@ -113,7 +113,9 @@ def test_bottleneck_adds_noise_of_the_variance_it_counts():
     assert information.item() == pytest.approx(8 * one_feature, rel=1e-5)
 
 
-def objective_of(network, *, trajectory=None, rejection=0.0, soft_epochs=0, denied=(), **switches):
+def objective_of(
+    network, *, trajectory=None, rejection=0.0, soft_epochs=0, complementary=(), **switches
+):
     generator = torch.Generator().manual_seed(0)
     settings = {
         "discriminator": None,
@@ -129,7 +131,7 @@ def objective_of(network, *, trajectory=None, rejection=0.0, soft_epochs=0, deni
         trajectory=trajectory,
         rejection=rejection,
         soft_epochs=soft_epochs,
-        denied=torch.isin(torch.arange(4), torch.tensor(denied, dtype=torch.int64)),
+        complementary=torch.isin(torch.arange(4), torch.tensor(complementary, dtype=torch.int64)),
         generator=generator,
         **settings,
     )
@@ -160,8 +162,8 @@ def test_weighted_cross_entropy_by_hand(network):
     assert value.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
-def test_a_denied_sample_has_its_own_loss_whatever_its_weight(network):
-    value, logits = objective_of(network, reweight=True, denied=[0])(network, *BATCH)
+def test_a_complementary_sample_has_its_own_loss_whatever_its_weight(network):
+    value, logits = objective_of(network, reweight=True, complementary=[0])(network, *BATCH)
     losses = nn.functional.cross_entropy(logits, BATCH[1], reduction="none")
     weights = torch.tensor([0.001, 1.0, 1.0, 1.0])
     weights = weights / (weights + losses)

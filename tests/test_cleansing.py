@@ -24,7 +24,6 @@ from antibackdoor import (
 from antibackdoor.attacks import BadNets
 from antibackdoor.backbones import build_network
 from antibackdoor.defenses import _base
-from antibackdoor.defenses._clean_rows import check_clean_mask, draw_by_class
 from antibackdoor.defenses._fine_pruning import choose_pruned, pruned_for_good
 from antibackdoor.defenses._nad import (
     AttentionDistillation,
@@ -32,6 +31,7 @@ from antibackdoor.defenses._nad import (
     attention_distance,
     attentions,
 )
+from antibackdoor.defenses._row_masks import check_clean_mask, draw_by_class
 from antibackdoor.metrics import attack_success_rate, clean_accuracy, target_recall
 from antibackdoor.training import Training
 

@@ -295,7 +295,7 @@ def test_every_parameter_has_an_effect(fitted, rows, change):
 
 
 def test_a_fit_that_is_stopped_goes_on_to_the_same_bits(fitted, rows, tmp_path):
-    clf = quick(checkpoint_dir=tmp_path)
+    clf = quick(cache_dir=tmp_path)
     for phase in ("contrast", "head", "finetune"):
         with pytest.raises(KeyboardInterrupt):
             clf.set_callbacks(StopIn(phase)).fit(*rows)

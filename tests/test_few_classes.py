@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from antibackdoor import ABLClassifier, CBDClassifier, write_report
+from antibackdoor import ABLClassifier, CBDClassifier, LossRank, PoisonSearch, Retrain, write_report
 from antibackdoor.cli import main
 from antibackdoor.cli._verdict import tell_verdict
 from antibackdoor.inspection import describe_verdict
@@ -15,8 +15,15 @@ SAYS = "has not searched for poison, and flags nothing: y has {} classes of 20 r
 
 
 def quick(cls, **changes):
-    epochs = {name: 1 for name in cls().get_params() if name.endswith("epochs")}
-    return cls(**{**epochs, "backbone": "mlp", "random_state": 0, **changes})
+    settings = {"epochs": 1, "backbone": "mlp", "random_state": 0}
+    if cls is not PoisonSearch:
+        settings["detector"] = PoisonSearch(epochs=1)
+    return cls(**{**settings, **changes})
+
+
+def nothing_searched(clf):
+    """Tell whether no network of a search was trained."""
+    return not {"search", "probe"} & {row["phase"] for row in clf.history_}
 
 
 def of_classes(digits, labels, n_rows=30):
@@ -31,24 +38,24 @@ def assert_nothing_flagged(clf):
     assert not clf.isolate_mask_.any()
     assert np.isnan(clf.isolate_pvalue_)
     assert clf.isolate_signs_ == {}
-    assert "examine" not in {row["phase"] for row in clf.history_}
+    assert "probe" not in {row["phase"] for row in clf.history_}
 
 
-@pytest.mark.parametrize("cls", [ABLClassifier, CBDClassifier])
+@pytest.mark.parametrize("cls", [PoisonSearch, ABLClassifier, CBDClassifier])
 def test_no_pair_of_digits_is_flagged(cls, digits):
     """Of all 45, whole: at the default schedule 8 of 12 fits were flagged before."""
     for pair in combinations(range(10), 2):
         with pytest.warns(UserWarning, match=SAYS.format(2)):
             clf = quick(cls).fit(*of_classes(digits, pair))
         assert_nothing_flagged(clf)
+        assert nothing_searched(clf)
 
 
 @pytest.mark.parametrize("cls", [ABLClassifier, CBDClassifier])
 def test_a_pair_that_a_trained_network_tells_well_is_not_flagged(cls, digits):
     X, y = of_classes(digits, (3, 8), n_rows=200)
-    first = {"isolation_epochs" if cls is ABLClassifier else "backdoor_epochs": 8}
     with pytest.warns(UserWarning, match=SAYS.format(2)):
-        assert_nothing_flagged(quick(cls, **first).fit(X, y))
+        assert_nothing_flagged(quick(cls, detector=PoisonSearch(epochs=8)).fit(X, y))
 
 
 @pytest.mark.parametrize(
@@ -82,17 +89,17 @@ def test_another_rule_needs_no_classes(digits):
     X, y = of_classes(digits, (0, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fixed = quick(ABLClassifier, isolation_ratio=0.1, unlearning="retrain").fit(X, y)
-        assert len(fixed.isolate_) > 0
-        quick(CBDClassifier, isolation_ratio=None).fit(X, y)
-        quick(ABLClassifier).fit(X.reshape(len(X), -1) / 16, y)  # a table
+        fixed = quick(ABLClassifier, detector=LossRank(ratio=0.1, epochs=1), cure=Retrain())
+        assert len(fixed.fit(X, y).isolate_) > 0
+        quick(CBDClassifier, detector=LossRank(ratio=None, epochs=1)).fit(X, y)
+        quick(ABLClassifier, detector=None).fit(X.reshape(len(X), -1) / 16, y)  # a table
 
 
-def test_what_the_memory_recalls_is_said_again(digits, tmp_path):
+def test_what_the_store_recalls_is_said_again(digits, tmp_path):
     X, y = of_classes(digits, (0, 1))
     for _ in range(2):
         with pytest.warns(UserWarning, match=SAYS.format(2)):
-            quick(ABLClassifier, memory=str(tmp_path)).fit(X, y)
+            quick(ABLClassifier, cache_dir=tmp_path).fit(X, y)
 
 
 def test_page_and_command_line_say_that_nothing_was_searched(digits, tmp_path):
@@ -104,7 +111,7 @@ def test_page_and_command_line_say_that_nothing_was_searched(digits, tmp_path):
     for text in (page, said):
         assert "Not searched for poison: nothing is flagged in 60 rows." in text
         assert "it needs images of 4 classes or more" in text
-        assert "isolation_ratio=0.05" in text
+        assert "LossRank(ratio=0.05)" in text
     assert "No sign of poison" not in page + said
     assert "false alarm" not in page + said
 
@@ -116,5 +123,5 @@ def test_a_scan_of_two_classes_says_so_once(digits, tmp_path, capsys):
     code = main(["scan", str(tmp_path / "two.npz"), "--out", str(tmp_path / "out"), *words])
     said = capsys.readouterr()
     assert code == 0
-    assert said.err.count("warning: ABLClassifier has not searched for poison") == 1
+    assert said.err.count("warning: PoisonSearch has not searched for poison") == 1
     assert "Not searched for poison: nothing is flagged in 60 rows." in said.out

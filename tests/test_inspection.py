@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from antibackdoor import ABLClassifier, SpectralSignaturesClassifier, UndefendedClassifier
+from antibackdoor import ABLClassifier, Retrain, SpectralSignatures, UndefendedClassifier
 from antibackdoor.attacks import BadNets
 from antibackdoor.inspection import (
     HistoryDisplay,
@@ -302,8 +302,13 @@ def watched(few):
         return {"ca": right, "neg_asr": right - 1, "neg_log_loss": -2 * right}
 
     monitor, recorder = ScoringMonitor(scoring=score), LossRecorder()
-    classifier = SpectralSignaturesClassifier(
-        backbone="small-cnn", batch_size=16, epochs=3, finetune_epochs=2, random_state=0
+    classifier = ABLClassifier(
+        detector=SpectralSignatures(epochs=3, batch_size=16),
+        cure=Retrain(),
+        epochs=2,
+        backbone="small-cnn",
+        batch_size=16,
+        random_state=0,
     )
     return classifier.set_callbacks(monitor, recorder).fit(X, y), monitor, recorder
 
@@ -341,9 +346,9 @@ def test_recorded_losses(few, watched):
 
 
 def test_history_of_a_fit_that_went_on(few, tmp_path):
-    """Callbacks see the epochs after the checkpoint only."""
+    """Callbacks see the epochs that were not kept only."""
     X, y = few
-    settings = {"backbone": "small-cnn", "random_state": 0, "checkpoint_dir": tmp_path}
+    settings = {"backbone": "small-cnn", "random_state": 0, "cache_dir": tmp_path}
     whole = LossRecorder()
     first = UndefendedClassifier(epochs=3, **settings).set_callbacks(Stop(after=1))
     with pytest.raises(KeyboardInterrupt):

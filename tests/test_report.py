@@ -18,7 +18,8 @@ from sklearn.exceptions import NotFittedError
 from antibackdoor import (
     ABLClassifier,
     FinePruningClassifier,
-    SpectralSignaturesClassifier,
+    Retrain,
+    SpectralSignatures,
     UndefendedClassifier,
 )
 from antibackdoor.inspection import write_report
@@ -230,11 +231,12 @@ def test_verdicts(few, page):
 def test_real_classifiers(few, page):
     X, y = few
     settings = {"backbone": "small-cnn", "random_state": 0}
-    spectral = SpectralSignaturesClassifier(epochs=1, finetune_epochs=1, **settings).fit(X, y)
+    detector = SpectralSignatures(epochs=1)
+    spectral = ABLClassifier(detector=detector, cure=Retrain(), epochs=1, **settings).fit(X, y)
     data = page(spectral, X, y).data
     assert len(data["rows"]) > 0
     assert data["rows"] == spectral.isolate_.tolist()
-    assert data["classifier"] == "SpectralSignaturesClassifier"
+    assert data["classifier"] == "ABLClassifier"
     plain = UndefendedClassifier(epochs=1, **settings).fit(X, y)
     assert page(plain, X, y).data["rows"] == []
     cleansing = FinePruningClassifier(epochs=1, finetune_epochs=1, **settings)

@@ -106,7 +106,29 @@ def test_what_is_written(scanned, poisoned):
     log = (out / "log.txt").read_text(encoding="utf-8")
     for word in ("scan", "torch ", "threads: 1", "360 images of 6 classes", "Signs of poison"):
         assert word in log
-    assert "isolate" in log
+    assert "search" in log
+
+
+def test_only_a_list(scanned, poisoned, tmp_path, capsys):
+    """No classifier is trained: the list is that of the search inside a whole scan."""
+    out = tmp_path / "out"
+    assert scan(poisoned, "--out", out, "--list-only") == 3
+    said = capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == sorted({*RESULTS} - {"model.skops"})
+    assert "Signs of poison" in said
+    assert "Clean classifier:" not in said
+    log = (out / "log.txt").read_text(encoding="utf-8")
+    assert "search" in log and "finetune" not in log
+    one, whole = (table(folder / "suspects.csv") for folder in (out, scanned[0]))
+    assert list(one[0]) == list(whole[0])
+    one, whole = ({row["row"]: row for row in rows} for rows in (one, whole))
+    assert one.keys() == whole.keys()
+    # A classifier judges the doubtful rows beside.
+    flagged, more = ({r for r in rows if rows[r]["flagged"] == "1"} for rows in (one, whole))
+    assert flagged and flagged <= more
+    assert all(one[row]["score"] == whole[row]["score"] for row in flagged)
+    shown = (out / "report.html").read_text(encoding="utf-8")
+    assert "PoisonSearch" in shown
 
 
 def test_what_is_said(clean, tmp_path, capsys):
@@ -117,7 +139,7 @@ def test_what_is_said(clean, tmp_path, capsys):
     (clean / "notes.txt").unlink()
     assert "360 images of 6 classes, as 8 x 8 pixels, grey" in said.err
     assert "notes.txt: it is in no class folder" in said.err
-    assert "phase 1 of 10 at most: isolate, 1 epoch\n" in said.err
+    assert "phase 1 of 10 at most: search, 1 epoch\n" in said.err
     assert "note: notes.txt" in (tmp_path / "out/log.txt").read_text(encoding="utf-8")
     assert code in (0, 3)
     head = (
@@ -225,13 +247,16 @@ def test_interrupted_before_anything_was_finished(poisoned, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_settings_do_not_go_on(poisoned, tmp_path, monkeypatch, capsys):
+def test_with_other_settings_it_begins_anew(poisoned, tmp_path, monkeypatch):
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
     with monkeypatch.context() as patch:
         stop_after(1, patch)
-        assert scan(poisoned, "--out", tmp_path / "out") == 130
-    assert scan(poisoned, "--out", tmp_path / "out", "--resume", "--seed", "1") == 2
-    assert "holds a checkpoint of another fit" in told(capsys)
-    assert (tmp_path / "out/checkpoints").is_dir()
+        assert scan(poisoned, "--out", out) == 130
+    words = ["--seed", "1", "--list-only"]
+    assert scan(poisoned, "--out", out, "--resume", *words) in (0, 3)
+    assert scan(poisoned, "--out", fresh, *words) in (0, 3)
+    assert (out / "suspects.csv").read_bytes() == (fresh / "suspects.csv").read_bytes()
+    assert not (out / "checkpoints").exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*has not searched for poison:UserWarning")
@@ -343,7 +368,7 @@ def test_force_touches_nothing_of_others(poisoned, tmp_path, capsys):
     (out / "checkpoints").mkdir(parents=True)
     (out / "mine.txt").write_text("x")
     (out / "checkpoints/epoch-3.pt").write_text("x")
-    (out / "checkpoints/checkpoint-00000007.safetensors").write_text("x")
+    (out / f"checkpoints/search-{7:032x}.safetensors").write_text("x")
     (out / "report.html").write_text("mine too: there is no log of a scan")
     before = contents(tmp_path)
     assert scan(poisoned, "--out", out, "--force") == 2

@@ -1,4 +1,7 @@
-"""Activation Clustering and Spectral Signatures: their equations by hand, and what they reach."""
+"""Activation Clustering and Spectral Signatures: their equations by hand, and what they reach.
+
+Their quality is that of the classifier that is trained on what they leave.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from antibackdoor import (
-    ActivationClusteringClassifier,
-    SpectralSignaturesClassifier,
+    ABLClassifier,
+    ActivationClustering,
+    Retrain,
+    SpectralSignatures,
     UndefendedClassifier,
     make_poisoned,
 )
 from antibackdoor.attacks import BadNets
-from antibackdoor.defenses._activation_clustering import reduce, split_in_two
-from antibackdoor.defenses._spectral_signatures import n_removed, over_cut, squared_projections
+from antibackdoor.detection._activation_clustering import reduce, split_in_two
+from antibackdoor.detection._spectral_signatures import n_removed, over_cut, squared_projections
 from antibackdoor.metrics import (
     attack_success_rate,
     clean_accuracy,
@@ -24,9 +29,7 @@ from antibackdoor.metrics import (
     isolation_recall,
 )
 
-BOTH = pytest.mark.parametrize(
-    "classifier", [ActivationClusteringClassifier, SpectralSignaturesClassifier]
-)
+BOTH = pytest.mark.parametrize("detector", [ActivationClustering, SpectralSignatures])
 
 # --------------------------------------------------------------------- the clusters
 
@@ -104,9 +107,9 @@ class Memo(nn.Module):
         return self.head(x)
 
 
-def memo(classifier, **changes):
+def memo(detector, **changes):
     settings = {"backbone": lambda shape, n: Memo(shape[0], n), "random_state": 0}
-    return classifier(**{**settings, "epochs": 1, "finetune_epochs": 1, **changes})
+    return detector(**{**settings, "epochs": 1, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -137,24 +140,24 @@ def clouds():
 )
 def test_which_classes_lose_a_cluster(clouds, settings, wanted):
     X, y, aside = clouds
-    clf = memo(ActivationClusteringClassifier, **settings).fit(X, y)
-    assert clf.isolate_classes_.tolist() == wanted
+    found = memo(ActivationClustering, **settings).fit(X, y)
+    assert found.isolate_classes_.tolist() == wanted
     if 0 in wanted:
-        np.testing.assert_array_equal(clf.isolate_mask_[y == 0], aside[y == 0])
+        np.testing.assert_array_equal(found.isolate_mask_[y == 0], aside[y == 0])
     if 1 in wanted:
-        assert np.count_nonzero(clf.isolate_mask_[y == 1]) == 50
-    assert clf.isolate_threshold_ == 0.5
-    size, silhouette = clf.isolate_signs_["size"], clf.isolate_signs_["silhouette"]
+        assert np.count_nonzero(found.isolate_mask_[y == 1]) == 50
+    assert found.isolate_threshold_ == 0.5
+    size, silhouette = found.isolate_signs_["size"], found.isolate_signs_["silhouette"]
     np.testing.assert_allclose(size[:2], [0.25, 0.5])
     assert (silhouette[:2] > 0.1).all()
     # Of 15 rows no class is split.
     assert np.isnan(size[2]) and np.isnan(silhouette[2])
-    assert (clf.isolate_scores_[y == 2] == 0).all()
+    assert (found.isolate_scores_[y == 2] == 0).all()
 
 
 def test_rows_of_a_suspect_cluster_come_first_also_where_nothing_is_flagged(clouds):
     X, y, aside = clouds
-    scores = memo(ActivationClusteringClassifier, size_threshold=0.2).fit(X, y).isolate_scores_
+    scores = memo(ActivationClustering, size_threshold=0.2).fit(X, y).isolate_scores_
     assert scores[y == 0][aside[y == 0]].min() > scores[y == 0][~aside[y == 0]].max()
     assert scores.max() <= 0.5
 
@@ -209,110 +212,121 @@ def test_scores_over_the_cut_by_hand():
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.5])
 def test_every_class_loses_the_same_share(clouds, rate):
     X, y, _ = clouds
-    clf = memo(SpectralSignaturesClassifier, expected_poison_rate=rate).fit(X, y)
+    found = memo(SpectralSignatures, expected_poison_rate=rate).fit(X, y)
     for label in range(3):
-        flagged = clf.isolate_mask_[y == label]
+        flagged = found.isolate_mask_[y == label]
         projections = squared_projections(X[y == label])
         # The features are X standardised by one mean and one scale.
         np.testing.assert_array_equal(
             np.flatnonzero(flagged),
             np.sort(np.argsort(-projections)[: n_removed(len(flagged), rate)]),
         )
-    assert clf.isolate_threshold_ == 1
+    assert found.isolate_threshold_ == 1
 
 
 # --------------------------------------------------------------------- what they share
 
 
 @BOTH
-def test_flags_scores_and_threshold_agree(clouds, classifier):
+def test_flags_scores_and_threshold_agree(clouds, detector):
     X, y, _ = clouds
-    clf = memo(classifier).fit(X, y)
-    assert 0 < len(clf.isolate_) < len(X)
-    np.testing.assert_array_equal(clf.isolate_mask_, clf.isolate_scores_ > clf.isolate_threshold_)
-    assert clf.isolate_scores_.dtype == np.float64
-    assert np.isfinite(clf.isolate_scores_).all()
-    assert [row["phase"] for row in clf.history_] == ["train", "finetune"]
+    found = memo(detector).fit(X, y)
+    assert 0 < len(found.isolate_) < len(X)
+    np.testing.assert_array_equal(
+        found.isolate_mask_, found.isolate_scores_ > found.isolate_threshold_
+    )
+    assert found.isolate_scores_.dtype == np.float64
+    assert np.isfinite(found.isolate_scores_).all()
+    assert [row["phase"] for row in found.history_] == ["train"]
+
+
+@BOTH
+def test_the_list_is_the_same_alone_as_inside_a_classifier(split_digits, detector):
+    X, y = split_digits[0][:300], split_digits[2][:300]
+    settings = {"backbone": "mlp", "random_state": 0}
+    alone = detector(epochs=2, **settings).fit(X, y)
+    clf = ABLClassifier(detector=detector(epochs=2), cure=Retrain(), epochs=1, **settings)
+    clf.fit(X, y)
+    np.testing.assert_array_equal(alone.isolate_scores_, clf.isolate_scores_)
+    np.testing.assert_array_equal(alone.isolate_, clf.isolate_)
+    assert list(dict.fromkeys(row["phase"] for row in clf.history_)) == ["train", "finetune"]
 
 
 STRICTEST = [
-    (ActivationClusteringClassifier, {"size_threshold": 0.5}),
-    (ActivationClusteringClassifier, {"exclusion": "silhouette", "silhouette_threshold": -1}),
-    (SpectralSignaturesClassifier, {"expected_poison_rate": 0.5}),
+    (ActivationClustering, {"size_threshold": 0.5}),
+    (ActivationClustering, {"exclusion": "silhouette", "silhouette_threshold": -1}),
+    (SpectralSignatures, {"expected_poison_rate": 0.5}),
 ]
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("classifier", "settings"), STRICTEST)
+@pytest.mark.parametrize(("detector", "settings"), STRICTEST)
 @pytest.mark.parametrize("n_features", [1, 6])
-def test_every_class_keeps_rows(classifier, settings, n_features):
+def test_every_class_keeps_rows(detector, settings, n_features):
     X = np.random.default_rng(0).normal(size=(100, n_features))
     y = np.repeat([0, 1, 2, 3, 4], [1, 2, 3, 24, 70])
     X[y == 3] = 0.25  # all alike
-    clf = memo(classifier, **settings).fit(X, y)
-    left = np.bincount(y[~clf.isolate_mask_], minlength=5)
+    found = memo(detector, **settings).fit(X, y)
+    left = np.bincount(y[~found.isolate_mask_], minlength=5)
     assert (left >= np.bincount(y) / 4).all()
-    assert clf.predict(X).shape == (100,)
-    assert np.isfinite(clf.isolate_scores_).all()
-    assert len(clf.isolate_) > 0
+    assert np.isfinite(found.isolate_scores_).all()
+    assert len(found.isolate_) > 0
 
 
 @BOTH
-def test_features_that_overflow_are_said_so(classifier):
+def test_features_that_overflow_are_said_so(detector):
     class Overflows(Memo):
         def forward(self, x):
             return super().forward(x if self.training else x * float("inf"))
 
-    clf = memo(classifier, backbone=Overflows(3, 2))
+    found = memo(detector, backbone=Overflows(3, 2))
     X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32) + 5
     with pytest.raises(FloatingPointError, match="learning_rate"):
-        clf.fit(X, np.arange(60) % 2)
-    assert not hasattr(clf, "isolate_signs_")
+        found.fit(X, np.arange(60) % 2)
+    assert not hasattr(found, "isolate_signs_")
 
 
 @pytest.mark.parametrize(
-    ("classifier", "argument", "value"),
+    ("detector", "argument", "value"),
     [
-        (ActivationClusteringClassifier, "exclusion", "retrain"),
-        (ActivationClusteringClassifier, "size_threshold", 0),
-        (ActivationClusteringClassifier, "size_threshold", 0.6),
-        (ActivationClusteringClassifier, "size_threshold", "x"),
-        (ActivationClusteringClassifier, "silhouette_threshold", 1.5),
-        (ActivationClusteringClassifier, "reduction", "tsne"),
-        (ActivationClusteringClassifier, "n_components", 0),
-        (ActivationClusteringClassifier, "n_components", 2.5),
-        (SpectralSignaturesClassifier, "expected_poison_rate", 0),
-        (SpectralSignaturesClassifier, "expected_poison_rate", 0.51),
-        (SpectralSignaturesClassifier, "expected_poison_rate", np.nan),
+        (ActivationClustering, "exclusion", "retrain"),
+        (ActivationClustering, "size_threshold", 0),
+        (ActivationClustering, "size_threshold", 0.6),
+        (ActivationClustering, "size_threshold", "x"),
+        (ActivationClustering, "silhouette_threshold", 1.5),
+        (ActivationClustering, "reduction", "tsne"),
+        (ActivationClustering, "n_components", 0),
+        (ActivationClustering, "n_components", 2.5),
+        (SpectralSignatures, "expected_poison_rate", 0),
+        (SpectralSignatures, "expected_poison_rate", 0.51),
+        (SpectralSignatures, "expected_poison_rate", np.nan),
         *[
-            (classifier, argument, value)
-            for classifier in (ActivationClusteringClassifier, SpectralSignaturesClassifier)
-            for argument in ("epochs", "finetune_epochs")
+            (detector, "epochs", value)
+            for detector in (ActivationClustering, SpectralSignatures)
             for value in (0, 1.5)
         ],
     ],
 )
-def test_bad_parameters_are_refused_by_name(classifier, argument, value):
-    clf = classifier(**{argument: value})
+def test_bad_parameters_are_refused_by_name(detector, argument, value):
+    found = detector(**{argument: value})
     with pytest.raises(ValueError, match=rf"\b{argument}\b"):
-        clf.fit(np.zeros((24, 8, 8)), np.arange(24) % 3)
-    assert not hasattr(clf, "module_")
+        found.fit(np.zeros((24, 8, 8)), np.arange(24) % 3)
+    assert not hasattr(found, "history_")
 
 
 @pytest.mark.parametrize(
-    ("classifier", "change"),
+    ("detector", "change"),
     [
-        (ActivationClusteringClassifier, {"exclusion": "silhouette"}),
-        (ActivationClusteringClassifier, {"size_threshold": 0.1}),
-        (ActivationClusteringClassifier, {"reduction": "pca"}),
-        (ActivationClusteringClassifier, {"n_components": 2}),
-        (SpectralSignaturesClassifier, {"expected_poison_rate": 0.3}),
+        (ActivationClustering, {"exclusion": "silhouette"}),
+        (ActivationClustering, {"size_threshold": 0.1}),
+        (ActivationClustering, {"reduction": "pca"}),
+        (ActivationClustering, {"n_components": 2}),
+        (SpectralSignatures, {"expected_poison_rate": 0.3}),
         *[
-            (classifier, change)
-            for classifier in (ActivationClusteringClassifier, SpectralSignaturesClassifier)
+            (detector, change)
+            for detector in (ActivationClustering, SpectralSignatures)
             for change in (
                 {"epochs": 3},
-                {"finetune_epochs": 3},
                 {"batch_size": 50},
                 {"learning_rate": 0.03},
                 {"weight_decay": 0.01},
@@ -322,12 +336,12 @@ def test_bad_parameters_are_refused_by_name(classifier, argument, value):
     ],
     ids=str,
 )
-def test_every_setting_has_an_effect(split_digits, classifier, change):
+def test_every_setting_has_an_effect(split_digits, detector, change):
     X, _, y, _ = split_digits
     X, y = X[:300], y[:300]
-    settings = {"backbone": "mlp", "epochs": 2, "finetune_epochs": 2, "random_state": 0}
+    settings = {"backbone": "mlp", "epochs": 2, "random_state": 0}
     base, again, changed = (
-        classifier(**{**settings, **c}).fit(X, y).decision_function(X) for c in ({}, {}, change)
+        detector(**{**settings, **c}).fit(X, y).isolate_scores_ for c in ({}, {}, change)
     )
     np.testing.assert_array_equal(base, again)
     assert not np.array_equal(base, changed)
@@ -335,7 +349,12 @@ def test_every_setting_has_an_effect(split_digits, classifier, change):
 
 # --------------------------------------------------------------------- quality
 
-QUICK = {"epochs": 10, "finetune_epochs": 5, "random_state": 1}
+
+def retrained(detector, epochs=5, **settings):
+    """The classifier of the paper: trained on what the detector leaves."""
+    return ABLClassifier(
+        detector=detector(epochs=10, **settings), cure=Retrain(), epochs=epochs, random_state=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -370,8 +389,8 @@ def test_the_attack_works_on_an_undefended_network(split_digits, triggered):
 
 
 def test_clustering_finds_poison_that_is_a_quarter_of_its_class(split_digits, triggered):
-    clf = ActivationClusteringClassifier(
-        exclusion="silhouette", reduction="pca", silhouette_threshold=0.35, **QUICK
+    clf = retrained(
+        ActivationClustering, exclusion="silhouette", reduction="pca", silhouette_threshold=0.35
     )
     precision, recall, asr, ca = judge(clf, split_digits, triggered, 0.03)
     assert clf.isolate_classes_.tolist() == [0]
@@ -382,9 +401,7 @@ def test_clustering_finds_poison_that_is_a_quarter_of_its_class(split_digits, tr
 
 
 def test_signatures_find_it_where_its_share_is_known(split_digits, triggered):
-    clf = SpectralSignaturesClassifier(
-        expected_poison_rate=0.25, **{**QUICK, "finetune_epochs": 10}
-    )
+    clf = retrained(SpectralSignatures, epochs=10, expected_poison_rate=0.25)
     precision, recall, asr, ca = judge(clf, split_digits, triggered, 0.03)
     # Three eighths of every class are flagged, and a fortieth is poison.
     assert precision < 0.1
@@ -397,7 +414,7 @@ def test_signatures_find_it_where_its_share_is_known(split_digits, triggered):
 
 
 def test_poison_that_is_half_of_its_class_is_beyond_clustering_by_size(split_digits, triggered):
-    clf = ActivationClusteringClassifier(**QUICK)
+    clf = retrained(ActivationClustering)
     precision, recall, asr, ca = judge(clf, split_digits, triggered, 0.1)
     # What is flagged of it is pure or little, and the backdoor stays either way.
     assert recall < 0.7
@@ -408,7 +425,7 @@ def test_poison_that_is_half_of_its_class_is_beyond_clustering_by_size(split_dig
 
 
 def test_poison_that_is_half_of_its_class_is_beyond_signatures(split_digits, triggered):
-    clf = SpectralSignaturesClassifier(expected_poison_rate=0.5, **{**QUICK, "finetune_epochs": 10})
+    clf = retrained(SpectralSignatures, epochs=10, expected_poison_rate=0.5)
     precision, recall, asr, ca = judge(clf, split_digits, triggered, 0.1)
     # Three quarters of all rows are flagged: the score tells nothing.
     assert precision < 0.15
@@ -419,7 +436,7 @@ def test_poison_that_is_half_of_its_class_is_beyond_signatures(split_digits, tri
 
 def test_what_is_flagged_in_clean_digits(split_digits):
     X, X_test, y, y_test = split_digits
-    by_silhouette = ActivationClusteringClassifier(exclusion="silhouette", **QUICK).fit(X, y)
+    by_silhouette = retrained(ActivationClustering, exclusion="silhouette").fit(X, y)
     assert len(by_silhouette.isolate_) < 0.05 * len(X)
     assert by_silhouette.score(X_test, y_test) > 0.97
     # A clean class has a small cluster too, more often than the paper thinks.
