@@ -192,7 +192,7 @@ def test_fit_has_no_place_for_the_mask(make_tiny, poisoned, routing):
     estimator = make_tiny(image_shape=(8, 8))
     # Some may be told of rows known to be clean; no fit may be told which are poison.
     told = set(inspect.signature(estimator.fit).parameters) - {"X", "y"}
-    assert told <= {"clean_mask"}
+    assert told <= {"clean_mask", "suspects"}
     assert estimator.get_metadata_routing().fit.requests == dict.fromkeys(told)
     with pytest.raises(TypeError, match="poison_mask"):
         estimator.fit(X_bad, y_bad, poison_mask=mask)
