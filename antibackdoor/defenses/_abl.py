@@ -116,7 +116,7 @@ class ABLClassifier(DetectingDefense):
         What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
         of other classes that are taken for it; ``"diversity"``: how differently a network that
         does not know the class takes the rows of a part of it, as a share of what rows of other
-        classes give; ``"misfits"``: the diversity of the tenth of its rows that fit the class
+        classes give; ``"low_margin"``: the diversity of the tenth of its rows that fit the class
         least, less that of the half that fit it best. nan where it was not asked for. Empty
         where nothing is tested.
     unlearned_ : bool

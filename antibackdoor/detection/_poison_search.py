@@ -133,7 +133,7 @@ class PoisonSearch(BaseDetector):
         What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
         of other classes that are taken for it; ``"diversity"``: how differently a network that
         does not know the class takes the rows of a part of it, as a share of what rows of other
-        classes give; ``"misfits"``: the diversity of the tenth of its rows that fit the class
+        classes give; ``"low_margin"``: the diversity of the tenth of its rows that fit the class
         least, less that of the half that fit it best. nan where it was not asked for.
     history_ : list of dict
         A row for every epoch: phase, epoch, objective (value minimised), loss (mean
