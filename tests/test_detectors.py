@@ -122,7 +122,8 @@ def test_labels_of_any_kind(cls, fitted, poisoned):
 def test_it_is_no_classifier(cls, fitted):
     found = fitted[cls]
     assert not hasattr(found, "module_")
-    assert not any(hasattr(found, name) for name in ("predict", "transform", "score"))
+    verbs = ("predict", "predict_proba", "decision_function", "transform", "score")
+    assert not any(callable(getattr(found, verb, None)) for verb in verbs)
     assert {row["phase"] for row in found.history_}.isdisjoint({"finetune", "clean", "unlearn"})
     assert found.input_shape_ == (8, 8)
     assert found.n_features_in_ == 8
