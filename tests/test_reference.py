@@ -53,7 +53,11 @@ FITS = {
     ),
     "cbd paper": lambda: CBDClassifier.from_paper(detector__epochs=2, epochs=3, **_SMALL),
     "spectral signatures": lambda: ABLClassifier(
-        detector=SpectralSignatures(epochs=2), cure=Retrain(), epochs=3, batch_size=32, **_SMALL
+        detector=SpectralSignatures(epochs=2, batch_size=32),
+        cure=Retrain(),
+        epochs=3,
+        batch_size=32,
+        **_SMALL,
     ),
 }
 
