@@ -45,17 +45,19 @@ _SMALL = {"batch_size": 32, "random_state": 0, "device": "cpu"}
 
 #: Fits that together run every phase of both methods.
 FITS: dict[str, Callable[..., ABLClassifier | CBDClassifier]] = {
-    "abl, searched": partial(ABLClassifier, detector=PoisonSearch(epochs=2), epochs=2, **_SMALL),
+    "abl, searched and retrained": partial(
+        ABLClassifier, detector=PoisonSearch(epochs=2), epochs=2, **_SMALL
+    ),
     "abl, mixed": partial(
         ABLClassifier,
-        detector=LossRank(ratio=0.05, epochs=3, batch_size=32),
+        detector=LossRank(ratio=0.05, epochs=3),
         cure=Mixed(epochs=3, recovery_epochs=3),
         epochs=3,
         **_SMALL,
     ),
     "abl, ascent": partial(
         ABLClassifier,
-        detector=LossRank(ratio=0.05, epochs=3, batch_size=32),
+        detector=LossRank(ratio=0.05, epochs=3),
         cure=Ascent(epochs=5),
         epochs=3,
         **_SMALL,
@@ -64,7 +66,6 @@ FITS: dict[str, Callable[..., ABLClassifier | CBDClassifier]] = {
     "cbd, all terms": partial(
         CBDClassifier.from_paper,
         detector__epochs=3,
-        detector__batch_size=32,
         detector__augment=None,
         epochs=5,
         augment=None,
@@ -114,8 +115,8 @@ def run_until(name: str, directory: str | None, answer: Path, seconds: float) ->
 
 def stopped_in(directory: str) -> str:
     """Name the phase that was written last, or say that there is none."""
-    written = sorted(Path(directory).glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-    return written[-1].name.rpartition("-")[0] if written else "before its first epoch was over"
+    kept = sorted(Path(directory).glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    return kept[-1].name.rpartition("-")[0] if kept else "before the first epoch was written"
 
 
 def main() -> None:

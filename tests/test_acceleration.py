@@ -10,7 +10,13 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from antibackdoor import ABLClassifier, CBDClassifier, NADClassifier, UndefendedClassifier
+from antibackdoor import (
+    ABLClassifier,
+    CBDClassifier,
+    LossRank,
+    NADClassifier,
+    UndefendedClassifier,
+)
 from antibackdoor.backbones import build_network
 from antibackdoor.training import Acceleration
 
@@ -89,7 +95,7 @@ def test_compiled_fits_are_the_fits_they_are_without(rows, traced_only):
 
 
 def test_a_compiler_that_fails_is_told_of_once_and_done_without(rows, broken_compiler):
-    settings = {"backdoor_epochs": 1, "clean_epochs": 2, "random_state": 0}
+    settings = {"detector": LossRank(ratio=None, epochs=1), "epochs": 2, "random_state": 0}
     plain = CBDClassifier(compile=False, **settings).fit(*rows)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -113,8 +119,8 @@ def test_what_looks_into_the_body_is_handed_the_network_itself(rows, broken_comp
 @pytest.mark.parametrize(
     "clf",
     [
-        ABLClassifier(isolation_epochs=3, isolation_ratio=0.05, finetune_epochs=2, random_state=0),
-        CBDClassifier(backdoor_epochs=3, clean_epochs=2, isolation_ratio=None, random_state=0),
+        ABLClassifier(detector=LossRank(ratio=0.05, epochs=3), epochs=2, random_state=0),
+        CBDClassifier(detector=LossRank(ratio=None, epochs=3), epochs=2, random_state=0),
     ],
     ids=["abl", "cbd"],
 )

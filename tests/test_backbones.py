@@ -153,11 +153,12 @@ def test_tables_need_no_torchvision():
     program = """
 import sys
 import numpy as np
-from antibackdoor import ABLClassifier
+from antibackdoor import ABLClassifier, LossRank, Mixed
 assert "torchvision" not in sys.modules
 sys.modules["torchvision"] = None
 X = np.random.default_rng(0).normal(size=(40, 3))
-clf = ABLClassifier(isolation_epochs=1, finetune_epochs=1, unlearning_epochs=1, recovery_epochs=1)
+cure = Mixed(epochs=1, recovery_epochs=1)
+clf = ABLClassifier(detector=LossRank(epochs=1), cure=cure, epochs=1)
 clf.fit(X, X[:, 0] > 0).predict(X)
 try:
     ABLClassifier(backbone="resnet18").fit(X.reshape(10, 3, 4), [0, 1] * 5)

@@ -7,10 +7,23 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from antibackdoor import ABLClassifier, CBDClassifier, UndefendedClassifier
-from antibackdoor.defenses import _base
+from antibackdoor import (
+    ABLClassifier,
+    Ascent,
+    CBDClassifier,
+    Joint,
+    LossRank,
+    Mixed,
+    RelativeLoss,
+    Retrain,
+    SpectralSignatures,
+    UndefendedClassifier,
+)
+from antibackdoor.training import _run
 
 IMAGES = np.random.default_rng(0).random((24, 8, 8))
 TABLE = IMAGES.reshape(24, -1)
@@ -50,6 +63,10 @@ def bad(
 ):
     """A call of fit that must raise an error of this type which names the argument."""
     return pytest.param(classifier, parameters, X, y, error, argument, id=name)
+
+
+def bad_abl(name, argument, **parameters):
+    return bad(name, argument, classifier=ABLClassifier, **parameters)
 
 
 CASES = [
@@ -156,35 +173,58 @@ CASES = [
     bad("weight-decay-negative", "weight_decay", weight_decay=-1),
     bad("epochs-0", "epochs", epochs=0),
     # --- ABL
-    bad("abl-gamma", "gamma", classifier=ABLClassifier, gamma=-1),
-    bad("ratio-0", "isolation_ratio", classifier=ABLClassifier, isolation_ratio=0),
-    bad("ratio-0.7", "isolation_ratio", classifier=ABLClassifier, isolation_ratio=0.7),
-    bad("ratio-text", "isolation_ratio", classifier=ABLClassifier, isolation_ratio="lots"),
-    bad("ratio-all", "isolation_ratio", classifier=ABLClassifier, isolation_ratio="all"),
-    bad("alarms-0", "false_alarm_rate", classifier=ABLClassifier, false_alarm_rate=0),
-    bad("alarms-1", "false_alarm_rate", classifier=ABLClassifier, false_alarm_rate=1),
-    bad("alarms-text", "false_alarm_rate", classifier=ABLClassifier, false_alarm_rate="x"),
-    bad("memory-number", "memory", classifier=ABLClassifier, memory=3),
-    bad("no-unlearning", "unlearning", classifier=ABLClassifier, unlearning="none"),
-    bad("unknown-unlearning", "unlearning", classifier=ABLClassifier, unlearning="often"),
-    bad("unlearning-rate-0", "unlearning_rate", classifier=ABLClassifier, unlearning_rate=0),
-    bad("unlearning-bound-0", "unlearning_bound", classifier=ABLClassifier, unlearning_bound=0),
-    bad("isolation-epochs-0", "isolation_epochs", classifier=ABLClassifier, isolation_epochs=0),
-    bad("finetune-epochs-0", "finetune_epochs", classifier=ABLClassifier, finetune_epochs=0),
-    bad("unlearning-epochs-0", "unlearning_epochs", classifier=ABLClassifier, unlearning_epochs=0),
-    bad("recovery-epochs-0", "recovery_epochs", classifier=ABLClassifier, recovery_epochs=0),
-    bad("objective", "isolation_objective", classifier=ABLClassifier, isolation_objective="gga"),
-    bad("unknown-score", "isolation_score", classifier=ABLClassifier, isolation_score="loss"),
-    bad("unknown-reduction", "reduction", classifier=ABLClassifier, reduction="mean"),
+    bad_abl("unknown-detector", "detector", detector="search"),
+    bad_abl("detector-class", "detector", detector=LossRank),
+    bad_abl("detector-pipeline", "detector", detector=make_pipeline(StandardScaler(), LossRank())),
+    bad_abl("detector-classifier", "detector", detector=UndefendedClassifier()),
+    bad_abl("unknown-cure", "cure", cure="retrain"),
+    bad_abl("cure-class", "cure", cure=Retrain),
+    bad_abl("cure-number", "cure", cure=3),
+    bad_abl("epochs-0-abl", "epochs", epochs=0),
+    bad_abl("gamma", "gamma", detector__gamma=-1),
+    bad_abl("alarms-0", "false_alarm_rate", detector__false_alarm_rate=0),
+    bad_abl("alarms-1", "false_alarm_rate", detector__false_alarm_rate=1),
+    bad_abl("alarms-text", "false_alarm_rate", detector__false_alarm_rate="x"),
+    bad_abl("search-epochs-0", "epochs", detector__epochs=0),
+    bad_abl("ratio-0", "ratio", detector=LossRank(ratio=0)),
+    bad_abl("ratio-0.7", "ratio", detector=LossRank(ratio=0.7)),
+    bad_abl("ratio-text", "ratio", detector=LossRank(ratio="lots")),
+    bad_abl("rank-epochs-0", "epochs", detector=LossRank(epochs=0)),
+    bad_abl("unknown-score", "score", detector=LossRank(score="loss")),
+    bad_abl("unknown-reduction", "reduction", detector=LossRank(reduction="mean")),
+    bad_abl("nested-schedule", "lr_schedule", detector=LossRank(lr_schedule=(5, 3))),
+    bad_abl("nested-augment", "augment", detector=LossRank(augment="rotate")),
+    bad_abl("nested-backbone", "backbone", detector=LossRank(backbone="resnet-9000")),
+    bad_abl(
+        "spectral-rate", "expected_poison_rate", detector=SpectralSignatures(expected_poison_rate=2)
+    ),
+    bad_abl(
+        "other-layout", "layout", detector=LossRank(layout="channels_first"), layout="channels_last"
+    ),
+    bad_abl("other-folder", "cache_dir", detector=LossRank(cache_dir="there")),
+    bad_abl("unlearning-rate-0", "learning_rate", cure=Mixed(learning_rate=0)),
+    bad_abl("unlearning-bound-0", "bound", cure=Mixed(bound=0)),
+    bad_abl("unlearning-epochs-0", "epochs", cure=Mixed(epochs=0)),
+    bad_abl("recovery-epochs-0", "recovery_epochs", cure=Mixed(recovery_epochs=0)),
+    bad_abl("ascent-epochs-0", "epochs", cure=Ascent(epochs=0)),
+    bad_abl("ascent-rate-text", "learning_rate", cure=Ascent(learning_rate="slow")),
+    bad_abl("joint-bound-negative", "bound", cure=Joint(bound=-1)),
+    bad_abl("cache-dir-number", "cache_dir", cache_dir=3),
     # --- CBD
-    bad("cbd-gamma", "gamma", classifier=CBDClassifier, gamma=-0.5),
-    bad("backdoor-epochs-0", "backdoor_epochs", classifier=CBDClassifier, backdoor_epochs=0),
-    bad("clean-epochs-0", "clean_epochs", classifier=CBDClassifier, clean_epochs=0),
-    bad("rejection-1", "rejection", classifier=CBDClassifier, rejection=1.0),
+    bad("cbd-detector", "detector", classifier=CBDClassifier, detector="auto"),
+    bad("cbd-gamma", "gamma", classifier=CBDClassifier, detector=LossRank(gamma=-0.5)),
+    bad("cbd-epochs-0", "epochs", classifier=CBDClassifier, epochs=0),
+    bad("rejection-1", "rejection", classifier=CBDClassifier, weighting=RelativeLoss(rejection=1)),
+    bad(
+        "unknown-compare",
+        "compare",
+        classifier=CBDClassifier,
+        weighting=RelativeLoss(compare="first"),
+    ),
     bad("independence-negative", "independence", classifier=CBDClassifier, independence=-1),
     bad("bottleneck-negative", "bottleneck", classifier=CBDClassifier, bottleneck=-1),
-    bad("reweight-text", "reweight", classifier=CBDClassifier, reweight="yes"),
-    bad("unknown-compare", "compare", classifier=CBDClassifier, compare="first"),
+    bad("weighting-text", "weighting", classifier=CBDClassifier, weighting="yes"),
+    bad("weighting-class", "weighting", classifier=CBDClassifier, weighting=RelativeLoss),
 ]
 
 
@@ -193,7 +233,7 @@ def no_training(monkeypatch):
     def fail(*args, **kwargs):
         pytest.fail("the training began")
 
-    monkeypatch.setattr(_base, "Training", fail)
+    monkeypatch.setattr(_run, "Training", fail)
 
 
 @pytest.fixture(scope="module")
@@ -201,14 +241,8 @@ def fitted():
     """Pickled classifiers that were fitted on images, by type."""
     quick = {
         UndefendedClassifier: {"epochs": 1},
-        ABLClassifier: {
-            "isolation_epochs": 1,
-            "finetune_epochs": 1,
-            "unlearning_epochs": 1,
-            "recovery_epochs": 1,
-            "isolation_ratio": 0.1,
-        },
-        CBDClassifier: {"backdoor_epochs": 1, "clean_epochs": 1, "isolation_ratio": None},
+        ABLClassifier: {"detector": LossRank(ratio=0.1, epochs=1), "epochs": 1},
+        CBDClassifier: {"detector": LossRank(ratio=None, epochs=1), "epochs": 1},
     }
     return {
         classifier: pickle.dumps(
@@ -252,6 +286,8 @@ def test_guard_notices_training(no_training):
 @pytest.mark.parametrize("before", ["new", "fitted"])
 def test_bad_fit(before, classifier, parameters, X, y, error, argument, fitted, no_training):
     estimator = classifier() if before == "new" else pickle.loads(fitted[classifier])
+    if any(name.startswith("detector__") for name in parameters):
+        estimator.set_params(detector=None)  # whose parameters are those of a search
     estimator.set_params(**parameters)
     was = snapshot(estimator)
     with pytest.raises(error, match=rf"\b{argument}\b"):

@@ -13,7 +13,7 @@ from antibackdoor import UndefendedClassifier
 PHASES = {
     "UndefendedClassifier": [("train", 2)],
     "ABLClassifier": [("isolate", 2), ("finetune", 2), ("unlearn", 1), ("recover", 1)],
-    "CBDClassifier": [("backdoor", 2), ("clean", 2)],
+    "CBDClassifier": [("isolate", 2), ("clean", 2)],
     "FinePruningClassifier": [("train", 2), ("finetune", 2)],
 }
 

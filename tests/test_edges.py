@@ -14,6 +14,15 @@ import torch
 from torch import nn
 
 import antibackdoor
+from antibackdoor import (
+    Ascent,
+    Joint,
+    LossRank,
+    Mixed,
+    NegativeLearning,
+    PoisonSearch,
+    Retrain,
+)
 from antibackdoor.attacks import ATTACKS, BadNets, LearnedAttack, Trojan, WaNet, make_attack
 from antibackdoor.datasets import load_dataset, make_poisoned
 from antibackdoor.metrics import (
@@ -30,16 +39,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*has not searched for poison:Us
 
 QUICK = {
     "UndefendedClassifier": {"epochs": 1},
-    "ABLClassifier": {
-        "isolation_epochs": 1,
-        "finetune_epochs": 1,
-        "unlearning_epochs": 1,
-        "recovery_epochs": 1,
-    },
-    "CBDClassifier": {"backdoor_epochs": 1, "clean_epochs": 1},
+    "ABLClassifier": {"detector": PoisonSearch(epochs=1), "epochs": 1},
+    "CBDClassifier": {"detector": PoisonSearch(epochs=1), "epochs": 1},
     "DBDClassifier": {"self_supervised_epochs": 1, "head_epochs": 1, "finetune_epochs": 1},
-    "ActivationClusteringClassifier": ONE_EPOCH,
-    "SpectralSignaturesClassifier": ONE_EPOCH,
     "FinePruningClassifier": ONE_EPOCH,
     "ModeConnectivityClassifier": ONE_EPOCH,
     "NADClassifier": ONE_EPOCH,
@@ -115,23 +117,29 @@ def test_fit_and_predict(make, edge):
     assert clf.predict(X[:1]).shape == (1,)
 
 
-@pytest.mark.parametrize("unlearning", ["negative", "retrain", "mixed", "ascent", "joint"])
-def test_a_class_that_is_isolated_whole(unlearning):
+@pytest.mark.parametrize(
+    "cure",
+    [
+        NegativeLearning(),
+        Retrain(),
+        Mixed(epochs=1, recovery_epochs=1),
+        Ascent(epochs=1),
+        Joint(),
+    ],
+    ids=lambda cure: type(cure).__name__,
+)
+def test_a_class_that_is_isolated_whole(cure):
     """Class 0 is learned at once, so it has the lowest losses, and its share is isolated."""
     X, y = images(40, 8, 8), np.arange(40) % 4
     X[y == 0] = 255
     clf = antibackdoor.ABLClassifier(
-        isolation_epochs=4,
-        finetune_epochs=1,
-        unlearning_epochs=1,
-        recovery_epochs=1,
-        isolation_ratio=0.25,
-        isolation_score="last_epoch",
-        unlearning=unlearning,
+        detector=LossRank(ratio=0.25, epochs=4, score="last_epoch", batch_size=8),
+        cure=cure,
+        epochs=1,
         batch_size=8,
         random_state=0,
     ).fit(X, y)
-    if unlearning != "mixed":  # which flags what loses its label
+    if not isinstance(cure, Mixed):  # which flags what loses its label
         np.testing.assert_array_equal(clf.isolate_mask_, y == 0)
     assert_usable(clf, X, y)
     np.testing.assert_array_equal(clf.classes_, [0, 1, 2, 3])
@@ -141,8 +149,8 @@ def test_classes_with_fewer_rows_than_are_isolated(make):
     """Six rows are isolated, and the classes but one have two rows."""
     X, y = images(20, 8, 8), np.minimum(np.arange(20) // 2, 4)
     clf = make()
-    if "isolation_ratio" in clf.get_params() and isinstance(clf, antibackdoor.ABLClassifier):
-        clf.set_params(isolation_ratio=0.3)
+    if isinstance(clf, antibackdoor.ABLClassifier):
+        clf.set_params(detector=LossRank(ratio=0.3, epochs=1))
     assert_usable(clf.fit(X, y), X, y)
 
 
@@ -337,10 +345,20 @@ def test_numbers_too_large_for_a_float(call, argument):
 
 
 @pytest.mark.parametrize(
-    "parameter", ["learning_rate", "weight_decay", "unlearning_rate", "unlearning_bound"]
+    "parameter",
+    [
+        "learning_rate",
+        "weight_decay",
+        "detector__learning_rate",
+        "detector__gamma",
+        "cure__learning_rate",
+        "cure__bound",
+    ],
 )
 def test_parameters_too_large_for_a_weight(parameter):
-    clf = antibackdoor.ABLClassifier(**{**QUICK["ABLClassifier"], parameter: 1e300})
+    clf = antibackdoor.ABLClassifier(
+        detector=LossRank(epochs=1), cure=Mixed(epochs=1, recovery_epochs=1), epochs=1
+    ).set_params(**{parameter: 1e300})
     with pytest.raises(ValueError, match=rf"{parameter}=1e\+300; wanted"):
         clf.fit(images(24, 8, 8), np.arange(24) % 3)
 

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks, of every classifier and every detector: none fails, none is skipped."""
+"""scikit-learn's own checks, of every classifier and detector: none fails, none is skipped."""
 
 from __future__ import annotations
 

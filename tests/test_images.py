@@ -11,7 +11,17 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from antibackdoor import ABLClassifier, CBDClassifier, UndefendedClassifier
+from antibackdoor import (
+    ABLClassifier,
+    Ascent,
+    CBDClassifier,
+    Joint,
+    LossRank,
+    Mixed,
+    PoisonSearch,
+    RelativeLoss,
+    UndefendedClassifier,
+)
 from antibackdoor.training import Samples
 
 
@@ -264,27 +274,29 @@ def test_last_batch_of_one(make_tiny, grey, n_rows):
 @pytest.mark.parametrize(
     "estimator",
     [
+        ABLClassifier(detector=LossRank(ratio=0.1, epochs=2), cure=Ascent(), epochs=2),
+        ABLClassifier(detector=LossRank(ratio=0.1, epochs=2), cure=Joint(), epochs=2),
         ABLClassifier(
-            isolation_epochs=2, finetune_epochs=2, unlearning="ascent", isolation_ratio=0.1
+            detector=LossRank(ratio=0.1, epochs=2),
+            cure=Mixed(epochs=2, recovery_epochs=1),
+            epochs=2,
         ),
-        ABLClassifier(
-            isolation_epochs=2, finetune_epochs=2, unlearning="joint", isolation_ratio=0.1
+        ABLClassifier(detector=PoisonSearch(epochs=2), epochs=2),
+        CBDClassifier(
+            detector=LossRank(ratio=None, epochs=2),
+            weighting=RelativeLoss(rejection=0.9),
+            epochs=2,
         ),
-        ABLClassifier(
-            isolation_epochs=2,
-            finetune_epochs=2,
-            unlearning_epochs=2,
-            recovery_epochs=1,
-            isolation_ratio=0.1,
+        CBDClassifier(
+            detector=LossRank(ratio=None, epochs=2),
+            weighting=RelativeLoss(rejection=0.0),
+            epochs=2,
         ),
-        ABLClassifier(isolation_epochs=2, finetune_epochs=2, isolation_ratio="auto"),
-        CBDClassifier(backdoor_epochs=2, clean_epochs=2, isolation_ratio=None, rejection=0.9),
-        CBDClassifier(backdoor_epochs=2, clean_epochs=2, isolation_ratio=None, rejection=0.0),
-        CBDClassifier(backdoor_epochs=2, clean_epochs=2),
+        CBDClassifier(detector=PoisonSearch(epochs=2), epochs=2),
         UndefendedClassifier(epochs=2),
     ],
     ids=[
-        *("ascent", "joint", "mixed", "auto"),
+        *("ascent", "joint", "mixed", "search"),
         *("rejection", "no-rejection", "searched"),
         "undefended",
     ],
@@ -305,13 +317,13 @@ def test_isolate_family(estimator, grey):
     order = np.argsort(-scores, kind="stable")
     np.testing.assert_array_equal(indices, order[mask[order]])
     np.testing.assert_array_equal(np.sort(indices), np.flatnonzero(mask))
-    if getattr(estimator, "unlearning", None) in ("ascent", "joint"):
+    if isinstance(getattr(estimator, "cure", None), Ascent | Joint):
         assert len(indices) == 7
-    if isinstance(estimator, CBDClassifier) and estimator.isolation_ratio is None:
-        assert (0 < len(indices) < len(X)) == (estimator.rejection > 0)
-    if getattr(estimator, "isolation_ratio", None) == "auto" or isinstance(
-        estimator, UndefendedClassifier
-    ):
+    weighting = getattr(estimator, "weighting", None)
+    if weighting is not None:
+        assert (0 < len(indices) < len(X)) == (weighting.rejection > 0)
+    searched = isinstance(getattr(estimator, "detector", None), PoisonSearch)
+    if searched or isinstance(estimator, UndefendedClassifier):
         assert len(indices) == 0
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import TINY
+from conftest import tiny as tiny_settings
 from PIL import Image
 from sklearn.model_selection import cross_val_score
 from sklearn.utils._param_validation import Interval
@@ -23,8 +24,9 @@ from antibackdoor.attacks import ATTACKS, BadNets, LearnedAttack
 from antibackdoor.benchmark import Cell
 from antibackdoor.datasets import load_dataset, load_image_folder
 from antibackdoor.defenses import BaseDefense
+from antibackdoor.detection import BaseDetector
 from antibackdoor.inspection import TriggerDisplay
-from antibackdoor.training import Samples
+from antibackdoor.training import Samples, TrainingEstimator
 from antibackdoor.utils import LazyRows, resolve_layout
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
@@ -139,7 +141,7 @@ REFUSED_X = {
 @pytest.mark.parametrize("kind", REFUSED_X)
 def test_images_that_do_not_go_together_are_one_clear_error(kind, from_array, monkeypatch):
     X, message = REFUSED_X[kind]
-    monkeypatch.setattr("antibackdoor.defenses._base.Training", None)  # none begins
+    monkeypatch.setattr("antibackdoor.training._run.Training", None)  # none begins
     for refuse in (
         lambda: quick().fit(X, LABELS),
         lambda: from_array.predict(X),
@@ -229,7 +231,7 @@ MISSING = {
 @pytest.mark.parametrize("kind", MISSING)
 def test_a_missing_label_is_an_error(kind, monkeypatch):
     y = MISSING[kind]
-    monkeypatch.setattr("antibackdoor.defenses._base.Training", None)  # none begins
+    monkeypatch.setattr("antibackdoor.training._run.Training", None)  # none begins
     for refuse in (lambda: quick().fit(PIXELS, y), lambda: make_poisoned(PIXELS, y)):
         with pytest.raises(ValueError, match=r"\by\b"):
             refuse()
@@ -242,7 +244,7 @@ CLASSES = [
     *(
         member
         for _, member in inspect.getmembers(antibackdoor, inspect.isclass)
-        if issubclass(member, BaseDefense) and not inspect.isabstract(member)
+        if issubclass(member, TrainingEstimator) and not inspect.isabstract(member)
     ),
     *ATTACKS.values(),
 ]
@@ -270,11 +272,15 @@ def tiny(cls):
     made = cls(random_state=0) if "random_state" in cls._parameter_constraints else cls()
     epochs = {name: 1 for name in made.get_params() if name.endswith("epochs")}
     short = {name: value for name, value in SHORT.items() if name in made.get_params()}
-    return made.set_params(**{**TINY.get(cls.__name__, {}), **epochs, **short})
+    return made.set_params(
+        **{**(tiny_settings(cls.__name__) if cls.__name__ in TINY else {}), **epochs, **short}
+    )
 
 
 def outcome(estimator, X, y):
     """All numbers that come of an estimator: predictions, or stamped rows."""
+    if isinstance(estimator, BaseDetector):
+        return [estimator.fit(X, y).isolate_scores_]
     if isinstance(estimator, BaseDefense):
         masks = "clean_mask" in inspect.signature(type(estimator).fit).parameters
         fitted = estimator.fit(X, y, **({"clean_mask": np.ones(len(y), bool)} if masks else {}))
@@ -289,7 +295,7 @@ def outcome(estimator, X, y):
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_numbers_of_any_kind_are_numbers(cls):
     """All parameters at once, each in the smallest type of numpy's that holds it."""
-    X, y = (PIXELS[..., 0] if issubclass(cls, BaseDefense) else PIXELS), LABELS
+    X, y = (PIXELS[..., 0] if issubclass(cls, TrainingEstimator) else PIXELS), LABELS
     estimator = tiny(cls)
     wanted = outcome(estimator, X, y)
     given = estimator.get_params()
@@ -350,8 +356,8 @@ def test_sequences_and_words_of_numpy_are_pythons(changes):
     np.testing.assert_array_equal(again.predict_proba(X), ours.predict_proba(X))
 
 
-def test_a_checkpoint_knows_a_number_by_its_value(tmp_path):
-    settings = {"checkpoint_dir": tmp_path / "here", "epochs": 2}
+def test_what_is_kept_knows_a_number_by_its_value(tmp_path):
+    settings = {"cache_dir": tmp_path / "here", "epochs": 2}
     first = quick(**settings).fit(PIXELS, LABELS)
     again = quick(**{**settings, "epochs": np.int64(2), "momentum": np.float64(0.9)})
     np.testing.assert_array_equal(

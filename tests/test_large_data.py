@@ -13,7 +13,13 @@ import torch
 from PIL import Image
 from sklearn.model_selection import GridSearchCV, train_test_split
 
-from antibackdoor import ABLClassifier, UndefendedClassifier, make_poisoned, write_report
+from antibackdoor import (
+    ABLClassifier,
+    PoisonSearch,
+    UndefendedClassifier,
+    make_poisoned,
+    write_report,
+)
 from antibackdoor.datasets import load_image_folder, open_image_folder
 from antibackdoor.inspection import SuspectsDisplay
 from antibackdoor.training import Samples, find_place, is_mapped
@@ -44,12 +50,12 @@ def quick(**changes):
 
 
 def searching(**changes):
-    """A defence with its search: features, transplants, networks that are asked."""
+    """A defence with its search: features, transplants, probes."""
     return ABLClassifier(
         backbone="small-cnn",
         batch_size=32,
-        isolation_epochs=2,
-        finetune_epochs=1,
+        detector=PoisonSearch(epochs=2),
+        epochs=1,
         random_state=0,
         **changes,
     )
@@ -150,15 +156,16 @@ def test_never_all_rows_are_asked_for(poisoned):
     assert max(X.asked) <= 512
 
 
-def test_checkpoints_and_memory_know_the_values(poisoned, tmp_path):
+def test_what_is_kept_knows_the_values_wherever_the_rows_are(poisoned, tmp_path):
     X, y = poisoned[0][:100], poisoned[1][:100]
-    fit = quick(checkpoint_dir=tmp_path / "checkpoints").fit(Held(X), y)
-    again = quick(checkpoint_dir=tmp_path / "checkpoints").fit(X, y)
+    fit = quick(cache_dir=tmp_path).fit(Held(X), y)
+    again = quick(cache_dir=tmp_path).fit(X, y)
     assert_same_fit(fit, again)
+    assert len(list(tmp_path.glob("train-*.safetensors"))) == 1
     other = X.copy()
     other[7, 3, 3] ^= 1
-    with pytest.raises(ValueError, match="checkpoint_dir"):
-        quick(checkpoint_dir=tmp_path / "checkpoints").fit(Held(other), y)
+    quick(cache_dir=tmp_path).fit(Held(other), y)
+    assert len(list(tmp_path.glob("train-*.safetensors"))) == 2
 
 
 # Mapped files ------------------------------------------------------------------------------------

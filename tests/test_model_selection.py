@@ -12,6 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 from antibackdoor import (
     ABLClassifier,
+    Joint,
+    LossRank,
+    Mixed,
     UndefendedClassifier,
     lowest_asr_within,
     make_asr_scorer,
@@ -45,11 +48,9 @@ def routing():
 def scaled(**changes):
     settings = {
         "image_shape": (8, 8),
-        "isolation_ratio": 0.01,
-        "isolation_epochs": 2,
-        "finetune_epochs": 4,
-        "unlearning_epochs": 1,
-        "recovery_epochs": 1,
+        "detector": LossRank(ratio=0.01, epochs=2, batch_size=32),
+        "cure": Mixed(epochs=1, recovery_epochs=1),
+        "epochs": 4,
         "batch_size": 32,
         "random_state": 0,
     }
@@ -70,7 +71,7 @@ def test_pipeline(poisoned, flattened, digits):
     # The same as scaling by hand.
     rows = StandardScaler().fit(X_bad).transform(X_bad)
     np.testing.assert_array_equal(pipeline.predict_proba(X_bad), abl.predict_proba(rows))
-    quick = {"isolation_epochs": 1, "finetune_epochs": 1}
+    quick = {"detector": LossRank(epochs=1), "epochs": 1}
     piped, by_hand = scaled(**quick).fit(X_bad, y_bad), scaled(**quick).named_steps["abl"]
     np.testing.assert_array_equal(
         by_hand.fit(rows, y_bad).isolate_scores_, piped.named_steps["abl"].isolate_scores_
@@ -81,10 +82,10 @@ def test_pipeline(poisoned, flattened, digits):
 def test_grid_search_with_two_jobs_and_two_scorers(poisoned):
     X_bad, y_bad = (array[::2] for array in poisoned[:2])
     scoring = {"ca": "accuracy", "neg_asr": make_asr_scorer(ATTACK)}
-    grid = {"abl__unlearning": ["mixed", "joint"]}
+    grid = {"abl__cure": [Mixed(epochs=1, recovery_epochs=1), Joint()]}
     cv = KFold(2)
     search = GridSearchCV(
-        scaled(finetune_epochs=2),
+        scaled(epochs=2),
         grid,
         scoring=scoring,
         refit=lowest_asr_within(0.5),
@@ -100,7 +101,7 @@ def test_grid_search_with_two_jobs_and_two_scorers(poisoned):
     assert results["mean_test_neg_asr"][search.best_index_] == lowest
     # The winner is the pipeline with these parameters on all rows, bit for bit, and another
     # process found what this one finds.
-    alone = scaled(finetune_epochs=2).set_params(**search.best_params_)
+    alone = scaled(epochs=2).set_params(**search.best_params_)
     np.testing.assert_array_equal(
         search.predict_proba(X_bad), clone(alone).fit(X_bad, y_bad).predict_proba(X_bad)
     )
@@ -191,7 +192,7 @@ def test_fit_has_no_place_for_the_mask(make_tiny, poisoned, routing):
     estimator = make_tiny(image_shape=(8, 8))
     # Some may be told of rows known to be clean; no fit may be told which are poison.
     told = set(inspect.signature(estimator.fit).parameters) - {"X", "y"}
-    assert told <= {"clean_mask"}
+    assert told <= {"clean_mask", "suspects"}
     assert estimator.get_metadata_routing().fit.requests == dict.fromkeys(told)
     with pytest.raises(TypeError, match="poison_mask"):
         estimator.fit(X_bad, y_bad, poison_mask=mask)

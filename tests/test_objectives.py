@@ -10,9 +10,8 @@ import torch
 from antibackdoor.training import (
     CrossEntropy,
     HeldLoss,
-    NegativeLearning,
+    NegativeLoss,
     Unlearning,
-    flooding,
     global_gradient_ascent,
     local_gradient_ascent,
     negative_losses,
@@ -51,20 +50,6 @@ def test_lga_over_samples_has_each_samples_sign():
     assert gradient(lambda x: local_gradient_ascent(x, 0.5, "sample"), losses) == [-0.5, 0.5]
 
 
-@pytest.mark.parametrize("reduction", ["batch", "sample"])
-def test_flooding_has_the_gradient_of_lga_and_another_value(reduction):
-    losses = leaf(0.1, 0.7)
-    held = gradient(lambda x: local_gradient_ascent(x, 0.5, reduction), losses)
-    assert gradient(lambda x: flooding(x, 0.5, reduction), losses) == held
-
-
-def test_flooding_by_hand():
-    # Mean 0.4: |0.4 - 0.5| + 0.5. Samples: (|0.1 - 0.5| + |0.7 - 0.5|) / 2 + 0.5.
-    losses = leaf(0.1, 0.7)
-    assert flooding(losses, 0.5, "batch").item() == pytest.approx(0.6)
-    assert flooding(losses, 0.5, "sample").item() == pytest.approx(0.8)
-
-
 def test_gga_is_the_clean_mean_less_the_isolated_mean():
     losses = leaf(1.0, 3.0, 5.0)
     isolated = torch.tensor([False, False, True])
@@ -98,9 +83,8 @@ class FixedLogits(torch.nn.Module):
     [
         # Losses of label 0: log 2 and log 4; their mean is 1.04.
         (CrossEntropy(), math.log(8) / 2),
-        (HeldLoss("lga", 2.0, "batch"), -math.log(8) / 2),
-        (HeldLoss("flooding", 2.0, "batch"), 4.0 - math.log(8) / 2),
-        (HeldLoss("lga", 1.0, "sample"), (math.log(4) - math.log(2)) / 2),
+        (HeldLoss(2.0, "batch"), -math.log(8) / 2),
+        (HeldLoss(1.0, "sample"), (math.log(4) - math.log(2)) / 2),
         (Unlearning(torch.tensor([False, True, False, True]), None), math.log(2) - math.log(4)),
     ],
 )
@@ -137,12 +121,12 @@ def test_negative_losses_of_what_is_certain_are_finite(sure, wanted):
     assert slope[0, 0].item() == pytest.approx(float(sure > 0))
 
 
-def test_negative_learning_descends_on_most_rows_and_denies_some():
+def test_negative_loss_descends_on_most_rows_and_denies_some():
     logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]], dtype=torch.float64)
-    denied = torch.tensor([True, True, False, False])
+    complementary = torch.tensor([True, True, False, False])
     # The first row of the batch is row 3 of the data, the second is row 1.
     batch = (logits, torch.tensor([0, 0]), torch.tensor([3, 1]))
-    value, given = NegativeLearning(denied)(lambda inputs: inputs, *batch)
+    value, given = NegativeLoss(complementary)(lambda inputs: inputs, *batch)
     # log 2 of the one; of the other, of probability 3/4, log(1/2) - log(1/4).
     assert value.item() == pytest.approx(math.log(2))
     assert given is logits

@@ -24,12 +24,14 @@ from joblib import Parallel, delayed, parallel_config
 from joblib._parallel_backends import SequentialBackend
 from torch import nn
 
-import antibackdoor.defenses._base as base
+import antibackdoor.training._estimator as estimator
 from antibackdoor import (
     ABLClassifier,
     CBDClassifier,
     DBDClassifier,
+    LossRank,
     NADClassifier,
+    PoisonSearch,
     UndefendedClassifier,
     make_poisoned,
 )
@@ -64,14 +66,16 @@ _SMALL = {"backbone": tiny_cnn, "random_state": 0}
 #: A fit of all terms and one that searches; views that are compared with those of the whole batch;
 #: and attention, which is taken inside the body.
 FITS = {
-    "abl": lambda: ABLClassifier(isolation_epochs=3, finetune_epochs=1, **_SMALL),
+    "abl": lambda: ABLClassifier(detector=PoisonSearch(epochs=3), epochs=1, **_SMALL),
     "cbd": lambda: CBDClassifier.from_paper(
-        backdoor_epochs=1, clean_epochs=2, augment=None, **_SMALL
+        detector__epochs=1, detector__augment=None, epochs=2, augment=None, **_SMALL
     ),
     "dbd": lambda: DBDClassifier(
         self_supervised_epochs=1, head_epochs=1, finetune_epochs=1, **_SMALL
     ),
     "nad": lambda: NADClassifier(epochs=1, finetune_epochs=1, **_SMALL),
+    "search": lambda: PoisonSearch(epochs=3, **_SMALL),
+    "rank": lambda: LossRank(ratio=0.1, epochs=1, **_SMALL),
 }
 
 
@@ -87,12 +91,13 @@ def undefended(**changes):
 
 
 def outcome(clf):
-    """All that a fit leaves, as arrays; the seconds too."""
+    """All that a fit leaves, as arrays; the seconds too. A detector keeps no network."""
     history = {
         f"history {name}": np.array([row[name] for row in clf.history_])
         for name in ("objective", "loss", "accuracy", "seconds")
     }
-    weights = {name: weights.numpy() for name, weights in clf.module_.state_dict().items()}
+    state = clf.module_.state_dict() if hasattr(clf, "module_") else {}
+    weights = {name: weights.numpy() for name, weights in state.items()}
     return {"isolate": clf.isolate_, "scores": clf.isolate_scores_, **history, **weights}
 
 
@@ -101,7 +106,7 @@ def in_float64(monkeypatch):
 
     Training multiplies a difference from step to step, so that those of float32 come to 1e-2.
     """
-    monkeypatch.setattr(base, "_network_dtype", lambda X, layout: torch.float64)
+    monkeypatch.setattr(estimator, "_network_dtype", lambda X, layout: torch.float64)
 
 
 # ------------------------------------------------------------- in each of the two processes
@@ -235,7 +240,7 @@ def run(place, rank):
     def fail(clf, X):
         raise TypeError("a callback of one process")
 
-    kept = undefended(checkpoint_dir=place / "kept")
+    kept = undefended(cache_dir=place / "kept")
     if rank == 1:
         kept.set_callbacks(AfterEpoch(2, fail))
     answers["one fails"] = message(lambda: kept.fit(X, y))
@@ -243,12 +248,12 @@ def run(place, rank):
     answers["files"] = sorted(path.name for path in (place / "kept").iterdir())
     np.savez(place / f"resumed-{rank}.npz", **outcome(kept.set_callbacks().fit(X, y)))
 
-    remembering = ABLClassifier(
-        backbone="mlp", isolation_epochs=1, finetune_epochs=1, isolation_ratio=0.1,
-        memory=str(place / "memory"), random_state=0,
+    keeping = ABLClassifier(
+        detector=LossRank(ratio=0.1, epochs=1), epochs=1,
+        backbone="mlp", cache_dir=place / "shared", random_state=0,
     )  # fmt: skip
-    for attempt in ("computed", "remembered"):
-        np.savez(place / f"{attempt}-{rank}.npz", **outcome(remembering.fit(X, y)))
+    for attempt in ("trained", "found"):
+        np.savez(place / f"{attempt}-{rank}.npz", **outcome(keeping.fit(X, y)))
 
     killed = undefended(epochs=1000)
     if rank == 1:
@@ -309,7 +314,7 @@ def test_two_processes_find_what_one_finds(name, two, monkeypatch):
     wanted = outcome(FITS[name]().fit(*poisoned()))
     first, second = two(name)
     assert_same(first, second)
-    if name == "abl":
+    if name in ("abl", "search"):
         assert len(wanted["isolate"]) > 5
     np.testing.assert_array_equal(first["isolate"], wanted["isolate"])
     for key in wanted.keys() - {"isolate", "history seconds"}:
@@ -387,19 +392,20 @@ def test_where_one_fails_the_other_ends(two):
 
 def test_the_first_process_writes_and_all_go_on(two):
     for answers in two("answers"):
-        assert answers["files"] == ["checkpoint-00000001.safetensors", "lock"]
+        endings = sorted(Path(name).suffix for name in answers["files"])
+        assert endings == [".lock", ".safetensors"]
     first, second = two("resumed")
     assert_same(first, second)
     wanted = outcome(undefended().fit(*poisoned()))
     np.testing.assert_allclose(first["history loss"], wanted["history loss"], atol=1e-4)
 
 
-def test_what_is_remembered_is_read_by_the_first_process(two):
-    computed, remembered = two("computed"), two("remembered")
-    assert_same(*computed)
-    assert_same(*remembered)
-    for name in computed[0].keys() - {"history seconds"}:
-        np.testing.assert_array_equal(computed[0][name], remembered[0][name])
+def test_what_is_kept_is_the_same_on_every_process(two):
+    trained, found = two("trained"), two("found")
+    assert_same(*trained)
+    assert_same(*found)
+    # The seconds too: of the second fit no epoch was trained.
+    assert_same(trained[0], found[0])
 
 
 def test_where_one_dies_the_other_ends(two):

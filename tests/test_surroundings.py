@@ -146,12 +146,13 @@ def test_a_fit_and_its_predictions(around, backbone):
 
 @pytest.mark.parametrize("name", ["ABLClassifier", "CBDClassifier"])
 def test_a_search_inside_autocast(name):
-    settings = {"ABLClassifier": {"isolation_epochs": 2, "finetune_epochs": 1}}.get(
-        name, {"backdoor_epochs": 2, "clean_epochs": 1}
-    )
-
     def make():
-        return getattr(antibackdoor, name)(random_state=0, backbone="small-cnn", **settings)
+        return getattr(antibackdoor, name)(
+            detector=antibackdoor.PoisonSearch(epochs=2),
+            epochs=1,
+            random_state=0,
+            backbone="small-cnn",
+        )
 
     plain = make().fit(X[..., 0], Y)
     with autocast():

@@ -284,7 +284,9 @@ class CBDClassifier(DetectingDefense):
         return classifier.set_params(**changes)
 
     def _n_phases(self) -> int:
-        return self._n_detector_phases() + 2
+        # Any other detector may leave no network, and f_B is trained by itself then.
+        n_backdoored = 0 if isinstance(self.detector, LossRank) else 1
+        return self._n_detector_phases() + n_backdoored + 1
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         detection = self._detection(run)

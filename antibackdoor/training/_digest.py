@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import types
 from collections.abc import Callable
@@ -46,7 +47,10 @@ def _add(digest: _Hash, value: Any, within: list[int]) -> None:
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | type):
         digest.update(repr(value).encode())
     elif isinstance(value, torch.Tensor):
-        _add(digest, value.detach().cpu().resolve_conj().numpy(), within)
+        dense = value.detach().cpu().resolve_conj().contiguous()
+        digest.update(f"{dense.dtype}{tuple(dense.shape)}".encode())
+        if dense.numel():  # as bytes: numpy has not all types of torch
+            digest.update(dense.reshape(-1).view(torch.uint8).numpy().tobytes())
     elif isinstance(value, np.ndarray) and value.dtype != object:
         digest.update(f"{value.dtype.str}{value.shape}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
@@ -84,6 +88,10 @@ def _parts(value: Any) -> list[Any] | None:
         return [value.__func__, value.__self__]
     if isinstance(value, types.FunctionType):
         return _parts_of_function(value)
+    if isinstance(value, types.CodeType):
+        return [value.co_code, value.co_names, list(value.co_consts)]
+    if isinstance(value, functools.partial):
+        return [value.func, value.args, value.keywords]
     if hasattr(value, "__dict__") and not isinstance(value, types.ModuleType):
         return [vars(value)]
     return None
@@ -92,11 +100,5 @@ def _parts(value: Any) -> list[Any] | None:
 def _parts_of_function(function: Callable[..., Any]) -> list[Any]:
     assert isinstance(function, types.FunctionType)
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    constants = [part for part in function.__code__.co_consts if not hasattr(part, "co_code")]
-    return [
-        function.__qualname__,
-        function.__code__.co_code,
-        constants,
-        cells,
-        function.__defaults__,
-    ]
+    defaults = [function.__defaults__, function.__kwdefaults__]
+    return [function.__qualname__, function.__code__, defaults, cells]

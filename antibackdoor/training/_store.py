@@ -25,8 +25,15 @@ from antibackdoor.utils import random_states, require, restore_random_states, wr
 
 _logger = logging.getLogger("antibackdoor")
 
-# How a file system says that it has no locks.
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
+# How a file system says that it has no locks, or no room for the file of one.
+_NO_LOCKS = (
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.ENOTSUP,
+    errno.ENOLCK,
+    errno.ENOSPC,
+    errno.EDQUOT,
+)
 
 #: Names of the files of a store, and of what a killed process had begun to write of them.
 OWN_FILES = re.compile(
@@ -194,8 +201,8 @@ class PhaseStore:
     def _locked(self, path: Path, *, wait: bool) -> Iterator[bool]:
         """Keep other processes from a file for the block; tell whether that was possible.
 
-        Of several processes of a fit the first locks. On a file system without locks nobody is
-        kept away: a phase may be trained twice then, to the same result.
+        Of several processes of a fit the first locks. On a file system without locks or
+        room nobody is kept away: a phase may be trained twice then, to the same result.
         """
         from filelock import FileLock, Timeout
 
