@@ -19,13 +19,13 @@ from antibackdoor.attacks import (
     Blend,
     Composite,
     LearnedAttack,
-    LowFrequency,
     WaNet,
     ensure_fitted,
     make_attack,
 )
 
-ALL = [AdaptiveBlend(), BadNets(), Blend(), Composite(), LowFrequency(), SIG(), WaNet()]
+#: Those of the registry that train nothing: a new one is found there.
+ALL = [kind() for kind in ATTACKS.values() if not issubclass(kind, LearnedAttack)]
 
 
 def images(shape=(6, 12, 10, 3), dtype=np.uint8, seed=0):
@@ -42,15 +42,12 @@ def three_classes(X):
     return np.arange(len(X)) % 3
 
 
+# The checks are of tables: of those alone that take them.
 @parametrize_with_checks(
     [
-        AdaptiveBlend(),
-        BadNets(),
+        *(attack for attack in ALL if not attack.needs_images),
         BadNets(pattern="white"),
         BadNets(label_map="all_to_all"),
-        Blend(),
-        LowFrequency(),
-        SIG(),
     ]
 )
 def test_scikit_learn_checks(estimator, check):
@@ -317,7 +314,7 @@ def test_training_rows_and_cover_rows(attack, dtype):
 
 def test_which_attacks_have_cover_rows():
     ratios = {type(attack).__name__: attack.cover_ratio for attack in ALL if attack.cover_ratio}
-    assert ratios == {"AdaptiveBlend": 1, "Composite": 1, "WaNet": 2}
+    assert ratios.items() >= {"AdaptiveBlend": 1, "Composite": 1, "WaNet": 2}.items()
     with pytest.raises(NotImplementedError, match="BadNets has no cover"):
         BadNets().fit(images()).transform_cover(images())
 
@@ -328,7 +325,7 @@ def test_training_rows_are_triggered_rows_unless_the_attack_says_otherwise():
         fitted = fit(attack, X)
         made = fitted.transform_training(X, three_classes(X), random_state=0)
         same = np.array_equal(made, fitted.transform(X))
-        assert same == (not isinstance(attack, AdaptiveBlend))
+        assert same == ("transform_training" not in vars(type(attack)))
 
 
 @pytest.mark.parametrize("attack", ALL, ids=repr)
@@ -456,8 +453,7 @@ def test_layout_is_asked_for_where_it_is_not_certain():
 def test_make_attack():
     assert list(ATTACKS) == sorted(ATTACKS)
     untrained = {name for name, kind in ATTACKS.items() if not issubclass(kind, LearnedAttack)}
-    assert untrained == {"adaptive-blend", "badnets", "blend", "cba", "lf", "sig", "wanet"}
-    assert {ATTACKS[name] for name in untrained} == {type(attack) for attack in ALL}
+    assert untrained >= {"adaptive-blend", "badnets", "blend", "cba", "lf", "sig", "wanet"}
     for name, attack in ATTACKS.items():
         assert type(make_attack(name)) is attack
         assert issubclass(attack, BaseAttack)
