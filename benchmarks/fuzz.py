@@ -621,14 +621,7 @@ def _draw_damage(rng: random.Random) -> str:
 def store(rng: random.Random) -> Call:
     name = rng.choice([rng.choice(list(CLASSIFIERS)), _draw_attack(rng)])
     made = _construct(rng, name, CLASSIFIERS.get(name, _quick(name)))
-    paths = [
-        "'a.safetensors'",
-        "Path('a.safetensors')",
-        "'.'",
-        "'no/a'",
-        "'\\x00'",
-        *HOSTILE_COUNTS,
-    ]
+    paths = ["'a.model'", "Path('a.model')", "'.'", "'no/a'", "'\\x00'", *HOSTILE_COUNTS]
     given = {"model": rng.choice([made, f"fitted({name!r})", *HOSTILE_VALUES[::3]])}
     given["path"] = rng.choice(paths)
     call = "save_model(model, path)"

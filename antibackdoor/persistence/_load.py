@@ -43,8 +43,8 @@ def load_model(
     Returns
     -------
     classifier or attack
-        As it was written, with its networks on the CPU; `cache_dir`, callbacks
-        and metadata requests are as in a new one.
+        As it was written, with its networks on the CPU; `cache_dir`, callbacks and metadata
+        requests are as in a new one.
 
     Raises
     ------

@@ -33,8 +33,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     hold:
 
     - a network of your own (a module or a callable): give it to `load_model` again;
-    - `cache_dir`, callbacks and metadata requests, which are the fitting
-      process's.
+    - `cache_dir`, callbacks and metadata requests, which are the fitting process's.
 
     Parameters
     ----------

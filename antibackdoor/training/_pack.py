@@ -35,9 +35,9 @@ def pack(
     ----------
     value : object
         None, bool, int, float, str and tensors, in dicts, lists and tuples.
-    further : callable, default=None
+    further : callable
         ``further(value)`` is asked about every value first: it returns a `Node`, or what is to be
-        packed in place of the value.
+        packed in place of the value. The default leaves each as it is.
 
     Returns
     -------
@@ -82,8 +82,9 @@ def unpack(text: str, tensors: dict[str, Any], further: Callable[[Node], Any] = 
     text : str
     tensors : dict of str to torch.Tensor or other arrays
         As `pack` returned them.
-    further : callable, default=None
-        Returns the value that a `Node` stands for, whose content has been put together.
+    further : callable
+        Returns the value that a `Node` stands for, whose content has been put together. The
+        default knows no kind.
 
     Returns
     -------
