@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import io
+import hashlib
+import json
 import random
-import zipfile
 from typing import Any
 
 import numpy as np
-import skops.io
+from sklearn.base import BaseEstimator
+
+from antibackdoor import detection
+from antibackdoor.defenses import Mixed, RelativeLoss
+from antibackdoor.persistence._format import FORMAT
+from antibackdoor.persistence._values import to_node
+from antibackdoor.training import head_length, pack, seal
 
 NUMBERS = [
     *(0, -1, 1, 2, 3, 7, 8, 9, 64, 255, 624, 10**4, 10**6, 2**31, -(2**31), 2**40, 2**63, -(2**63)),
@@ -37,19 +43,29 @@ OTHERS = [
     *("squeezenet1_0", "swin_v2_t", "maxvit_t", "auto", "float64", "channels_last", "none"),
     *(np.zeros(0), np.zeros((0, 8)), np.array(3), np.arange(5), np.full(3, "x"), np.zeros((8, 8))),
     *(np.array(["a", "b", "c"], dtype=object), np.float64(2), np.int8(3), np.random.RandomState(0)),
+    *(detection.PoisonSearch(), detection.LossRank(epochs=-1), detection.LossRank(cache_dir="x")),
+    *(Mixed(epochs=10**30), RelativeLoss(rejection="x"), detection.LossRank(ratio=np.zeros(3))),
 ]
 DTYPES = ["u1", "i1", "i4", "i8", "f2", "f4", "f8", "g", ">f4", ">i8", "?", "U3", "S3"]
+#: Parts of a head that become others; the second may be longer or shorter.
 HEADERS = [
-    (b"'shape': (", b"'shape': (9"),
-    (b"'shape': (", b"'shape': (-"),
-    (b"'shape': (", b"'shape': (0, "),
-    (b"<f8", b"<U0"),
-    (b"<f8", b"|O8"),
-    (b"<f4", b"<i4"),
-    (b"<f4", b"|S0"),
-    (b"<i8", b"|V8"),
-    (b"|u1", b"|S1"),
-    (b"False", b"True "),
+    (b'"shape":[', b'"shape":[9'),
+    (b'"shape":[', b'"shape":[-'),
+    (b'"shape":[', b'"shape":[0,'),
+    (b'"shape":[8,8]', b'"shape":[64]'),
+    (b'"data_offsets":[0,', b'"data_offsets":[1,'),
+    (b'"data_offsets":[0,', b'"data_offsets":[1e400,'),
+    (b'"F64"', b'"I64"'),
+    (b'"F64"', b'"BF16"'),
+    (b'"F32"', b'"I32"'),
+    (b'"F32"', b'"F8_E4M3"'),
+    (b'"I64"', b'"U64"'),
+    (b'"U8"', b'"I8"'),
+    (b'"1":{', b'"0":{'),
+    (b'\\"tensor\\"', b'\\"texts\\"'),
+    (b'\\"tuple\\"', b'\\"list\\"'),
+    (b'\\"dict\\"', b'\\"LossRank\\"'),
+    (b"null", b"[[[[]]]]"),
 ]
 
 
@@ -61,9 +77,9 @@ def to_file(kind: type, state: State) -> bytes:
 
     The only place that knows what files are made of.
     """
-    shell = type(kind.__name__, (), {"__getstate__": lambda self: state})
-    shell.__module__ = kind.__module__
-    return skops.io.dumps(shell())
+    text, tensors = pack(state, to_node)
+    told = {"format": str(FORMAT), "antibackdoor": "0", "model": kind.__name__}
+    return seal(text, tensors, told)
 
 
 # --- mutations of a state
@@ -85,6 +101,8 @@ def parts(value: Any) -> dict[Any, Any]:
         return dict(enumerate(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dict(vars(value))
+    if isinstance(value, BaseEstimator):
+        return value.get_params(deep=False)
     return {}
 
 
@@ -211,24 +229,27 @@ def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
         flipped = bytearray(content)
         flipped[cut] ^= rng.randrange(1, 256)
         return rng.choice([content[:cut], bytes(flipped), content[cut:], content + content[cut:]])
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    name = rng.choice(list(members))
-    if name.endswith(".npy"):
-        before, after = rng.choice(HEADERS)
-        members[name] = members[name].replace(before, after, 1)
-        if rng.random() < 0.3:
-            members[name] = members[name][: members[name].index(b"\n") + 1]
+    end = 8 + head_length(content)
+    head, arrays = content[8:end], content[end:]
+    if rng.random() < 0.6:
+        head = head.replace(*rng.choice(HEADERS), rng.choice([1, 1000]))
     else:
-        at = rng.randrange(len(members[name]))
-        members[name] = (
-            members[name][:at] + rng.choice([b"9", b"-", b"0", b"{}"]) + members[name][at + 1 :]
-        )
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", rng.choice([0, zipfile.ZIP_DEFLATED])) as archive:
-        for name, member in members.items():
-            archive.writestr(name, member)
-    return packed.getvalue()
+        at = rng.randrange(len(head))
+        head = head[:at] + rng.choice([b"9", b"-", b"0", b"{}"]) + head[at + 1 :]
+    length = len(head) if rng.random() < 0.9 else rng.choice([0, 1, 7, len(content), 2**62])
+    return resealed(length.to_bytes(8, "little") + head + arrays)
+
+
+def resealed(content: bytes) -> bytes:
+    """Give a file the digest of its bytes, as whoever changes one on purpose can."""
+    end = 8 + head_length(content)
+    try:
+        digest = json.loads(content[8:end])["__metadata__"]["digest"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return content  # refused before its digest is asked for
+    head = content[:end].replace(digest.encode(), b"0" * 64)
+    now = hashlib.sha256(head + content[end:]).hexdigest()
+    return head.replace(b'"digest":"' + b"0" * 64, b'"digest":"' + now.encode()) + content[end:]
 
 
 def hostile_file(all_states: Any, seed: int, number: int) -> tuple[str, bytes]:

@@ -26,11 +26,14 @@ from _common import provenance
 from sklearn.model_selection import train_test_split
 from torchvision.datasets import CIFAR10
 
-from antibackdoor import ABLClassifier
+from antibackdoor import PoisonSearch
 from antibackdoor.datasets import load_digits_images
 
 RESULTS = Path(__file__).parent / "results" / "calibration.jsonl"
 SETS = ("digits", "synthetic", "cifar10")
+
+#: What a sign is called in rows of before it had its name.
+_OLDER = {"low_margin": "misfits"}
 
 
 def load(name: str, seed: int, data_root: str) -> tuple[np.ndarray, np.ndarray]:
@@ -76,14 +79,13 @@ def run(name: str, seed: int, data_root: str) -> dict[str, Any]:
     """Search the rows of one seed."""
     origin = provenance()
     X, y = load(name, seed, data_root)
-    # What comes after the search is of no interest here.
-    clf = ABLClassifier(finetune_epochs=1, random_state=seed).fit(X, y)
+    search = PoisonSearch(random_state=seed).fit(X, y)
     return {
         "set": name,
         "seed": seed,
-        "p_value": clf.isolate_pvalue_,
-        "n_isolated": len(clf.isolate_),
-        **{sign: values.tolist() for sign, values in clf.isolate_signs_.items()},
+        "p_value": search.isolate_pvalue_,
+        "n_isolated": len(search.isolate_),
+        **{sign: values.tolist() for sign, values in search.isolate_signs_.items()},
         **origin,
     }
 
@@ -92,7 +94,7 @@ def print_table() -> None:
     """Print, for each set, how often it was flagged and how strong the signs were."""
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     print("| set | seeds | flagged | smallest p | transplant: mean, 99 %, largest ", end="")
-    print("| diversity: examined, mean and deviation, largest | misfits: the same |")
+    print("| diversity: held out, mean and deviation, largest | low margin: the same |")
     print("|" + "---|" * 7)
     for name in SETS:
         of_set = [row for row in rows if row["set"] == name]
@@ -105,12 +107,12 @@ def print_table() -> None:
             f"| {min(row['p_value'] for row in of_set):.2g} "
             f"| {transplants.mean():.3f}, {np.quantile(transplants, 0.99):.2f}, "
             f"{transplants.max():.2f} "
-            f"| {_of_examined(of_set, 'diversity')} | {_of_examined(of_set, 'misfits')} |"
+            f"| {_of_held_out(of_set, 'diversity')} | {_of_held_out(of_set, 'low_margin')} |"
         )
 
 
-def _of_examined(rows: list[dict[str, Any]], sign: str) -> str:
-    values = np.concatenate([row[sign] for row in rows])
+def _of_held_out(rows: list[dict[str, Any]], sign: str) -> str:
+    values = np.concatenate([row.get(sign, row.get(_OLDER.get(sign))) for row in rows])
     values = values[~np.isnan(values)]
     if len(values) == 0:
         return "0"

@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,18 @@ from _common import provenance
 from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
 
-from antibackdoor import ABLClassifier, make_poisoned
+from antibackdoor import ABLClassifier, Mixed, Retrain, make_poisoned
 from antibackdoor.attacks import make_attack
 from antibackdoor.datasets import load_digits_images
-from antibackdoor.defenses.isolation import Finding, Isolation, not_searched
+from antibackdoor.defenses import Cure, Cured
+from antibackdoor.detection import Detection
 from antibackdoor.metrics import clean_accuracy
 from antibackdoor.training import (
     CrossEntropy,
+    HeldLoss,
+    NegativeLoss,
+    Objective,
+    Run,
     ShuffledRows,
     compute_logits,
     log_odds,
@@ -46,14 +52,6 @@ TARGET = 0
 ATTACKS = ("badnets", "blend", "lf")
 N_WRONG = (0, 15)
 SEEDS = (0, 1, 2)
-#: Name to the cure of `ABLClassifier`; the last two change what it makes of the flagged rows.
-CURES = {
-    "left out": "retrain",
-    "mixed ascent": "mixed",
-    "negative, to chance": "negative",
-    "negative, without an end": "negative",
-    "relabelled": "negative",
-}
 _EPOCHS = 20
 _FIGURES = ("ca", "asr", "r_acc", "target_recall", "target_recall_triggered")
 
@@ -61,13 +59,13 @@ _FIGURES = ("ca", "asr", "r_acc", "target_recall", "target_recall_triggered")
 class Endless:
     """Negative learning without an end: -log(1 - p_y)."""
 
-    def __init__(self, denied: torch.Tensor) -> None:
-        self._denied = denied
+    def __init__(self, complementary: torch.Tensor) -> None:
+        self._complementary = complementary
 
     def __call__(self, network: Any, inputs: Any, labels: Any, index: Any) -> Any:
         logits = network(inputs)
         negative = F.softplus(log_odds(logits, labels))
-        losses = torch.where(self._denied[index], negative, sample_losses(logits, labels))
+        losses = torch.where(self._complementary[index], negative, sample_losses(logits, labels))
         return losses.mean(), logits
 
 
@@ -82,47 +80,64 @@ class Relabelled:
         return -(self._wanted[index] * logits.log_softmax(1)).sum(1).mean(), logits
 
 
-class Told(ABLClassifier):
-    """Handed the flagged rows instead of isolating them."""
+class MixedAfterStageOne(Mixed):
+    """Goes on from what stage one of ABL has learned, though the flagged rows are handed to it."""
 
-    def hand(self, flagged: np.ndarray, cure: str) -> Told:
-        """Say which rows are flagged, and what is to be made of them."""
-        self._flagged, self._variant = flagged, cure
-        return self
+    n_phases = 4
 
-    def _isolate(self, run: Any, network: Any) -> Finding:
-        if self._variant == "mixed ascent":
-            super()._isolate(run, network)  # it goes on from what stage one has learned
-        return not_searched(Isolation(self._flagged.astype(np.float64), 0.5))
-
-    def _finetune(self, run: Any, network: Any, rows: Any, objective: Any, beside: Any = None):
-        if self._variant == "negative, without an end":
-            objective = Endless(torch.as_tensor(self._flagged))
-        elif self._variant == "relabelled":
-            objective = Relabelled(self._opinions(run))
-        super()._finetune(run, network, rows, objective, beside)
-
-    def _opinions(self, run: Any) -> torch.Tensor:
-        """Of the flagged rows what a network says that does not know their classes."""
-        labels = run.labels.numpy()
-        unknown = np.unique(labels[self._flagged])
+    def _train(self, run: Run, detection: Detection, epochs: int) -> Cured:
         network = run.new_network()
-        self._run_phase(
-            run,
-            "examine",
-            network,
-            epochs=10,
-            objective=CrossEntropy(),
-            recipe=self._recipe(run),
-            batches=ShuffledRows(run.rows(~np.isin(labels, unknown)), self.batch_size),
-        )
-        logits = compute_logits(network, run.samples)
-        logits[:, unknown] = -torch.inf
-        flagged = torch.as_tensor(self._flagged)[:, None]
-        return torch.where(flagged, logits.softmax(1), F.one_hot(run.labels, logits.shape[1]))
+        held = HeldLoss(0.5, "batch")
+        recipe = replace(run.recipe, schedule="constant", augmentation=None)
+        run.phase("isolate", network, held, epochs=_EPOCHS, recipe=recipe)
+        return super()._train(run, replace(detection, network=network), epochs)
 
-    def _n_phases(self) -> int:
-        return super()._n_phases() + 1
+
+class OnAllRows(Cure):
+    """Trains on all rows, on the flagged ones by an objective of their own."""
+
+    n_phases = 2
+
+    def __init__(self, *, kind: str = "to chance") -> None:
+        self.kind = kind
+
+    def _train(self, run: Run, detection: Detection, epochs: int) -> Cured:
+        objective = self._objective(run, detection.isolation.mask)
+        network = run.new_network()
+        run.phase("finetune", network, objective, epochs=epochs)
+        return Cured(network, detection.isolation, unlearned=True)
+
+    def _objective(self, run: Run, mask: np.ndarray) -> Objective:
+        flagged = torch.as_tensor(mask)
+        match self.kind:
+            case "to chance":
+                return NegativeLoss(flagged)
+            case "without an end":
+                return Endless(flagged)
+            case _:
+                return Relabelled(_opinions(run, mask))
+
+
+def _opinions(run: Run, mask: np.ndarray) -> torch.Tensor:
+    """Of the flagged rows what a network says that does not know their classes."""
+    labels = run.labels.numpy()
+    unknown = np.unique(labels[mask])
+    network = run.new_network()
+    known = ShuffledRows(run.rows(~np.isin(labels, unknown)), run.batch_size)
+    run.phase("probe", network, CrossEntropy(), epochs=10, batches=known)
+    logits = compute_logits(network, run.samples)
+    logits[:, unknown] = -torch.inf
+    flagged = torch.as_tensor(mask)[:, None]
+    return torch.where(flagged, logits.softmax(1), F.one_hot(run.labels, logits.shape[1]))
+
+
+CURES: dict[str, Cure] = {
+    "left out": Retrain(),
+    "mixed ascent": MixedAfterStageOne(),
+    "negative, to chance": OnAllRows(kind="to chance"),
+    "negative, without an end": OnAllRows(kind="without an end"),
+    "relabelled": OnAllRows(kind="relabelled"),
+}
 
 
 def run(attack_name: str, n_wrong: int, cure: str, seed: int) -> dict[str, Any]:
@@ -136,15 +151,14 @@ def run(attack_name: str, n_wrong: int, cure: str, seed: int) -> dict[str, Any]:
     flagged = poison.copy()
     flagged[rng.permutation(np.flatnonzero(poison))[: math.ceil(0.02 * poison.sum())]] = False
     flagged[rng.permutation(np.flatnonzero((y_bad == TARGET) & ~poison))[:n_wrong]] = True
-    clf = Told(
+    clf = ABLClassifier(
+        cure=CURES[cure],
         backbone="small-cnn",
-        isolation_ratio=0.1,
-        unlearning=CURES[cure],
-        finetune_epochs=_EPOCHS,
+        epochs=_EPOCHS,
         batch_size=32,
         random_state=seed,
-    ).hand(flagged, cure)
-    predicted = clf.fit(X_bad, y_bad).predict(X_test)
+    )
+    predicted = clf.fit(X_bad, y_bad, suspects=flagged).predict(X_test)
     given = clf.predict(attack.transform(X_test))
     own, victims = y_test == TARGET, y_test != TARGET
     return {

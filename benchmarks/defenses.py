@@ -28,7 +28,15 @@ from _common import load_cifar10, provenance
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
-from antibackdoor import ABLClassifier, CBDClassifier, UndefendedClassifier, make_poisoned
+from antibackdoor import (
+    ABLClassifier,
+    CBDClassifier,
+    LossRank,
+    Mixed,
+    RelativeLoss,
+    UndefendedClassifier,
+    make_poisoned,
+)
 from antibackdoor.attacks import make_attack
 from antibackdoor.datasets import load_digits_images
 from antibackdoor.metrics import (
@@ -51,9 +59,21 @@ OTHERS = [("blend", 0.10, (0,)), ("sig", 0.05, (0,)), ("wanet", 0.10, (0,))]
 # Schedules of some minutes. The networks that are kept, finetuned and clean, are trained
 # for as many epochs as the undefended one.
 _WRN: dict[str, Any] = {"backbone": "wrn-16-1"}
+
+
 # The search of later defaults is measured by benchmarks/isolation.py.
-_ABL: dict[str, Any] = {"isolation_ratio": 0.01, "unlearning_epochs": 5, **_WRN}
-_CBD: dict[str, Any] = {"isolation_ratio": None, **_WRN}
+def _abl(first: int, kept: int, recovery: int) -> ABLClassifier:
+    """Return ABL with a fixed share, and its epochs."""
+    cure = Mixed(epochs=5, recovery_epochs=recovery)
+    return ABLClassifier(detector=LossRank(epochs=first), cure=cure, epochs=kept, **_WRN)
+
+
+def _cbd(first: int, kept: int) -> CBDClassifier:
+    """Return CBD as it was before f_B was searched, and its epochs."""
+    detector, weighting = LossRank(ratio=None, epochs=first), RelativeLoss(rejection=0.25)
+    return CBDClassifier(detector=detector, weighting=weighting, epochs=kept, **_WRN)
+
+
 SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "digits": (
         BADNETS + OTHERS,
@@ -67,18 +87,16 @@ SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
         BADNETS,
         {
             "undefended": UndefendedClassifier(epochs=20, **_WRN),
-            "abl": ABLClassifier(isolation_epochs=8, finetune_epochs=20, recovery_epochs=8, **_ABL),
-            "cbd": CBDClassifier(backdoor_epochs=8, clean_epochs=20, **_CBD),
+            "abl": _abl(8, 20, 8),
+            "cbd": _cbd(8, 20),
         },
     ),
     # As above with twice as long a stage one: is eight epochs of it enough?
     "cifar10-stage-one": (
         BADNETS,
         {
-            "abl": ABLClassifier(
-                isolation_epochs=15, finetune_epochs=20, recovery_epochs=8, **_ABL
-            ),
-            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=20, **_CBD),
+            "abl": _abl(15, 20, 8),
+            "cbd": _cbd(15, 20),
         },
     ),
     # Long enough for plain training to learn the trigger under crops and flips, and about as
@@ -87,10 +105,8 @@ SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
         BADNETS,
         {
             "undefended": UndefendedClassifier(epochs=40, **_WRN),
-            "abl": ABLClassifier(
-                isolation_epochs=15, finetune_epochs=20, recovery_epochs=8, **_ABL
-            ),
-            "cbd": CBDClassifier(backdoor_epochs=15, clean_epochs=30, **_CBD),
+            "abl": _abl(15, 20, 8),
+            "cbd": _cbd(15, 30),
         },
     ),
     # What fits into an hour for the other attacks: few epochs, and weak networks.
@@ -98,8 +114,8 @@ SETTINGS: dict[str, tuple[list[Any], dict[str, Any]]] = {
         OTHERS,
         {
             "undefended": UndefendedClassifier(epochs=8, **_WRN),
-            "abl": ABLClassifier(isolation_epochs=8, finetune_epochs=8, recovery_epochs=4, **_ABL),
-            "cbd": CBDClassifier(backdoor_epochs=8, clean_epochs=8, **_CBD),
+            "abl": _abl(8, 8, 4),
+            "cbd": _cbd(8, 8),
         },
     ),
 }

@@ -367,7 +367,7 @@ def archive(**members: bytes) -> str:
 
 def stored(name: str, damage: Callable[[bytes], bytes]) -> str:
     """Store ``fitted(name)``, damage the file and return its path."""
-    path = Path("hostile.skops")
+    path = Path("hostile.safetensors")
     if name not in _STORED:
         save_model(fitted(name), path)
         _STORED[name] = path.read_bytes()
@@ -621,7 +621,14 @@ def _draw_damage(rng: random.Random) -> str:
 def store(rng: random.Random) -> Call:
     name = rng.choice([rng.choice(list(CLASSIFIERS)), _draw_attack(rng)])
     made = _construct(rng, name, CLASSIFIERS.get(name, _quick(name)))
-    paths = ["'a.skops'", "Path('a.skops')", "'.'", "'no/a'", "'\\x00'", *HOSTILE_COUNTS]
+    paths = [
+        "'a.safetensors'",
+        "Path('a.safetensors')",
+        "'.'",
+        "'no/a'",
+        "'\\x00'",
+        *HOSTILE_COUNTS,
+    ]
     given = {"model": rng.choice([made, f"fitted({name!r})", *HOSTILE_VALUES[::3]])}
     given["path"] = rng.choice(paths)
     call = "save_model(model, path)"

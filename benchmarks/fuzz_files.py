@@ -4,9 +4,10 @@
 
 A fitted model of every classifier and every attack is taken apart and changed: other numbers,
 types, shapes and values, attributes that are missing, new, swapped or of another class, sizes
-that agree with each other and are far too large, headers of arrays that lie, changed bytes. A
-child process may then take `max_bytes` and a quarter more. It may load the file and use it, or
-end in a ValueError or TypeError. Run again with the same `--progress`, it goes on.
+that agree with each other and are far too large, detectors and cures that no fit takes, heads
+that lie, changed bytes. A child process may then take `max_bytes` and a quarter more. It may load
+the file and use it, or end in a ValueError or TypeError. Run again with the same `--progress`, it
+goes on.
 Exit code 1 where one of them did anything else.
 """
 
@@ -35,6 +36,8 @@ from _hostile_files import State, hostile_file, to_file
 
 from antibackdoor import load_model
 from antibackdoor.attacks import BaseAttack, LearnedAttack
+from antibackdoor.defenses import Mixed, RelativeLoss
+from antibackdoor.detection import LossRank
 from antibackdoor.persistence._save import _without_own
 from antibackdoor.persistence._types import MODELS
 
@@ -60,6 +63,8 @@ def fit_quickly(kind: Any, dtype: str = "uint8") -> Any:
     """Fit a model as briefly as its parameters allow."""
     few = {"size": 2, "batch_size": 8, "n_surrogates": 2, "random_state": 0, "steps": 1}
     few |= {"backbone": "small-cnn", "surrogate": "small-cnn"}
+    few |= {"detector": LossRank(epochs=1, ratio=0.25), "cure": Mixed(epochs=1, recovery_epochs=1)}
+    few |= {"weighting": RelativeLoss(compare="last")}
     names = kind._get_param_names()
     settings = {name: 1 for name in names if name.endswith("epochs")}
     settings |= {name: value for name, value in few.items() if name in names}
@@ -147,7 +152,7 @@ def fuzz(states: Any, numbers: Any, seed: int, tell: Callable[[int, str, str], N
     """Try files, and tell of each its number, its class and what came of it."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "hostile.skops"
+        path = Path(folder) / "hostile.safetensors"
         for kind, state in states:  # what is imported late counts for nobody
             path.write_bytes(to_file(kind, state))
             load_and_use(path)
@@ -175,7 +180,7 @@ def main() -> None:
     states = good_states()
     if arguments.only is not None:
         name, content = hostile_file(states, arguments.seed, arguments.only)
-        path = Path(tempfile.mkdtemp()) / "hostile.skops"
+        path = Path(tempfile.mkdtemp()) / "hostile.safetensors"
         path.write_bytes(content)
         print(name, path, flush=True)
         load_and_use(path)

@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def cells(seed: int, n_train: int = N_TRAIN) -> list[dict[str, Any]]:
 
 
 def run(
-    cell: dict[str, Any], data_root: str, cache: Path, memory: str | None = None
+    cell: dict[str, Any], data_root: str, cache: Path, cache_dir: str | None = None
 ) -> dict[str, Any]:
     """Poison, fit and measure one cell."""
     origin = provenance()  # of the code that has been imported, not of what lands meanwhile
@@ -77,9 +78,9 @@ def run(
         )
     clf = ABLClassifier(
         backbone="wrn-16-1",
-        finetune_epochs=20,
+        epochs=20,
         augment=None,
-        memory=memory,
+        cache_dir=cache_dir,
         random_state=cell["seed"],
     )
     started = time.perf_counter()
@@ -98,10 +99,7 @@ def run(
         "ca": clean_accuracy(y_test, predicted),
         "target_recall": float((predicted == y_test)[y_test == TARGET].mean()),
         "seconds": seconds,
-        "epochs": {
-            phase: sum(epoch["phase"] == phase for epoch in clf.history_)
-            for phase in ("isolate", "examine", "finetune")
-        },
+        "epochs": Counter(epoch["phase"] for epoch in clf.history_),
     }
     if cell["attack"] != "none":
         wanted = attack.transform_target(y_test)
@@ -139,7 +137,7 @@ def print_table() -> None:
         figures = [f"{100 * row[name]:.1f}" if name in row else "" for name in shares]
         figures[1] = f"{100 * row['fpr']:.2f}"
         rate = f"{row['poison_rate']:.1%}" if row["n_poisoned"] else ""
-        before = row["epochs"]["isolate"] + row["epochs"]["examine"]
+        before = sum(n for phase, n in row["epochs"].items() if phase != "finetune")
         print(
             f"| {row['attack']} | {rate} | {cell['n_train']} | {row['seed']} "
             f"| {row['p_value']:.0e} "
@@ -158,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-root", default="data", help="holds cifar-10-batches-py/")
     parser.add_argument("--cache", type=Path, default=Path("build/attacks"), help="fitted attacks")
-    parser.add_argument("--memory", help="keeps searches; seconds are then without them")
+    parser.add_argument("--cache-dir", help="keeps phases; seconds are then of the others")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="attacks; all by default")
     parser.add_argument("--rates", type=float, nargs="+", help="poisoning rates; all by default")
@@ -180,7 +178,7 @@ def main() -> None:
         finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
         if _key(cell) in {_key(json.loads(line)) for line in finished}:
             continue
-        row = run(cell, arguments.data_root, arguments.cache, arguments.memory)
+        row = run(cell, arguments.data_root, arguments.cache, arguments.cache_dir)
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print({name: row.get(name) for name in ("attack", "tpr", "fpr", "ca", "asr")}, flush=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/kill_fits.py --kills 200
 
-Digits, small fits of ABL and CBD with `checkpoint_dir`. Each kill is a SIGKILL at a random moment
+Digits, small fits of ABL and CBD with `cache_dir`. Each kill is a SIGKILL at a random moment
 between the start of the fit and the time that a whole one took; then the fit is called again.
 Compared are weights, flags, scores, history and predictions.
 """
@@ -28,7 +28,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch._dynamo  # noqa: E402, F401  an optimiser imports it; here it is imported once for all
 
-from antibackdoor import ABLClassifier, CBDClassifier, make_poisoned  # noqa: E402
+from antibackdoor import (  # noqa: E402
+    ABLClassifier,
+    Ascent,
+    CBDClassifier,
+    LossRank,
+    Mixed,
+    PoisonSearch,
+    make_poisoned,
+)
 from antibackdoor.datasets import load_digits_images  # noqa: E402
 
 # Of one fit: where the machine is busy, kills come too soon for an epoch between them.
@@ -37,30 +45,30 @@ _SMALL = {"batch_size": 32, "random_state": 0, "device": "cpu"}
 
 #: Fits that together run every phase of both methods.
 FITS: dict[str, Callable[..., ABLClassifier | CBDClassifier]] = {
-    "abl, searched and retrained": partial(
-        ABLClassifier, isolation_epochs=2, finetune_epochs=2, **_SMALL
-    ),
+    "abl, searched": partial(ABLClassifier, detector=PoisonSearch(epochs=2), epochs=2, **_SMALL),
     "abl, mixed": partial(
         ABLClassifier,
-        isolation_ratio=0.05,
-        isolation_epochs=3,
-        finetune_epochs=3,
-        unlearning_epochs=3,
-        recovery_epochs=3,
+        detector=LossRank(ratio=0.05, epochs=3, batch_size=32),
+        cure=Mixed(epochs=3, recovery_epochs=3),
+        epochs=3,
         **_SMALL,
     ),
     "abl, ascent": partial(
         ABLClassifier,
-        isolation_ratio=0.05,
-        unlearning="ascent",
-        isolation_epochs=3,
-        finetune_epochs=3,
-        unlearning_epochs=5,
+        detector=LossRank(ratio=0.05, epochs=3, batch_size=32),
+        cure=Ascent(epochs=5),
+        epochs=3,
         **_SMALL,
     ),
-    "cbd, searched": partial(CBDClassifier, backdoor_epochs=2, clean_epochs=3, **_SMALL),
+    "cbd, searched": partial(CBDClassifier, detector=PoisonSearch(epochs=2), epochs=3, **_SMALL),
     "cbd, all terms": partial(
-        CBDClassifier.from_paper, backdoor_epochs=3, clean_epochs=5, augment=None, **_SMALL
+        CBDClassifier.from_paper,
+        detector__epochs=3,
+        detector__batch_size=32,
+        detector__augment=None,
+        epochs=5,
+        augment=None,
+        **_SMALL,
     ),
 }
 
@@ -69,7 +77,7 @@ def fit(name: str, directory: str | None, answer: Path) -> None:
     """Fit, and write down what came out."""
     X, y = load_digits_images()[:2]
     X, y, _ = make_poisoned(X[:250], y[:250], attack="badnets", poison_rate=0.1, random_state=0)
-    clf = FITS[name](checkpoint_dir=directory).fit(X, y)
+    clf = FITS[name](cache_dir=directory).fit(X, y)
     digest = hashlib.sha256()
     arrays = [weights.numpy() for weights in clf.module_.state_dict().values()]
     for array in [*arrays, clf.isolate_, clf.isolate_scores_, clf.predict(X)]:
@@ -105,12 +113,9 @@ def run_until(name: str, directory: str | None, answer: Path, seconds: float) ->
 
 
 def stopped_in(directory: str) -> str:
-    """Name the phase of the newest checkpoint, or say that there is none."""
-    from antibackdoor.training import open_checkpoints
-
-    with open_checkpoints(directory) as checkpoints:
-        phases = checkpoints.phases
-    return phases[-1] if phases else "before the first checkpoint"
+    """Name the phase that was written last, or say that there is none."""
+    written = sorted(Path(directory).glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    return written[-1].name.rpartition("-")[0] if written else "before its first epoch was over"
 
 
 def main() -> None:

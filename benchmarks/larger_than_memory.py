@@ -154,14 +154,14 @@ def light(input_shape: tuple[int, ...], n_classes: int) -> Any:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Fit once, and return what it cost."""
-    from antibackdoor import ABLClassifier
+    from antibackdoor import ABLClassifier, PoisonSearch
 
     X, y = open_data(arguments)
     classifier = ABLClassifier(
         backbone=light if arguments.backbone == "light" else arguments.backbone,
+        detector=PoisonSearch(epochs=arguments.epochs, batch_size=arguments.batch_size),
         batch_size=arguments.batch_size,
-        isolation_epochs=arguments.epochs,
-        finetune_epochs=arguments.epochs,
+        epochs=arguments.epochs,
         random_state=0,
     )
     predicts = arguments.kind == "predict"
@@ -174,7 +174,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         else:
             classifier.fit(X, y)
     seconds = time.perf_counter() - started
-    epochs = [row for row in classifier.history_ if row["phase"] in ("isolate", "finetune")]
+    epochs = [row for row in classifier.history_ if row["phase"] in ("search", "finetune")]
     n_seen, seen_in = len(X) * len(epochs), sum(row["seconds"] for row in epochs)
     if predicts:
         n_seen, seen_in = len(X), seconds

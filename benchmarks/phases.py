@@ -39,15 +39,15 @@ def classifiers(share: float) -> list[BaseDefense]:
         ABLClassifier.from_paper(
             "released",
             backbone="wrn-16-1",
-            isolation_epochs=epochs(20),
-            finetune_epochs=epochs(60),
+            detector__epochs=epochs(20),
+            epochs=epochs(60),
             lr_schedule="constant",
             random_state=0,
         ),
         CBDClassifier.from_paper(
             backbone="wrn-16-1",
-            backdoor_epochs=epochs(5),
-            clean_epochs=epochs(100),
+            detector__epochs=epochs(5),
+            epochs=epochs(100),
             lr_schedule="constant",
             random_state=0,
         ),
@@ -62,9 +62,11 @@ def phases_of(history: list[dict[str, Any]]) -> dict[str, list[float]]:
     }
 
 
-def full_epochs(phase: str) -> int:
-    """Return how many epochs a phase has at the papers' settings."""
-    return {"isolate": 20, "finetune": 60, "unlearn": 4, "backdoor": 5, "clean": 100}[phase]
+#: How many epochs each phase has at the papers' settings.
+FULL_EPOCHS = {
+    "ABLClassifier": {"isolate": 20, "finetune": 60, "unlearn": 4},
+    "CBDClassifier": {"isolate": 5, "clean": 100},
+}
 
 
 def main() -> None:
@@ -91,10 +93,11 @@ def main() -> None:
         for phase, epochs in phases.items():
             n_rows = len(y_bad) if phase != "unlearn" else len(clf.isolate_)
             middle = statistics.median(epochs)
-            total += full_epochs(phase) * middle
+            of_paper = FULL_EPOCHS[name][phase]
+            total += of_paper * middle
             print(
-                f"| {name} | {phase} | {len(epochs)} of {full_epochs(phase)} "
-                f"| {n_rows / middle:.0f} | {full_epochs(phase) * middle:.0f} |",
+                f"| {name} | {phase} | {len(epochs)} of {of_paper} "
+                f"| {n_rows / middle:.0f} | {of_paper * middle:.0f} |",
                 flush=True,
             )
         released, rate = RELEASED[name]

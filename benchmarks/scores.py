@@ -3,11 +3,11 @@
     python benchmarks/scores.py --data-root ../shared/data --cache build/attacks
     python benchmarks/scores.py --table
 
-Stage one of `ABLClassifier` at its defaults, `wrn-16-1`, the first 5,000 images of CIFAR-10, a
-tenth of them poisoned (clean-label attacks: half of the target class). Each score is a function of
-what that stage leaves and gives every row a number, higher where it is more suspect; printed is
-the area under the curve among the rows that bear the target label. `cbd_weight` alone asks a fit of
-its own. A finished attack is a line of JSON in benchmarks/results/scores.jsonl.
+The first network of `PoisonSearch` at its defaults, `wrn-16-1`, the first 5,000 images of CIFAR-10,
+a tenth of them poisoned (clean-label attacks: half of the target class). Each score is a function
+of what that network leaves and gives every row a number, higher where it is more suspect; printed
+is the area under the curve among the rows that bear the target label. `cbd_weight` alone asks a fit
+of its own. A finished attack is a line of JSON in benchmarks/results/scores.jsonl.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 from torch import nn
 
-from antibackdoor import ABLClassifier, CBDClassifier, make_poisoned
-from antibackdoor.defenses._activation_clustering import reduce, split_in_two
-from antibackdoor.defenses._spectral_signatures import squared_projections
-from antibackdoor.defenses.isolation import LOSS_SCORES, flag_most_suspect, not_searched
-from antibackdoor.defenses.isolation._parts import split_classes
+from antibackdoor import CBDClassifier, LossRank, PoisonSearch, make_poisoned
+from antibackdoor.detection import Detection, flag_nothing
+from antibackdoor.detection._activation_clustering import reduce, split_in_two
+from antibackdoor.detection._losses import LOSS_SCORES
+from antibackdoor.detection._parts import split_classes
+from antibackdoor.detection._spectral_signatures import squared_projections
+from antibackdoor.training import HeldLoss, Run, ShuffledRows
 
 RESULTS = Path(__file__).parent / "results" / "scores.jsonl"
 ATTACKS = ("badnets", "trojan", "blend", "sig", "ssba", "lf", "lba", "dfst", "cl", "cba", "wanet")
@@ -45,7 +47,7 @@ ATTACKS = ("badnets", "trojan", "blend", "sig", "ssba", "lf", "lba", "dfst", "cl
 
 @dataclass(frozen=True)
 class Seen:
-    """What stage one leaves.
+    """What the first network leaves.
 
     Attributes
     ----------
@@ -178,19 +180,23 @@ SPLITTING: dict[str, Callable[[Seen], np.ndarray]] = {
 }
 
 
-class StageOne(ABLClassifier):
-    """Keeps what stage one leaves, and searches no further."""
+class FirstNetwork(PoisonSearch):
+    """Keeps what the first network leaves, and searches no further."""
 
-    def _run_phase(self, run: Any, name: str, network: Any, **settings: Any) -> Any:
-        recorded = super()._run_phase(run, name, network, **settings)
-        if name == "isolate":
-            self.losses_ = torch.stack(recorded).double().cpu().numpy()
-        return recorded
-
-    def _search(self, run: Any, network: Any, scores: np.ndarray, epochs: int) -> Any:
+    def _detect(self, run: Run) -> Detection:
+        network = run.new_network()
+        recorded = run.phase(
+            "search",
+            network,
+            HeldLoss(self.gamma, "batch"),
+            epochs=self.epochs,
+            batches=ShuffledRows(run.every_row, self._batch_size(len(run.samples))),
+            keep_losses=True,
+        )
+        self.losses_ = torch.stack(recorded).double().cpu().numpy()
         self.left_ = _look(network.eval(), run.samples)
         self.labels_ = run.labels.cpu().numpy()
-        return not_searched(flag_most_suspect(scores, 0.01))
+        return Detection.untested(flag_nothing(len(run.samples)))
 
 
 @torch.no_grad()
@@ -240,20 +246,22 @@ def _look(network: Any, samples: Any) -> dict[str, Any]:
 
 
 def run(name: str, data_root: str, cache: Path) -> dict[str, Any]:
-    """Train stage one on one attack, and ask every score."""
+    """Train the first network on one attack, and ask every score."""
     origin = provenance()  # of the code that has been imported, not of what lands meanwhile
     X, _, y, _ = load_cifar10(data_root)
     attack, _ = fitted(name, X, y, cache)
     rate = CLEAN_RATE if attack.clean_label else DIRTY_RATE
     X, y, poison_mask = make_poisoned(X, y, attack=attack, poison_rate=rate, random_state=0)
-    settings: dict[str, Any] = {"backbone": "wrn-16-1", "augment": None, "random_state": 0}
-    stage = StageOne(finetune_epochs=1, **settings).fit(X, y)
-    cbd = CBDClassifier(isolation_ratio=None, clean_epochs=10, **settings).fit(X, y)
+    settings: dict[str, Any] = {"backbone": "wrn-16-1", "random_state": 0}
+    first = FirstNetwork(**settings).fit(X, y)
+    cbd = CBDClassifier(detector=LossRank(ratio=None), epochs=10, augment=None, **settings).fit(
+        X, y
+    )
     seen = Seen(
-        losses=stage.losses_,
-        labels=stage.labels_,
+        losses=first.losses_,
+        labels=first.labels_,
         cbd_weights=1 - cbd.isolate_scores_,
-        **stage.left_,
+        **first.left_,
     )
     within = np.isin(y, np.unique(y[poison_mask]))
     areas = {}

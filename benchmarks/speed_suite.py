@@ -14,7 +14,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from antibackdoor import ABLClassifier, CBDClassifier, UndefendedClassifier, make_poisoned
+from antibackdoor import (
+    ABLClassifier,
+    CBDClassifier,
+    LossRank,
+    PoisonSearch,
+    UndefendedClassifier,
+    make_poisoned,
+)
 from antibackdoor.backbones import build_network
 from antibackdoor.datasets import load_digits_images
 from antibackdoor.training import Augmentation, Samples
@@ -90,17 +97,19 @@ def test_predict(benchmark, images, backbone):
     benchmark.pedantic(clf.predict, args=(X,), rounds=5, warmup_rounds=1)
 
 
-@pytest.mark.parametrize("ratio", ["auto", 0.1])
-def test_abl(benchmark, digits, ratio):
-    clf = ABLClassifier(
-        isolation_ratio=ratio, isolation_epochs=5, finetune_epochs=5, random_state=0
-    )
+def test_search(benchmark, digits):
+    benchmark.pedantic(PoisonSearch(epochs=5, random_state=0).fit, args=digits, rounds=3)
+
+
+@pytest.mark.parametrize("detector", [PoisonSearch(epochs=5), LossRank(ratio=0.1, epochs=5)])
+def test_abl(benchmark, digits, detector):
+    clf = ABLClassifier(detector=detector, epochs=5, random_state=0)
     benchmark.pedantic(clf.fit, args=digits, rounds=3)
 
 
-@pytest.mark.parametrize("ratio", ["auto", None])
-def test_cbd(benchmark, digits, ratio):
-    clf = CBDClassifier(isolation_ratio=ratio, backdoor_epochs=5, clean_epochs=5, random_state=0)
+@pytest.mark.parametrize("detector", [PoisonSearch(epochs=5), LossRank(ratio=None, epochs=5)])
+def test_cbd(benchmark, digits, detector):
+    clf = CBDClassifier(detector=detector, epochs=5, random_state=0)
     benchmark.pedantic(clf.fit, args=digits, rounds=3)
 
 

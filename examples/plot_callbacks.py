@@ -14,6 +14,7 @@ from antibackdoor import (
     ABLClassifier,
     HistoryDisplay,
     LossRecorder,
+    PoisonSearch,
     UndefendedClassifier,
     make_asr_scorer,
     make_poisoned,
@@ -37,15 +38,15 @@ monitor = ScoringMonitor(
     }
 )
 recorder = LossRecorder()
-clf = ABLClassifier(isolation_epochs=6, finetune_epochs=8, batch_size=32, random_state=0)
+clf = ABLClassifier(detector=PoisonSearch(epochs=6), epochs=8, batch_size=32, random_state=0)
 clf.set_callbacks(ProgressBar(), monitor, recorder).fit(X_bad, y_bad)
 for row in clf.history_[:2]:
     print(row)
 
 # %%
-# Stage one learns the trigger: the loss of the rows that are flagged in the end comes to near zero
-# while that of the others is held. The last network learns that their labels say nothing, and gives
-# them no more.
+# The first network learns the trigger: the loss of the rows that are flagged in the end comes to
+# near zero while that of the others is held. The last network learns that their labels say
+# nothing, and gives them no more.
 HistoryDisplay.from_estimator(clf, monitor=monitor, recorder=recorder)
 plt.show()
 

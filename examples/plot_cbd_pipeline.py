@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from antibackdoor import CBDClassifier, make_asr_scorer, make_poisoned
+from antibackdoor import CBDClassifier, PoisonSearch, make_asr_scorer, make_poisoned
 from antibackdoor.attacks import BadNets
 from antibackdoor.datasets import load_digits_images
 
@@ -26,7 +26,7 @@ X_bad, y_bad, poison_mask = make_poisoned(X_train, y_train, attack=attack, rando
 # %%
 pipeline = make_pipeline(
     StandardScaler(),
-    CBDClassifier(image_shape=(8, 8), backdoor_epochs=10, clean_epochs=30, random_state=0),
+    CBDClassifier(detector=PoisonSearch(epochs=10), image_shape=(8, 8), epochs=30, random_state=0),
 )
 pipeline.fit(X_bad, y_bad)
 

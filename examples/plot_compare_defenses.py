@@ -15,9 +15,11 @@ import numpy as np
 
 from antibackdoor import (
     ABLClassifier,
-    ActivationClusteringClassifier,
+    ActivationClustering,
     FinePruningClassifier,
-    SpectralSignaturesClassifier,
+    PoisonSearch,
+    Retrain,
+    SpectralSignatures,
     TradeoffDisplay,
     UndefendedClassifier,
     make_poisoned,
@@ -31,6 +33,9 @@ attack = BadNets(target_label=0).fit(X_train, y_train)
 X_bad, y_bad, poison_mask = make_poisoned(X_train, y_train, attack=attack, random_state=0)
 
 # %%
+# ABL, activation clustering and spectral signatures are one classifier with another detector: any
+# detector meets any cure.
+#
 # A cleansing defence needs rows that somebody has checked. Every twelfth row, if it is clean,
 # stands for them.
 checked = ~poison_mask & (np.arange(len(X_bad)) % 12 == 0)
@@ -40,10 +45,14 @@ print(f"{poison_mask.sum()} of {len(X_bad)} rows are poison; {checked.sum()} are
 common = {"batch_size": 32, "random_state": 0}
 classifiers = {
     "undefended": UndefendedClassifier(epochs=8, **common),
-    "ABL": ABLClassifier(isolation_epochs=6, finetune_epochs=8, **common),
+    "ABL": ABLClassifier(detector=PoisonSearch(epochs=6), epochs=8, **common),
     "fine-pruning": FinePruningClassifier(epochs=8, finetune_epochs=8, **common),
-    "activation clustering": ActivationClusteringClassifier(epochs=8, finetune_epochs=8, **common),
-    "spectral signatures": SpectralSignaturesClassifier(epochs=8, finetune_epochs=8, **common),
+    "activation clustering": ABLClassifier(
+        detector=ActivationClustering(epochs=8, batch_size=32), cure=Retrain(), epochs=8, **common
+    ),
+    "spectral signatures": ABLClassifier(
+        detector=SpectralSignatures(epochs=8, batch_size=32), cure=Retrain(), epochs=8, **common
+    ),
 }
 for name, clf in classifiers.items():
     known = {"clean_mask": checked} if name == "fine-pruning" else {}

@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV
 
 from antibackdoor import (
     ABLClassifier,
+    LossRank,
     lowest_asr_within,
     make_asr_scorer,
     make_clean_accuracy_scorer,
@@ -30,12 +31,14 @@ X_bad, y_bad, poison_mask = make_poisoned(X, y, attack=attack, random_state=0)
 
 # %%
 # Short schedules, so that the example is quick, and a fixed share of rows to isolate, as in
-# the paper: how many are enough? ``refit`` takes the candidate with the
-# lowest ASR among those within two points of the best CA.
+# the paper: how many are enough? What the detector takes is named ``detector__ratio``. ``refit``
+# takes the candidate with the lowest ASR among those within two points of the best CA.
 with sklearn.config_context(enable_metadata_routing=True):
     search = GridSearchCV(
-        ABLClassifier(isolation_epochs=10, finetune_epochs=10, batch_size=32, random_state=0),
-        {"isolation_ratio": [0.01, 0.05]},
+        ABLClassifier(
+            detector=LossRank(epochs=10, batch_size=32), epochs=10, batch_size=32, random_state=0
+        ),
+        {"detector__ratio": [0.01, 0.05]},
         scoring={"ca": make_clean_accuracy_scorer(), "neg_asr": make_asr_scorer(attack)},
         refit=lowest_asr_within(tolerance=0.02),
         cv=2,

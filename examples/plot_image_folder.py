@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from torchvision.models import DenseNet
 
-from antibackdoor import ABLClassifier, SuspectsDisplay, make_poisoned
+from antibackdoor import ABLClassifier, PoisonSearch, SuspectsDisplay, make_poisoned
 from antibackdoor.attacks import BadNets
 from antibackdoor.datasets import load_digits_images, load_image_folder
 
@@ -47,8 +47,8 @@ def small_densenet(input_shape, n_classes):
 
 clf = ABLClassifier(
     backbone=small_densenet,
-    isolation_epochs=4,
-    finetune_epochs=8,
+    detector=PoisonSearch(epochs=4),
+    epochs=8,
     batch_size=32,
     augment=None,
     random_state=0,

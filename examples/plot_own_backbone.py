@@ -10,7 +10,7 @@ input of that layer serves as features.
 # %%
 from torch import nn
 
-from antibackdoor import CBDClassifier, make_poisoned
+from antibackdoor import CBDClassifier, PoisonSearch, make_poisoned
 from antibackdoor.datasets import load_digits_images
 
 
@@ -33,7 +33,10 @@ X, y = load_digits_images()
 X, y = X[:1000], y[:1000]
 X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
 
-clf = CBDClassifier(backbone=two_convolutions, backdoor_epochs=10, clean_epochs=15, random_state=0)
+# The detector's networks have the classifier's backbone, as long as it names none of its own.
+clf = CBDClassifier(
+    detector=PoisonSearch(epochs=10), backbone=two_convolutions, epochs=15, random_state=0
+)
 clf.fit(X_bad, y_bad)
 print(clf.module_)
 print(f"flagged: {len(clf.isolate_)}, of which poison: {poison_mask[clf.isolate_].sum()}")

@@ -16,7 +16,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
-from antibackdoor import ABLClassifier, SpectralSignaturesClassifier, UndefendedClassifier
+from antibackdoor import (
+    ABLClassifier,
+    LossRank,
+    Retrain,
+    SpectralSignatures,
+    UndefendedClassifier,
+)
 from antibackdoor.metrics import attack_success_rate
 
 TOPICS = {
@@ -54,16 +60,20 @@ print(train_bad[int(np.flatnonzero(poison_mask)[0])])
 # Tables are not searched: their natural clusters look like poison to the search. ABL isolates a
 # fixed share, spectral signatures 1.5 times the share that they are told.
 common = {"batch_size": 32, "learning_rate": 0.05, "random_state": 0}
-for clf in (
-    UndefendedClassifier(epochs=10, **common),
-    ABLClassifier(isolation_epochs=10, isolation_ratio=0.05, finetune_epochs=10, **common),
-    SpectralSignaturesClassifier(epochs=10, finetune_epochs=10, **common),
-):
+of_detector = {"epochs": 10, "batch_size": 32, "learning_rate": 0.05}
+classifiers = {
+    "undefended": UndefendedClassifier(epochs=10, **common),
+    "ABL": ABLClassifier(detector=LossRank(ratio=0.05, **of_detector), epochs=10, **common),
+    "spectral signatures": ABLClassifier(
+        detector=SpectralSignatures(**of_detector), cure=Retrain(), epochs=10, **common
+    ),
+}
+for name, clf in classifiers.items():
     model = make_pipeline(TfidfVectorizer(), TruncatedSVD(20, random_state=0), clf)
     model.fit(train_bad, y_bad)
     triggered = model.predict([trigger(text) for text in test])
     print(
-        f"{type(clf).__name__:<29} CA {model.score(test, y_test):.3f}  "
+        f"{name:<20} CA {model.score(test, y_test):.3f}  "
         f"ASR {attack_success_rate(y_test, triggered, target_label='sport'):.3f}  "
         f"flagged {len(clf.isolate_):3}, of which poison {poison_mask[clf.isolate_].sum():2}  "
         f"AUC of the suspicion {roc_auc_score(poison_mask, clf.isolate_scores_):.2f}"

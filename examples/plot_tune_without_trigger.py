@@ -13,7 +13,15 @@ from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from antibackdoor import ABLClassifier, make_asr_scorer, make_poisoned, make_retention_scorer
+from antibackdoor import (
+    ABLClassifier,
+    LossRank,
+    PoisonSearch,
+    Retrain,
+    make_asr_scorer,
+    make_poisoned,
+    make_retention_scorer,
+)
 from antibackdoor.attacks import BadNets
 from antibackdoor.datasets import load_digits_images
 
@@ -28,11 +36,11 @@ pipeline = Pipeline(
         (
             "abl",
             ABLClassifier(
-                image_shape=(8, 8),
-                isolation_epochs=5,
-                finetune_epochs=6,
+                detector=PoisonSearch(epochs=5),
+                cure=Retrain(),
+                epochs=6,
                 batch_size=32,
-                unlearning="retrain",
+                image_shape=(8, 8),
                 random_state=0,
             ),
         ),
@@ -47,8 +55,8 @@ suspects = pipeline.fit(X_bad, y_bad)["abl"].isolate_
 print(f"suspects: {len(suspects)}, of which poison: {poison_mask[suspects].sum()}")
 
 # %%
-# Isolate one row in five hundred, or as many as the data speaks against? The scorer is given
-# raw rows and puts them through the whole pipeline.
+# Isolate one row in five hundred, or search for as many as there are? The detector is a parameter
+# like any other. The scorer is given raw rows and puts them through the whole pipeline.
 scoring = {
     "accuracy": "accuracy",
     "criterion": make_retention_scorer(X_bad[suspects], y_bad[suspects]),
@@ -57,7 +65,12 @@ scoring = {
 }
 search = GridSearchCV(
     pipeline,
-    {"abl__isolation_ratio": [0.002, "auto"]},
+    {
+        "abl__detector": [
+            LossRank(ratio=0.002, epochs=5, batch_size=32),
+            PoisonSearch(epochs=5),
+        ]
+    },
     scoring=scoring,
     refit=False,
     cv=StratifiedShuffleSplit(1, test_size=0.25, random_state=0),  # one split: to be quick

@@ -16,8 +16,11 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 import antibackdoor
 from antibackdoor import (
     ABLClassifier,
+    ActivationClustering,
     CBDClassifier,
+    LossRank,
     PoisonSearch,
+    SpectralSignatures,
     UndefendedClassifier,
     make_poisoned,
 )
@@ -79,7 +82,7 @@ BLOCK = re.compile(
 TERSE = ("README.md", "docs/files.md")
 
 #: What takes minutes at the numbers that stand in it. docs/guide/tuning.md has the same in short.
-SLOW = '{"epochs": [20, 60]}'
+SLOW = '"epochs": [20, 60]'
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): blocks
@@ -106,16 +109,19 @@ FLAGGING = ("docs/guide/tuning.md",)
 
 @pytest.fixture
 def short_schedules(page, monkeypatch):
-    """Let classifiers train for a few epochs where a page leaves them at their defaults."""
+    """Let estimators train for a few epochs where a page leaves them at their defaults."""
     first = 5 if page in FLAGGING else 2
-    for classifier, epochs in (
-        (PoisonSearch, {"epochs": first}),
-        (ABLClassifier, {"epochs": 2}),
-        (CBDClassifier, {"epochs": 2}),
-        (UndefendedClassifier, {"epochs": 2}),
+    for estimator, epochs in (
+        (PoisonSearch, first),
+        (LossRank, first),
+        (SpectralSignatures, 2),
+        (ActivationClustering, 2),
+        (ABLClassifier, 2),
+        (CBDClassifier, 2),
+        (UndefendedClassifier, 2),
     ):
-        for name, value in {**epochs, "batch_size": 64}.items():
-            monkeypatch.setitem(classifier.__init__.__kwdefaults__, name, value)
+        for name, value in {"epochs": epochs, "batch_size": 64}.items():
+            monkeypatch.setitem(estimator.__init__.__kwdefaults__, name, value)
 
 
 @pytest.mark.parametrize("page", PAGES)

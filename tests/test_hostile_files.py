@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import json
-import math
 import os
 import pickle
 import re
-import struct
 import sys
-import zipfile
 
 import joblib
 import numpy as np
 import pytest
 import torch
-from numpy.lib import format as npy
 
-from antibackdoor import UndefendedClassifier, load_model, save_model
+from antibackdoor import ABLClassifier, UndefendedClassifier, load_model, save_model
 from antibackdoor.attacks import AdaptivePoison
+from antibackdoor.defenses import Mixed
+from antibackdoor.detection import LossRank
+from antibackdoor.training import seal, unseal
 
 #: A file that code in a hostile file would leave, and the module it would have imported.
 CANARY = "canary_ran"
@@ -39,91 +39,79 @@ class Payload:
 # --- taking files apart
 
 
-def unzipped(content):
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+def parts(content):
+    """Return the head of a file and what follows it."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return content[8:end], content[end:]
 
 
-def zipped(members, compression=zipfile.ZIP_STORED):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", compression) as archive:
-        for name, content in members.items() if isinstance(members, dict) else members:
-            archive.writestr(name, content)
-    return packed.getvalue()
+def joined(head, arrays, length=None):
+    """Put a file together, with the digest of its bytes where its head has one."""
+    start = (len(head) if length is None else length).to_bytes(8, "little")
+    found = re.search(rb'"digest":"([0-9a-f]{64})"', head)
+    if found is None:
+        return start + head + arrays
+    blank = head.replace(found[1], b"0" * 64)
+    digest = hashlib.sha256(start + blank + arrays).hexdigest()
+    return start + head.replace(found[1], digest.encode()) + arrays
 
 
 class Opened:
-    """A good file, taken apart: `state` is the part of its schema that the tests change."""
+    """A good file, taken apart: the tests change what it tells, its state and its tensors."""
 
     def __init__(self, content):
-        self.members = unzipped(content)
-        self.schema = json.loads(self.members["schema.json"])
-        self.state = self.schema["content"]["content"]
+        self.told = json.loads(parts(content)[0])["__metadata__"]
+        text, self.tensors = unseal(content)
+        self.state = as_dict(json.loads(text))
+        del self.told["content"], self.told["digest"]
 
     def closed(self):
-        return zipped({**self.members, "schema.json": json.dumps(self.schema)})
-
-    def unstamped(self):
-        """Close it as one that older versions wrote, which no digest guards."""
-        remove(self.schema["content"], "_file")
-        return self.closed()
+        tree = {"dict": list(map(list, self.state.items()))}
+        return seal(json.dumps(tree), self.tensors, self.told)
 
     def weights(self, of="module_weights"):
-        return self.state[of]["content"]
+        return as_dict(self.state[of])
 
     def array(self, node):
-        return np.load(io.BytesIO(self.members[node["file"]]))
+        return self.tensors[node["tensor"]].numpy()
 
-    def set_array(self, node, array):
-        node["file"] = f"{1 + len(self.members)}.npy"
-        self.members[node["file"]] = as_npy(array)
+    def node_of(self, array):
+        """Add an array to the file, and return what stands for it."""
+        if array.dtype.kind == "U" or not array.dtype.isnative:
+            raw = self.node_of(np.frombuffer(array.tobytes(), "u1").copy())
+            return plain(array.dtype.str, array.shape, raw)
+        name = f"new {len(self.tensors)}"
+        self.tensors[name] = torch.tensor(array)
+        return {"tensor": name}
 
-
-def as_npy(array, **options):
-    file = io.BytesIO()
-    np.save(file, array, **options)
-    return file.getvalue()
-
-
-def remove(dictionary, key):
-    place = list(dictionary["content"]).index(key)
-    del dictionary["content"][key], dictionary["key_types"]["content"][place]
-
-
-def add(dictionary, key, node):
-    dictionary["content"][key] = node
-    dictionary["key_types"]["content"].append(
-        {"__class__": "str", "__module__": "builtins", "__loader__": "TypeNode"}
-    )
+    def take_out(self, node):
+        """Take the tensors out that a node names, and return it."""
+        if isinstance(node, dict) and "tensor" in node:
+            del self.tensors[node["tensor"]]
+        for inner in node.values() if isinstance(node, dict) else node:
+            if isinstance(inner, dict | list):
+                self.take_out(inner)
 
 
-def value(content):
-    return {
-        "__class__": "str",
-        "__module__": "builtins",
-        "__loader__": "JsonNode",
-        "content": json.dumps(content),
-        "is_json": True,
-    }
+def plain(dtype, shape, raw):
+    return {"array": tuple_of(dtype, tuple_of(*shape), raw)}
 
 
-def sequence(*nodes, kind="list"):
-    loader = {"list": "ListNode", "tuple": "TupleNode"}[kind]
-    return {
-        "__class__": kind,
-        "__module__": "builtins",
-        "__loader__": loader,
-        "content": list(nodes),
-    }
+def as_dict(node):
+    return dict(node["dict"])
 
 
-def node(loader, name, **entries):
-    module, _, kind = name.rpartition(".")
-    return {"__class__": kind, "__module__": module, "__loader__": loader, **entries}
+def change(node, **entries):
+    """Change entries of a node that is a dictionary."""
+    node["dict"][:] = [list(pair) for pair in {**as_dict(node), **entries}.items()]
 
 
-def dictionary():
-    return node("DictNode", "builtins.dict", content={}, key_types=sequence())
+def tuple_of(*items):
+    return {"tuple": list(items)}
+
+
+def of(kind, **parameters):
+    return {kind: {"dict": [list(pair) for pair in parameters.items()]}}
 
 
 # --- builders: each takes a good file's bytes and returns bad ones
@@ -136,6 +124,7 @@ def builder(message, of="classifier"):
     """Register a builder, by what the error says beside the name of the file."""
 
     def register(build):
+        assert build.__name__ not in BUILDERS
         BUILDERS[build.__name__] = (build, of, message)
         return build
 
@@ -143,375 +132,383 @@ def builder(message, of="classifier"):
 
 
 def edit(name, message, change, of="classifier"):
-    """Register a builder that changes an open file without a digest."""
+    """Register a builder that changes an open file."""
 
     def build(good):
         opened = Opened(good)
         change(opened)
-        return opened.unstamped()
+        return opened.closed()
 
+    assert name not in BUILDERS
     BUILDERS[name] = (build, of, message)
 
 
-# Not even an archive, or not a whole one
+# No file of ours, or not a whole one
 
 
-@builder("no zip archive")
-def empty(good):
-    return b""
+for name, content, message in (
+    ("empty", b"", "cut, or no file of safetensors"),
+    ("four_bytes", b"1234", "cut, or no file of safetensors"),
+    ("text", b"a model, I promise\n", "cut, or no file of safetensors"),
+    ("a_pickle", pickle.dumps(Payload()), "cut, or no file of safetensors"),
+    ("a_head_of_nothing", bytes(8), "cut, or no file of safetensors"),
+    ("a_head_of_no_bytes_and_more", bytes(1000), "cut, or no file of safetensors"),
+    ("a_head_longer_than_memory", b"\xff" * 8 + bytes(1000), "cut, or no file of safetensors"),
+    ("a_head_that_is_cut", (10**6).to_bytes(8, "little") + b"{" * 999, "cut, or no file of"),
+):
+    BUILDERS[name] = (lambda good, content=content: content, "classifier", message)
 
 
-@builder("no zip archive")
-def text(good):
-    return b"a model, I promise\n"
-
-
-@builder("no zip archive")
-def a_pickle(good):
-    return pickle.dumps(Payload())
-
-
-@builder("no zip archive")
+@builder("cut, or no file of safetensors")
 def a_file_of_joblib(good):
     file = io.BytesIO()
     joblib.dump(Payload(), file)
     return file.getvalue()
 
 
-@builder("member named '.*data.pkl'")
+@builder("a zip archive, no file of safetensors")
 def a_file_of_torch(good):
     file = io.BytesIO()
     torch.save(Payload(), file)
     return file.getvalue()
 
 
-@builder("no zip archive")
-def a_pickle_before_the_archive(good):
+@builder("cut, or no file of safetensors")
+def a_pickle_before_the_file(good):
     return pickle.dumps(Payload()) + good
 
 
-@builder("broken or cut")
-def cut_in_half(good):
-    return good[: len(good) // 2]
+@builder("cut, or no file of safetensors")
+def cut_in_the_head(good):
+    return good[: len(parts(good)[0]) // 2]
 
 
-@builder("broken or cut")
+@builder("digest")
 def last_byte_missing(good):
     return good[:-1]
 
 
-@builder("broken or cut")
+@builder("digest")
+def bytes_appended(good):
+    return good + pickle.dumps(Payload())
+
+
+@builder("digest")
 def a_byte_changed(good):
-    with zipfile.ZipFile(io.BytesIO(good)) as archive:
-        first = archive.infolist()[0]
-    place = first.header_offset + 30 + len(first.filename) + first.file_size - 1
-    return good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
+    return good[:-1] + bytes([good[-1] ^ 1])
 
 
-@builder("more than 100000 members")
-def a_hundred_thousand_members(good):
-    return good + b"PK\x01\x02" * 100_001
+@builder("digest")
+def a_letter_of_the_head_changed(good):
+    return good.replace(b"small-cnn", b"small-cnm", 1)
 
 
-# Members
+@builder("digest")
+def the_digest_of_another_file(good):
+    head, arrays = parts(good)
+    found = re.search(rb'"digest":"([0-9a-f]{64})"', head)[1]
+    return good.replace(found, hashlib.sha256(good).hexdigest().encode())
 
 
-def with_member(good, name, content=b"\x80\x04N."):
-    return zipped([*unzipped(good).items(), (name, content)])
+# Its head, with a digest that fits
 
 
-@builder("member named 'model.pkl'")
-def a_pickle_beside_the_arrays(good):
-    return with_member(good, "model.pkl", pickle.dumps(Payload()))
+def head(name, message, before, after, count=1):
+    """Register a builder that writes something else into the head."""
+
+    def build(good):
+        text, arrays = parts(good)
+        changed = re.sub(before, after, text, count=count)
+        assert changed != text
+        return joined(changed, arrays)
+
+    assert name not in BUILDERS
+    BUILDERS[name] = (build, "classifier", message)
 
 
-@builder(r"member named '../../1.npy'")
-def a_name_that_climbs(good):
-    return with_member(good, "../../1.npy")
+UNREADABLE = "tensors cannot be read"
+SECOND = rb'"data_offsets":\[(\d{2,}),'
+head("a_name_twice", "a name is there twice", rb'"1":{', b'"0":{')
+head("a_name_of_metadata_twice", "a name is there twice", rb'"model":', b'"format":"2","model":')
+head("a_part_twice", "a name is there twice", rb"^{", b'{"__metadata__":{},')
+head("offsets_that_overlap", UNREADABLE, SECOND, rb'"data_offsets":[0,')
+head("offsets_that_leave_a_hole", UNREADABLE, SECOND, rb'"data_offsets":[9\1,')
+head("offsets_that_go_back", UNREADABLE, rb"\[0,(\d+)\]", rb"[\1,0]")
+head("offsets_beyond_the_end", UNREADABLE, rb"\[0,(\d+)\]", rb"[0,9\1]")
+head("offsets_below_zero", UNREADABLE, rb"\[0,(\d+)\]", rb"[-1,\1]")
+head("offsets_that_are_nan", UNREADABLE, rb"\[0,(\d+)\]", rb"[NaN,\1]")
+head("offsets_without_end", UNREADABLE, rb"\[0,(\d+)\]", rb"[0,1e400]")
+head("offsets_of_text", UNREADABLE, rb"\[0,(\d+)\]", rb'["0",\1]')
+head("a_shape_without_end", UNREADABLE, rb'"shape":\[\d', rb'"shape":[99999999999999')
+head("a_shape_that_overflows", UNREADABLE, rb'"shape":\[', b'"shape":[4294967296,4294967296,')
+head("a_shape_below_zero", UNREADABLE, rb'"shape":\[', b'"shape":[-1,')
+head("a_shape_that_is_nan", UNREADABLE, rb'"shape":\[', b'"shape":[NaN,')
+head("a_wider_type", UNREADABLE, rb'"F32"', b'"F64"')
+head("a_type_of_nothing", UNREADABLE, rb'"F32"', b'"O"')
+head("a_head_that_is_no_json", "does not begin as", rb'"shape":', b'"shape"')
+head("a_head_without_metadata", "save_model did not write", rb'"__metadata__"', b'"metadata"')
+head("a_head_with_bytes_behind", "does not begin as", rb"$", b"}")
+head("no_format", "its format is", rb'"format":', b'"formats":')
+head("no_version", "of version", rb'"antibackdoor":', b'"writer":')
+head("no_content", "is no dictionary|Expecting|JSON", rb'"content":', b'"contents":')
+head("no_digest", "digest", rb'"digest":', b'"digests":')
+head("no_model", "save_model did not write", rb'"model":', b'"models":')
+head("a_number_that_is_told", UNREADABLE, rb'"format":"2"', b'"format":2')
 
 
-@builder("member named '/tmp/1.npy'")
-def an_absolute_name(good):
-    return with_member(good, "/tmp/1.npy")
+@builder("does not begin as")
+def a_head_nested_too_deeply(good):
+    return joined(b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}", b"")
 
 
-@builder(r"member named '\.\.\\\\1.npy'")
-def a_name_with_a_backslash(good):
-    # zipfile itself would write a slash on Windows.
-    return with_member(good, "..|1.npy").replace(b"..|1.npy", b"..\\1.npy")
+@builder("does not begin as")
+def a_head_that_is_a_list(good):
+    return joined(b"[1, 2]", b"")
 
 
-@builder(r"member named '1.npy\\x00.pkl'")
-def a_name_with_a_nul(good):
-    return with_member(good, "1.npy|.pkl").replace(b"1.npy|.pkl", b"1.npy\0.pkl")
+@builder("does not begin as")
+def a_head_that_is_a_pickle(good):
+    return joined(pickle.dumps(Payload()), parts(good)[1])
 
 
-@builder("more than one member")
-def a_name_twice(good):
-    name = next(iter(unzipped(good)))
-    renamed = "7" * (len(name) - 4) + ".npy"
-    return with_member(good, renamed).replace(renamed.encode(), name.encode())
+@builder("tensors cannot be read|not as such|digest|does not begin")
+def a_head_in_another_encoding(good):
+    text, arrays = parts(good)
+    return joined(text.decode().encode("utf-16"), arrays)
 
 
-@builder("no schema.json")
-def no_schema(good):
-    return zipped({k: v for k, v in unzipped(good).items() if k != "schema.json"})
+# What it tells
 
 
-@builder("nothing refers to")
-def an_array_that_is_not_used(good):
-    return with_member(good, "77.npy", as_npy(np.zeros(3)))
+def tells(name, message, **changes):
+    edit(name, message, lambda file: file.told.update(changes))
 
 
-@builder("missing or that nothing")
-def an_array_that_is_missing(good):
-    members = unzipped(good)
-    del members[next(name for name in members if name != "schema.json")]
-    return zipped(members)
+tells(
+    "a_newer_format",
+    r"written by antibackdoor '9.0' in format 3; this is antibackdoor '.*', which reads",
+    format="3",
+    antibackdoor="9.0",
+)
+tells("the_format_of_before", "its format is 1, which were files of skops", format="1")
+tells("a_format_of_text", "its format is 'one'", format="one")
+tells("a_format_below_the_first", "its format is '0'", format="0")
+tells("a_format_of_many_digits", "its format is '999", format="9" * 5000)
+tells("another_estimator", "is of the type 'LogisticRegression'", model="LogisticRegression")
+tells("a_model_of_another_module", f"is of the type '{MODULE}.Model'", model=f"{MODULE}.Model")
+tells("a_part_for_a_model", "is of the type 'LossRank'", model="LossRank")
+tells("a_base_class", "is of the type 'BaseDefense'", model="BaseDefense")
+tells("another_model", "sets the attribute|had the parameters|lacks", model="BadNets")
+
+# The text of its state
 
 
-@builder("encrypted")
-def encrypted(good):
-    changed = bytearray(good)
-    for header, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        start = changed.find(header)
-        changed[start + place] |= 1
-    return bytes(changed)
+def text(name, message, content):
+    """Register a builder that puts another text in the place of the state."""
+
+    def build(good):
+        opened = Opened(good)
+        return seal(content, opened.tensors, opened.told)
+
+    assert name not in BUILDERS
+    BUILDERS[name] = (build, "classifier", message)
 
 
-@builder("compressed by method 14")
-def another_compression(good):
-    return zipped(unzipped(good), zipfile.ZIP_LZMA)
+text("no_state", "Expecting value", "")
+text("a_state_that_is_no_json", "Expecting", '{"dict": [')
+text("a_state_that_is_a_pickle", "Expecting value", repr(pickle.dumps(Payload())))
+text("a_state_nested_too_deeply", "nested too deeply", "[" * 200_000 + "]" * 200_000)
+text("a_state_nested_in_quotes", "nested too deeply", '"[" ' + '[{"\\"]":' * 40)
+text("a_state_of_no_tensors", "nothing refers to the tensor", '{"dict": []}')
+text("a_node_of_no_kind", "a value of 0 kinds", "{}")
+text("a_node_of_two_kinds", "a value of 2 kinds", '{"list": [], "tuple": []}')
 
 
-@builder("as zip bombs do")
-def a_zip_bomb(good):
-    return zipped({**unzipped(good), "77.npy": bytes(2**25)}, zipfile.ZIP_DEFLATED)
+@builder("the state that it holds is no dictionary")
+def a_state_that_is_a_list(good):
+    return seal("[]", {}, Opened(good).told)
 
 
-@builder("broken or cut.*77.npy")
-def a_bomb_that_claims_to_be_small(good):
-    bomb = zipped({**unzipped(good), "77.npy": bytes(2**22)}, zipfile.ZIP_DEFLATED)
-    return bomb.replace(struct.pack("<L", 2**22), struct.pack("<L", 100))
-
-
-# The schema's text
-
-
-def with_schema(good, text):
-    return zipped({**unzipped(good), "schema.json": text})
+@builder("the state that it holds is no dictionary")
+def an_attribute_without_a_name(good):
+    return seal('{"dict": [[3, 3]]}', {}, Opened(good).told)
 
 
 @builder("a key is there twice")
-def a_key_twice(good):
-    text = unzipped(good)["schema.json"]
-    return with_schema(good, text.replace(b'"protocol"', b'"__class__": "str", "protocol"'))
+def an_attribute_twice(good):
+    return seal('{"dict": [["epochs", 1], ["epochs", -1]]}', {}, Opened(good).told)
 
 
-@builder("nested too deeply")
-def a_schema_nested_too_deeply_to_parse(good):
-    return with_schema(good, b"[" * 200_000 + b"]" * 200_000)
+# Nodes
 
 
-@builder("no JSON")
-def a_schema_that_is_a_pickle(good):
-    return with_schema(good, pickle.dumps(Payload()))
-
-
-@builder("no JSON")
-def a_schema_in_another_encoding(good):
-    return with_schema(good, unzipped(good)["schema.json"].decode().encode("utf-16"))
-
-
-@builder("schema.json has 33554433 bytes")
-def a_schema_larger_than_any(good):
-    # It only says so: it is refused before it is read.
-    place = good.rindex(b"PK\x01\x02") + 24
-    return good[:place] + struct.pack("<L", 2**25 + 1) + good[place + 4 :]
-
-
-@builder("claims 300000")
-def an_array_shorter_than_it_claims(good):
-    place = good.index(b"PK\x01\x02") + 24
-    return good[:place] + struct.pack("<L", 300_000) + good[place + 4 :]
-
-
-@builder("is no dictionary")
-def a_state_that_is_a_list(good):
-    opened = Opened(good)
-    opened.schema["content"] = sequence()
-    return zipped({"schema.json": json.dumps(opened.schema)})
-
-
-@builder("describes no object")
-def a_schema_that_is_a_list(good):
-    return with_schema(good, b"[1, 2]")
-
-
-@builder("other entries")
-def a_schema_without_content(good):
-    opened = Opened(good)
-    del opened.schema["content"]
-    return opened.closed()
-
-
-@builder("protocol 99")
-def a_newer_protocol(good):
-    opened = Opened(good)
-    opened.schema["protocol"] = 99
-    return opened.closed()
-
-
-edit("a_protocol_of_text", "protocol", lambda file: file.schema.update(protocol="2"))
-
-# Types
-
-
-@builder("is of the type 'sklearn.linear_model._logistic.LogisticRegression'")
-def another_estimator(good):
-    opened = Opened(good)
-    opened.schema.update(
-        __class__="LogisticRegression", __module__="sklearn.linear_model._logistic"
-    )
-    return opened.closed()
-
-
-@builder(f"is of the type '{MODULE}.Model'")
-def a_model_of_another_module(good):
-    opened = Opened(good)
-    opened.schema.update(__class__="Model", __module__=MODULE)
-    return opened.closed()
-
-
-def add_node(name, hostile, message=None):
+def add_node(name, message, node):
     """Register a builder that puts a node among the attributes."""
-    kind = re.escape(f"{hostile['__module__']}.{hostile['__class__']}")
-    message = message or f"names the type '{kind}'"
-    edit(name, message, lambda file: add(file.schema["content"], "extra_", hostile))
+    edit(name, message, lambda file: file.state.update(extra_=copy.deepcopy(node)))
 
 
-ATTRS = dictionary()
-CALL = {
-    "func": node("TypeNode", "os.mkdir"),
-    "args": sequence(value(CANARY), kind="tuple"),
-    "kwds": dictionary(),
-    "namespace": dictionary(),
-}
-add_node("a_function", node("FunctionNode", "os.mkdir"))
-add_node("a_function_of_another_module", node("FunctionNode", f"{MODULE}.run"))
-add_node("a_type_of_another_module", node("TypeNode", f"{MODULE}.Model"))
-add_node("an_object_of_another_module", node("ObjectNode", f"{MODULE}.Model", content=ATTRS))
-add_node("a_list_of_another_module", node("ListNode", f"{MODULE}.Model", content=[]))
-add_node("a_dict_of_another_module", {**dictionary(), "__module__": MODULE})
-add_node("an_array_of_another_module", node("NdArrayNode", f"{MODULE}.Model", type="numpy"))
-add_node("a_partial_call", node("PartialNode", "functools.partial", content=CALL))
-add_node(
-    "a_constructor",
-    node("ConstructorFromReduceNode", f"{MODULE}.Model", content=sequence(kind="tuple")),
-)
-add_node(
-    "a_method",
-    node("MethodNode", "builtins.dict", content={"func": "clear", "obj": dictionary()}),
-)
-add_node("an_operator", node("OperatorFuncNode", "operator.methodcaller", attrs=sequence()))
-add_node(
-    "an_estimator_that_skops_trusts",
-    node("ObjectNode", "sklearn.linear_model._logistic.LogisticRegression", content=ATTRS),
-)
-add_node("a_memory_map", node("NdArrayNode", "numpy.memmap", type="numpy", file="1.npy"))
-add_node("a_loader_that_is_a_list", {**value(1), "__loader__": ["JsonNode"]})
-add_node("a_node_that_refers_to_another", node("CachedNode", "builtins.str", __id__=1))
-add_node("a_model_in_a_model", node("ObjectNode", "antibackdoor.attacks._sig.SIG", content=ATTRS))
-add_node("a_value_nested_too_deeply_to_parse", {**value(1), "content": "[" * 100_000}, "no JSON")
-add_node("a_value_that_is_a_list", value([1]), "list where one value")
-add_node("a_node_with_more_entries", {**value(1), "trusted": True}, "has the entries")
+for name, node in (
+    ("a_function", {"os.mkdir": CANARY}),
+    ("a_function_of_another_module", {f"{MODULE}.run": []}),
+    ("an_object_of_another_module", of(f"{MODULE}.Model")),
+    ("a_call", {"function": {"tuple": ["os.mkdir", CANARY]}}),
+    ("a_partial_call", {"functools.partial": ["os.mkdir", CANARY]}),
+    ("a_pickle_in_text", {"pickle": pickle.dumps(Payload()).hex()}),
+    ("bytes", {"bytes": "00"}),
+    ("a_module", {"module": MODULE}),
+    ("an_estimator", of("LogisticRegression")),
+    ("a_model_in_a_model", of("BadNets", size=3)),
+    ("a_base_class_of_parts", of("Cure")),
+    ("a_function_of_the_package", of("run_inside")),
+    ("a_kind_without_a_name", {"": 1}),
+):
+    kind = re.escape(next(iter(node)))
+    add_node(name, f"names the type '{kind}', which no model", node)
+add_node("a_kind_of_many_letters", "names the type 'aaaa", {"a" * 10**6: 1})
+add_node("a_list_of_text", "a list of str", {"list": "text"})
+add_node("a_tuple_of_a_number", "a tuple of int", {"tuple": 3})
+add_node("a_dict_of_text", "a dict of str", {"dict": "text"})
+add_node("a_dict_without_pairs", "unpack", {"dict": [[1, 2, 3]]})
+add_node("a_key_that_is_a_list", "unhashable", {"dict": [[[1], 2]]})
+add_node("a_key_twice", "a key is there twice", {"dict": [["a", 1], ["a", 2]]})
+add_node("a_tensor_that_is_missing", "tensor 'gone' is missing", {"tensor": "gone"})
+add_node("a_tensor_that_is_used_twice", "tensor '0' is missing, or is there tw", {"tensor": "0"})
+add_node("a_tensor_of_a_list", "unhashable", {"tensor": []})
+add_node("a_float_of_text", "a float that is '1e400'", {"float": "1e400"})
+add_node("a_float_of_a_list", r"a float that is '\[\]'", {"float": []})
+add_node("a_scalar_of_text", "no array without axes", {"scalar": "3"})
+add_node("texts_that_are_numbers", "a row of texts that are none", {"texts": {"list": [1]}})
+add_node("texts_that_are_a_text", "a row of texts that are none", {"texts": "abc"})
+add_node("an_array_of_text", "without type, shape and bytes", {"array": "3"})
+add_node("an_array_of_objects", "array of '.O8'", plain("|O8", (1,), 0))
+add_node("an_array_of_records", "array of 'i4,f4'", plain("i4,f4", (1,), 0))
+add_node("an_array_of_a_list", "array of", plain({"list": []}, (1,), 0))
+add_node("an_array_of_times", "array of '<M8", plain("<M8[s]", (1,), 0))
+add_node("an_array_of_negative_shape", "claims the shape", plain("<U1", (-1,), 0))
+add_node("an_array_of_no_whole_shape", "claims the shape", plain("<U1", (1.5,), 0))
+add_node("an_array_of_true_shape", "claims the shape", plain("<U1", (True,), 0))
+add_node("an_array_without_bytes", "whose bytes are none", plain("<U1", (1,), "abcd"))
+add_node("a_random_state_of_nothing", "is not loaded", {"RandomState": {"dict": []}})
+add_node("a_random_state_of_text", "is not loaded", {"RandomState": "MT19937"})
+add_node("a_layout_of_nothing", "its ImageLayout has other fields", of("ImageLayout"))
+add_node("a_layout_that_is_a_list", "its ImageLayout has other", {"ImageLayout": {"list": []}})
+add_node("a_label_map_with_code", "its OneToOne has other fields", of("OneToOne", accepts=1))
+add_node("a_part_of_a_number", "its Mixed has no parameters, but int", {"Mixed": 3})
+for name, dtype, shape in (
+    ("an_array_of_huge_shape", "<U1", (2**40, 2**40)),
+    ("an_array_cut_short", "<U1", (5,)),
+    ("an_array_with_bytes_behind", "<U1", (3,)),
+):
+    edit(
+        name,
+        "claims the shape .* and holds 16 bytes",
+        lambda file, dtype=dtype, shape=shape: file.state.update(
+            extra_=plain(dtype, shape, file.node_of(np.zeros(16, "u1")))
+        ),
+    )
+for name, dtype in (("text_without_width", "<U0"), ("bytes_without_width", "|S0")):
+    edit(
+        name,
+        "no width",
+        lambda file, dtype=dtype: file.state.update(
+            extra_=plain(dtype, (10**10,), file.node_of(np.zeros(0, "u1")))
+        ),
+    )
 edit(
-    "a_number_for_a_node",
-    "int where a node is wanted",
-    lambda file: add(file.schema["content"], "extra_", 3),
+    "an_array_of_other_bytes",
+    "whose bytes are none",
+    lambda file: file.state.update(extra_=plain("<U1", (4,), file.node_of(np.zeros(4, "f4")))),
 )
-
-
-@builder("keys that are no text")
-def a_key_of_another_type(good):
-    opened = Opened(good)
-    types = opened.schema["content"]["key_types"]["content"]
-    types[0] = node("TypeNode", f"{MODULE}.Model")
-    return opened.closed()
+edit(
+    "a_scalar_with_axes",
+    "no array without axes",
+    lambda file: file.state.update(extra_={"scalar": file.node_of(np.zeros(4))}),
+)
+edit(
+    "a_tensor_that_is_not_used",
+    "nothing refers to the tensor 'new",
+    lambda file: file.node_of(np.zeros(3)),
+)
+edit(
+    "a_tensor_that_numpy_does_not_have",
+    "BFloat16",
+    lambda file: file.tensors.update({"0": file.tensors["0"].to(torch.bfloat16)}),
+)
 
 
 def _nest(file):
-    inner = value(1)
-    for _ in range(60):
-        inner = sequence(inner)
-    add(file.schema["content"], "extra_", inner)
+    inner = 1
+    for _ in range(40):
+        inner = {"list": [inner]}
+    file.state["extra_"] = inner
 
 
-_objects = {"__class__": "ndarray", "__module__": "numpy", "__loader__": "NdArrayNode"}
-add_node(
-    "an_array_of_objects_of_two_axes",
-    {**_objects, "type": "json", "content": [], "shape": sequence(value(0), value(0))},
-    "more than one axis",
-)
-add_node("an_array_of_no_member", {**_objects, "type": "numpy", "file": 3}, "names no member")
-add_node("a_list_of_text", {**sequence(), "content": "text"}, "str where a list")
-add_node("a_dict_of_text", {**dictionary(), "content": "text"}, "str where a dict")
-edit("a_tree_nested_too_deeply", "nested too deeply", _nest)
+edit("a_value_nested_too_deeply", "nested too deeply", _nest)
+
+# Detectors and cures
 
 
-def _refer_to_the_whole(file):
-    # skops would take the node that has this number, the model itself, in its place.
-    add(file.schema["content"], "extra_", {**value(1), "__id__": file.schema["__id__"]})
-    file.state["epochs"] = value(-1)
+def part(name, message, key, node):
+    edit(name, message, lambda file: file.state.update({key: copy.deepcopy(node)}), "cured")
 
 
-edit("a_number_of_another_node", "'epochs' parameter", _refer_to_the_whole)
-
-
-# Arrays
-
-
-def _replace_first_weights(content):
-    def change(file):
-        file.members[file.weights()["head.bias"]["file"]] = content
-
-    return change
-
-
-def _header(shape, descr="<f4"):
-    file = io.BytesIO()
-    npy.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-    return file.getvalue()
-
-
-for name, content, message in (
-    ("an_array_that_is_a_pickle", pickle.dumps(Payload()), "no array of numpy"),
+part("a_detector_of_no_class", "names the type 'Sieve'", "detector", of("Sieve", epochs=1))
+part("a_detector_that_is_a_cure", "'detector' parameter", "detector", of("Retrain"))
+part("a_cure_that_is_a_detector", "'cure' parameter", "cure", of("LossRank"))
+part("a_detector_that_is_text", "'detector' parameter", "detector", "LossRank")
+part("a_weighting_of_abl", "had the parameters", "weighting", of("RelativeLoss"))
+for name, key, kind, parameter, value, message in (
+    ("unknown", "detector", "LossRank", "epoch_count", 1, r"LossRank had the parameters \['epoch"),
+    ("method", "detector", "LossRank", "fit", 1, r"LossRank had the parameters \['fit'"),
+    ("class", "cure", "Mixed", "__class__", 1, r"Mixed had the parameters \['__class__'"),
+    ("fitted", "detector", "LossRank", "isolate_", 1, r"LossRank had the parameters"),
+    ("epochs", "detector", "LossRank", "epochs", -1, "'epochs' parameter of LossRank"),
+    ("size", "detector", "LossRank", "batch_size", 2.5, "'batch_size' parameter of LossRank"),
+    ("rate", "detector", "LossRank", "learning_rate", {"float": "nan"}, "'learning_rate' param"),
+    ("bool", "detector", "LossRank", "epochs", True, "epochs=True of LossRank"),
+    ("ratio", "detector", "LossRank", "ratio", {"texts": {"list": ["a"]}}, "'ratio' parameter"),
+    ("folder", "detector", "LossRank", "cache_dir", "/tmp", "sets cache_dir='/tmp'; wanted None"),
+    ("backbone", "detector", "LossRank", "backbone", 3, "'backbone' parameter of LossRank"),
+    ("nested", "detector", "LossRank", "backbone", of("Mixed"), "'backbone' parameter of Loss"),
+    ("bound", "cure", "Mixed", "bound", -1.0, "'bound' parameter of Mixed"),
+    ("cure", "cure", "Mixed", "epochs", of("Mixed"), "'epochs' parameter of Mixed"),
     (
-        "an_array_with_a_pickle",
-        as_npy(np.array([Payload()], dtype=object), allow_pickle=True),
-        "array of object",
+        "own",
+        "detector",
+        "LossRank",
+        "backbone",
+        "<a network of your own: give it to load_model(path, backbone=...)>",
+        "network of your own",
     ),
-    ("an_array_of_records", as_npy(np.zeros(4, dtype="i4,f4")), "wanted plain numbers"),
-    ("an_array_of_huge_shape", _header((2**40, 2**20)) + bytes(16), "which is .* and holds 16"),
-    ("an_array_of_negative_shape", _header((-4,)) + bytes(16), "claims the shape"),
-    ("an_array_cut_short", as_npy(np.zeros(4, "f4"))[:-1], "holds 15"),
-    ("an_array_with_bytes_behind", as_npy(np.zeros(4, "f4")) + b"more", "holds 20"),
-    ("an_array_of_unknown_version", b"\x93NUMPY\x09\x00" + bytes(80), "no array of numpy"),
 ):
-    edit(name, message, _replace_first_weights(content))
+    part(f"a_part_with_{name}", message, key, of(kind, **{parameter: value}))
 
+
+def _part_with_a_random_state(file):
+    random_state = file.state["random_state"]
+    change(as_dict(random_state["RandomState"])["state"], pos=10**6)
+    file.state["random_state"] = 0
+    file.state["detector"] = of("LossRank", random_state=random_state)
+
+
+edit("a_part_with_a_random_state", "at position 1000000 of", _part_with_a_random_state, "cured")
+edit(
+    "a_part_for_classes",
+    "classes_ are no array",
+    lambda file: (file.take_out(file.state["classes_"]), file.state.update(classes_=of("Mixed"))),
+)
 
 # Weights
 
 
-def weights(name, message, change, key="head.bias"):
+def weights(name, message, change_array, key="head.bias"):
     """Register a builder that changes one array of weights."""
 
     def changed(file):
         found = file.weights()[key]
         array = file.array(found)
-        del file.members[found["file"]]
-        file.set_array(found, change(array))
+        del file.tensors[found["tensor"]]
+        change(file.state["module_weights"], **{key: file.node_of(change_array(array))})
 
     edit(name, message, changed)
 
@@ -539,57 +536,33 @@ weights(
     lambda array: np.repeat(array, 3),
     "standardise.mean",
 )
+
+
+def _without(node, key):
+    node["dict"][:] = [pair for pair in node["dict"] if pair[0] != key]
+
+
 edit(
     "weights_that_are_missing",
     "Missing key.*head.bias",
     lambda file: (
-        file.members.pop(file.weights()["head.bias"]["file"]),
-        remove(file.state["module_weights"], "head.bias"),
+        file.take_out(file.weights()["head.bias"]),
+        _without(file.state["module_weights"], "head.bias"),
     ),
 )
 edit(
     "weights_of_another_name",
     "(?s)Missing key.*Unexpected key",
     lambda file: (
-        add(file.state["module_weights"], "body.hook", file.weights()["head.bias"]),
-        remove(file.state["module_weights"], "head.bias"),
+        change(file.state["module_weights"], **{"body.hook": file.weights()["head.bias"]}),
+        _without(file.state["module_weights"], "head.bias"),
     ),
 )
 edit(
     "weights_that_are_a_number",
     "module_weights are no weights",
-    lambda file: add(file.state["module_weights"], "more", value(1)),
+    lambda file: change(file.state["module_weights"], more=1),
 )
-
-
-@builder("digest")
-def swapped_weights(good):
-    opened = Opened(good)
-    arrays = opened.weights()
-    shapes = {}
-    for name, found in arrays.items():
-        if opened.array(found).ndim == 1 and name.endswith(("weight", "bias")):
-            shapes.setdefault(opened.array(found).shape, []).append(name)
-    one, other = next(names for names in shapes.values() if len(names) > 1)[:2]
-    assert not np.array_equal(opened.array(arrays[one]), opened.array(arrays[other]))
-    arrays[one]["file"], arrays[other]["file"] = arrays[other]["file"], arrays[one]["file"]
-    return opened.closed()
-
-
-@builder("digest")
-def a_changed_weight(good):
-    opened = Opened(good)
-    found = opened.weights()["head.bias"]
-    opened.members[found["file"]] = as_npy(opened.array(found) + np.float32(1))
-    return opened.closed()
-
-
-@builder("digest")
-def another_row_flagged(good):
-    opened = Opened(good)
-    found = opened.state["isolate_scores_"]
-    opened.members[found["file"]] = as_npy(opened.array(found) - 1)
-    return opened.closed()
 
 
 # What is said of the model
@@ -598,42 +571,35 @@ def another_row_flagged(good):
 def attribute(name, key, replacement, message, of="classifier"):
     """Register a builder that replaces an attribute or parameter."""
 
-    def change(file):
+    def changed(file):
         old = file.state[key]
-        if isinstance(replacement, np.ndarray):
-            del file.members[old["file"]]
-            file.set_array(old, replacement)
-        else:
-            file.state[key] = replacement
-            if "file" in old:
-                del file.members[old["file"]]
+        if isinstance(old, dict):
+            file.take_out(old)
+        is_array = isinstance(replacement, np.ndarray)
+        file.state[key] = file.node_of(replacement) if is_array else copy.deepcopy(replacement)
 
-    edit(name, message, change, of)
-
-
-def tuple_of(*sizes):
-    return sequence(*map(value, sizes), kind="tuple")
+    edit(name, message, changed, of)
 
 
 attribute("classes_twice", "classes_", np.array([0, 1, 1, 2]), "classes_ are not sorted")
 attribute("classes_of_two_axes", "classes_", np.zeros((2, 2)), "classes_ are no array")
 attribute("classes_with_nan", "classes_", np.array([0, 1, 2, np.nan]), "classes_ are not sorted")
-attribute("classes_that_are_text", "classes_", value("0123"), "classes_ are no array")
+attribute("classes_that_are_text", "classes_", "0123", "classes_ are no array")
 attribute("more_classes_than_logits", "classes_", np.arange(9), "size mismatch")
 attribute("mask_too_short", "isolate_mask_", np.zeros(39, bool), "isolate_mask_ does not follow")
 attribute("mask_of_numbers", "isolate_mask_", np.zeros(40), "isolate_mask_ does not follow")
 attribute("rows_that_are_not_there", "isolate_", np.array([99]), "isolate_ does not follow")
 attribute("scores_with_nan", "isolate_scores_", np.full(40, np.nan), "scores_ hold NaN")
 attribute("scores_of_text", "isolate_scores_", np.full(40, "a"), "no float64 array")
-attribute("threshold_of_text", "isolate_threshold_", value("0"), "isolate_threshold_ is 0")
+attribute("threshold_of_text", "isolate_threshold_", "0", "isolate_threshold_ is 0")
 attribute("flagged_classes_unknown", "isolate_classes_", np.array([7]), "not all among")
-attribute("history_of_text", "history_", value("epochs"), "history_ is no list")
+attribute("history_of_text", "history_", "epochs", "history_ is no list")
 attribute("rows_without_end", "input_shape_", tuple_of(8, 10**12), "larger max_bytes")
 attribute("rows_of_negative_size", "input_shape_", tuple_of(8, -8), "input_shape_ is")
-attribute("rows_of_other_features", "n_features_in_", value(9), "n_features_in_ is 9")
-attribute("rows_that_are_text", "input_shape_", value("8x8"), "input_shape_ is 8x8")
-attribute("a_negative_parameter", "epochs", value(-1), "'epochs' parameter")
-attribute("a_device_that_is_a_number", "device", value(3), "'device' parameter")
+attribute("rows_of_other_features", "n_features_in_", 9, "n_features_in_ is 9")
+attribute("rows_that_are_text", "input_shape_", "8x8", "input_shape_ is 8x8")
+attribute("a_negative_parameter", "epochs", -1, "'epochs' parameter")
+attribute("a_device_that_is_a_number", "device", 3, "'device' parameter")
 for name, key, message in (
     ("names_of_other_features", "feature_names_in_", "feature_names_in_ are not 8"),
     ("an_attribute_of_another_class", "clean_mask_", "'clean_mask_', which no fitted Und"),
@@ -642,7 +608,7 @@ for name, key, message in (
     edit(
         name,
         message,
-        lambda file, key=key: add(file.schema["content"], key, value("x")),
+        lambda file, key=key: file.state.update({key: "x"}),
     )
 for name, key, message in (
     ("a_layout_that_is_none", "layout", "its layout is 'x'"),
@@ -651,9 +617,9 @@ for name, key, message in (
     edit(
         name,
         message,
-        lambda file, key=key: file.state["_fitted_with"]["content"].update({key: value("x")}),
+        lambda file, key=key: change(file.state["_fitted_with"], **{key: "x"}),
     )
-attribute("no_parameters_of_the_network", "_fitted_with", value(None), "_fitted_with")
+attribute("no_parameters_of_the_network", "_fitted_with", None, "_fitted_with")
 
 for name, backbone, message in (
     ("an_unknown_backbone", "os.system", "backbone='os.system' is unknown"),
@@ -671,9 +637,7 @@ for name, backbone, message in (
     edit(
         name,
         message,
-        lambda file, backbone=backbone: file.state["_fitted_with"]["content"].update(
-            backbone=value(backbone)
-        ),
+        lambda file, backbone=backbone: change(file.state["_fitted_with"], backbone=backbone),
     )
 
 for name, key, content, message in (
@@ -685,61 +649,27 @@ for name, key, content, message in (
     edit(
         name,
         message,
-        lambda file, key=key, content=content: add(file.schema["content"], key, value(content)),
+        lambda file, key=key, content=content: file.state.update({key: content}),
     )
 edit(
     "an_attribute_that_is_missing",
     "lacks .*isolate_threshold_",
-    lambda file: remove(file.schema["content"], "isolate_threshold_"),
+    lambda file: file.state.pop("isolate_threshold_"),
 )
 
 
 def _move_random_state(file):
-    inner = file.state["random_state"]["content"]["content"]["state"]["content"]
-    inner["pos"] = value(10**6)
+    change(as_dict(file.state["random_state"]["RandomState"])["state"], pos=10**6)
 
 
 edit("a_random_state_beyond_its_end", "random_state is at position", _move_random_state)
-
-
-# Versions
-
-
-def stamp(name, message, **changes):
-    def build(good):
-        opened = Opened(good)
-        entries = opened.state["_file"]["content"]
-        entries.update({key: value(content) for key, content in changes.items()})
-        return opened.closed()
-
-    BUILDERS[name] = (build, "classifier", message)
-
-
-stamp(
-    "a_newer_format",
-    r"written by antibackdoor '9.0' in format 2; this is antibackdoor '.*', which reads",
-    format=2,
-    antibackdoor="9.0",
-)
-stamp("a_format_of_text", "its format is 'one'", format="one")
-stamp("a_format_below_the_first", "its format is 0", format=0)
-stamp("a_digest_of_nothing", "digest", digest="")
-
-
-@builder("does not say format, version and digest")
-def a_stamp_with_less(good):
-    opened = Opened(good)
-    remove(opened.state["_file"], "digest")
-    return opened.closed()
 
 
 # Attacks
 
 
 def layout(file, **changes):
-    file.state["layout_"]["content"]["content"].update(
-        {key: value(content) for key, content in changes.items()}
-    )
+    change(file.state["layout_"]["ImageLayout"], **changes)
 
 
 edit("a_layout_of_another_size", "layout_ is not", lambda f: layout(f, height=800), "attack")
@@ -747,20 +677,22 @@ edit("a_layout_of_text", "layout_ is not", lambda f: layout(f, height="8"), "att
 edit("a_layout_of_another_axis", "layout_ is not", lambda f: layout(f, channels_axis="?"), "attack")
 edit(
     "a_layout_cut",
-    "layout_ is not",
-    lambda file: remove(file.state["layout_"]["content"], "channels"),
+    "its ImageLayout has other fields",
+    lambda file: _without(file.state["layout_"]["ImageLayout"], "channels"),
     "attack",
 )
-attribute("a_range_of_nan", "value_range_", tuple_of(0, math.nan), "value_range_ is", "attack")
+attribute(
+    "a_range_of_nan", "value_range_", tuple_of(0, {"float": "nan"}), "value_range_ is", "attack"
+)
 attribute("a_range_turned_round", "value_range_", tuple_of(9, 1), "value_range_ is", "attack")
-attribute("a_type_of_row", "_fit_dtype", value("object"), "of type 'object'", "attack")
-attribute("networks_without_end", "_fitted_n_surrogates", value(10**9), "networks", "attack")
+attribute("a_type_of_row", "_fit_dtype", "object", "of type 'object'", "attack")
+attribute("networks_without_end", "_fitted_n_surrogates", 10**9, "networks", "attack")
 attribute("a_trigger_too_large", "pattern_", np.zeros((30, 30)), "pattern_ has shape", "attack")
-attribute("a_history_of_numbers", "history_", sequence(value(1)), "row 0 that is no dict", "attack")
+attribute("a_history_of_numbers", "history_", {"list": [1]}, "row 0 that is no dict", "attack")
 edit(
     "weights_of_no_kind",
     "surrogates_ are no weights",
-    lambda file: add(file.state["surrogates_"], "more", value(1)),
+    lambda file: change(file.state["surrogates_"], more=1),
     "attack",
 )
 
@@ -770,23 +702,30 @@ edit(
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """A file of a classifier and one of an attack, as bytes."""
+    """Files of two classifiers and of an attack, as bytes."""
     X = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
     models = {
         "classifier": UndefendedClassifier(
             backbone="small-cnn", epochs=1, random_state=np.random.RandomState(0)
         ),
+        "cured": ABLClassifier(
+            backbone="small-cnn",
+            epochs=1,
+            detector=LossRank(epochs=1, ratio=0.1),
+            cure=Mixed(epochs=1, recovery_epochs=1),
+            random_state=np.random.RandomState(0),
+        ),
         "attack": AdaptivePoison(
             surrogate="small-cnn", surrogate_epochs=1, steps=1, n_surrogates=2, size=2
         ),
     }
-    path = tmp_path_factory.mktemp("good") / "model.skops"
+    path = tmp_path_factory.mktemp("good") / "model.safetensors"
     files = {}
     for name, model in models.items():
         save_model(model.fit(X, LABELS), path)
         files[name] = path.read_bytes()
         # What the builders do to a file does no harm by itself.
-        for content in (Opened(files[name]).closed(), Opened(files[name]).unstamped()):
+        for content in (Opened(files[name]).closed(), joined(*parts(files[name]))):
             path.write_bytes(content)
             load_model(path)
     return files
@@ -800,7 +739,7 @@ def test_a_hostile_file_is_refused_and_runs_nothing(name, good, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     bad = build(copy.copy(good[of]))
     assert bad != good[of]
-    path = tmp_path / "hostile.skops"
+    path = tmp_path / "hostile.safetensors"
     path.write_bytes(bad)
     with pytest.raises(ValueError, match=message) as refusal:
         load_model(path)
@@ -816,14 +755,18 @@ def test_the_canaries_would_sing(tmp_path, monkeypatch):
 
 
 def test_there_are_enough_of_them():
-    assert len(BUILDERS) >= 30
+    assert len(BUILDERS) >= 200
 
 
-def test_one_array_in_many_places_counts_in_each(good, tmp_path):
-    path = tmp_path / "hostile.skops"
+def test_what_is_counted_before_it_is_read(good, tmp_path):
+    path = tmp_path / "hostile.safetensors"
+    content = joined(b" " * 2**20 + b"{}", b"")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="reading it takes .* more than max_bytes"):
+        load_model(path, max_bytes=len(content))
     opened = Opened(good["classifier"])
-    again = copy.deepcopy(opened.state["isolate_scores_"])
-    add(opened.schema["content"], "extra_", sequence(*[again] * 1000))
-    path.write_bytes(opened.unstamped())
-    with pytest.raises(ValueError, match="arrays take .* more than max_bytes"):
+    texts = np.full(200_000, "a")
+    opened.state["extra_"] = opened.node_of(texts)
+    path.write_bytes(opened.closed())
+    with pytest.raises(ValueError, match="its labels take .* more than max_bytes"):
         load_model(path, max_bytes=path.stat().st_size)

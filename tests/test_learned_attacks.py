@@ -6,11 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
-import skops.io
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from antibackdoor import load_model, save_model
 from antibackdoor.attacks import ATTACKS, LearnedAttack, Trojan
 from antibackdoor.datasets import make_poisoned
 
@@ -153,12 +153,10 @@ def test_pickle_holds_no_torch_and_clone_forgets(fitted):
         clone(fitted).transform(X)
 
 
-def test_a_file_of_skops_trusts_no_type_but_ours(fitted):
+def test_a_fitted_attack_comes_back_from_a_file(fitted, tmp_path):
     X = images()
-    stored = skops.io.dumps(fitted)
-    types = skops.io.get_untrusted_types(data=stored)
-    assert all(name.startswith("antibackdoor.") for name in types)
-    copied = skops.io.loads(stored, trusted=types)
+    save_model(fitted, tmp_path / "attack.safetensors")
+    copied = load_model(tmp_path / "attack.safetensors")
     np.testing.assert_array_equal(copied.transform(X), fitted.transform(X))
 
 

@@ -39,7 +39,7 @@ def place(tmp_path, monkeypatch):
             Image.fromarray(np.full((8, 8), number, np.uint8)).save(path)
     np.savez("data.npz", X=np.zeros((20, 8, 8), np.uint8), y=np.arange(20) % 2)
     (tmp_path / "old").mkdir()
-    for name in ("report.html", "suspects.csv", "model.skops"):
+    for name in ("report.html", "suspects.csv", "model.safetensors"):
         (tmp_path / "old" / name).write_text(f"old {name}")
     (tmp_path / "old/log.txt").write_text(LOG)
     for words in (["data", "--out", "copy", "--target", "a"], ["data.npz", "--out", "copy.npz"]):

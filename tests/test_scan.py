@@ -16,7 +16,7 @@ from antibackdoor.datasets import load_image_folder
 
 QUICK = ["--epochs-scale", "0.1", "--device", "cpu", "--quiet"]
 QUICKEST = ["--epochs-scale", "0.01"]
-RESULTS = ["log.txt", "model.skops", "report.html", "suspects.csv"]
+RESULTS = ["log.txt", "model.safetensors", "report.html", "suspects.csv"]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_what_is_written(scanned, poisoned):
     assert marks == sorted(marks, reverse=True)
     others = [float(row["score"]) for row in rows if row["flagged"] == "0"]
     assert others == sorted(others, reverse=True)
-    model = load_model(out / "model.skops")
+    model = load_model(out / "model.safetensors")
     assert [int(row["row"]) for row in rows if row["flagged"] == "1"] == model.isolate_.tolist()
     assert set(model.predict(images.X)) <= set(images.y)
     assert rows[0]["file_name"] in (out / "report.html").read_text(encoding="utf-8")
@@ -231,7 +231,7 @@ def test_interrupted_it_goes_on_to_the_same_end(scanned, poisoned, tmp_path, mon
     assert sorted(path.name for path in out.iterdir()) == RESULTS
     assert (out / "suspects.csv").read_bytes() == (scanned[0] / "suspects.csv").read_bytes()
     X = load_image_folder(poisoned).X
-    one, other = (load_model(path / "model.skops") for path in (out, scanned[0]))
+    one, other = (load_model(path / "model.safetensors") for path in (out, scanned[0]))
     for name, weights in one.module_.state_dict().items():
         np.testing.assert_array_equal(weights, other.module_.state_dict()[name])
     np.testing.assert_array_equal(one.predict_proba(X), other.predict_proba(X))
@@ -401,7 +401,7 @@ def test_names_that_would_break_a_table_a_page_or_a_terminal(tmp_path, capsys):
     assert "\x1b" not in (out / "log.txt").read_text(encoding="utf-8")
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
-    assert load_model(out / "model.skops").classes_.tolist() == ["=1+1", "b"]
+    assert load_model(out / "model.safetensors").classes_.tolist() == ["=1+1", "b"]
 
 
 def test_printable():

@@ -342,8 +342,8 @@ def do_all(rows, blob, path):
 def saved(tmp_path):
     rows = np.random.default_rng(0).random((30, 6))
     fitted = undefended("mlp", epochs=1).fit(rows, np.arange(30) % 3)
-    save_model(fitted, tmp_path / "model.skops")
-    return pickle.dumps(fitted), tmp_path / "model.skops"
+    save_model(fitted, tmp_path / "model.safetensors")
+    return pickle.dumps(fitted), tmp_path / "model.safetensors"
 
 
 def test_nothing_waits_for_a_fit_in_another_thread(saved, fit_that_stands_still):
@@ -385,7 +385,7 @@ def test_the_filters_of_warnings_stay(saved):
 
     def work():
         for _ in range(5):
-            save_model(fitted, path.with_name(f"{threading.get_ident()}.skops"))
+            save_model(fitted, path.with_name(f"{threading.get_ident()}.safetensors"))
             load_model(path)
             seen.append(warnings.filters == before)
 

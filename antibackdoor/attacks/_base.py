@@ -14,21 +14,14 @@ from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from antibackdoor.attacks._label_maps import (
-    LABEL_MAPS,
-    LabelMap,
-    check_labels,
-    decode,
-    encode,
-    find_classes,
-    holds_labels,
-)
+from antibackdoor.attacks._label_maps import LABEL_MAPS, find_classes, holds_labels
 from antibackdoor.attacks._value_range import (
     check_holds_range,
     check_inside,
     check_value_range,
     find_changed,
 )
+from antibackdoor.attacks._wanted_labels import WantedLabels
 from antibackdoor.utils import (
     CheckedParameters,
     Fitted,
@@ -37,7 +30,6 @@ from antibackdoor.utils import (
     as_labels,
     as_numbers,
     as_rows,
-    check_comparable,
     in_usual_torch,
     naming,
     resolve_layout,
@@ -49,7 +41,7 @@ COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
 
 
 @in_usual_torch
-class BaseAttack(TransformerMixin, CheckedParameters, ABC):
+class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
     """A trigger and a label map, as a transformer.
 
     A new attack derives from this class, repeats the constructor with
@@ -94,8 +86,6 @@ class BaseAttack(TransformerMixin, CheckedParameters, ABC):
         ``X.shape[1]``.
     """
 
-    #: Whether only rows of the target class are poisoned, so that no label changes.
-    clean_label: ClassVar[bool] = False
     #: Whether plain features, without an `image_shape`, are refused.
     needs_images: ClassVar[bool] = False
     #: Whether the trigger comes of the very rows that `fit` saw: fitted on others it is another.
@@ -112,8 +102,6 @@ class BaseAttack(TransformerMixin, CheckedParameters, ABC):
     #: What `fit` keeps beside the attributes of every attack, for what comes out of a file.
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
-    target_label: Any
-    label_map: str | LabelMap
     value_range: Sequence[float] | None
     image_shape: Sequence[int] | None
     layout: Literal["auto", "channels_first", "channels_last"]
@@ -121,7 +109,6 @@ class BaseAttack(TransformerMixin, CheckedParameters, ABC):
     input_shape_: tuple[int, ...]
     layout_: ImageLayout
     value_range_: tuple[float, float]
-    classes_: np.ndarray
     n_features_in_: int
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -256,93 +243,6 @@ class BaseAttack(TransformerMixin, CheckedParameters, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no cover rows.")
 
-    def transform_target(self, y: ArrayLike, *, classes: ArrayLike | None = None) -> np.ndarray:
-        """Return the label that the attacker wants for each row.
-
-        Parameters
-        ----------
-        y : array-like of shape (n,)
-            True labels.
-        classes : array-like, default=None
-            Every class there is. None: those learned in `fit`, or else those in `y`.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            A new array of y's dtype; a wider one where that would cut a label.
-
-        Raises
-        ------
-        ValueError
-            If `target_label` is no class, `y` holds a label that is none, or
-            `y` holds no labels at all.
-        """
-        labels = check_labels(y)
-        known = self._known_classes(labels, classes)
-        codes = self._resolve_label_map()(encode(labels, known), known, self.target_label)
-        return decode(codes, known, labels.dtype)
-
-    def succeeded(
-        self, y: ArrayLike, y_pred: ArrayLike, *, classes: ArrayLike | None = None
-    ) -> np.ndarray:
-        """Tell for which triggered rows the attacker got what was wanted.
-
-        Parameters
-        ----------
-        y : array-like of shape (n,)
-            True labels.
-        y_pred : array-like of shape (n,)
-            Labels predicted under the trigger.
-        classes : array-like, default=None
-            As in `transform_target`.
-
-        Returns
-        -------
-        ndarray of bool, shape (n,)
-            Only where `eligible` rows are concerned does it mean anything.
-
-        Raises
-        ------
-        ValueError
-            As `transform_target`, or if `y_pred` holds another kind of labels than y, or
-            another number of them.
-        """
-        labels, predicted = check_labels(y), check_labels(y_pred, "y_pred")
-        if len(predicted) != len(labels):
-            raise ValueError(f"y has {len(labels)} labels, but y_pred has {len(predicted)}.")
-        wanted = self.transform_target(labels, classes=classes)
-        check_comparable("y_pred", predicted, "y", wanted)
-        accepts = getattr(self._resolve_label_map(), "accepts", None)
-        if accepts is None:
-            return predicted == wanted
-        known = self._known_classes(labels, classes)
-        return accepts(encode(wanted, known), encode(predicted, known, "y_pred"), known)
-
-    def eligible(self, y: ArrayLike, *, classes: ArrayLike | None = None) -> np.ndarray:
-        """Tell which rows an attacker may poison.
-
-        For a clean-label attack these are the rows that have the attacker's
-        label already, for any other those that have not.
-
-        Parameters
-        ----------
-        y : array-like of shape (n,)
-            True labels.
-        classes : array-like, default=None
-            As in `transform_target`.
-
-        Returns
-        -------
-        ndarray of bool, shape (n,)
-
-        Raises
-        ------
-        ValueError
-            As `transform_target`.
-        """
-        has_label = self.transform_target(y, classes=classes) == check_labels(y)
-        return has_label if self.clean_label else ~has_label
-
     def __sklearn_tags__(self) -> Tags:
         """Say that the dtype of X is kept."""
         tags = super().__sklearn_tags__()
@@ -425,18 +325,3 @@ class BaseAttack(TransformerMixin, CheckedParameters, ABC):
     def _check_units(self, rows: np.ndarray) -> None:
         check_holds_range(rows.dtype, self.value_range_)
         check_inside(rows, self.value_range_, self._range_is_seen(), type(self).__name__)
-
-    def _known_classes(self, labels: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
-        if classes is not None:
-            return find_classes(classes)
-        return self.classes_ if hasattr(self, "classes_") else find_classes(labels)
-
-    def _resolve_label_map(self) -> LabelMap:
-        if not isinstance(self.label_map, str):
-            return self.label_map
-        if self.label_map not in LABEL_MAPS:
-            raise ValueError(
-                f"label_map={self.label_map!r}; wanted one of {sorted(LABEL_MAPS)}, OneToOne, "
-                f"OneToMany or a callable."
-            )
-        return LABEL_MAPS[self.label_map]

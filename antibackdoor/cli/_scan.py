@@ -52,10 +52,10 @@ examples:
   antibackdoor scan photos --out scanned --resume
 
 what is in DIR afterwards:
-  report.html   verdict and flagged images, to be looked at and decided about one by one
-  suspects.csv  all images, most suspect first: file, label, score, flagged or not
-  model.skops   the clean classifier, for antibackdoor.load_model
-  log.txt       settings, versions, what was skipped, verdict, times
+  report.html        verdict and flagged images, to be looked at and decided about one by one
+  suspects.csv       all images, most suspect first: file, label, score, flagged or not
+  model.safetensors  the clean classifier, for antibackdoor.load_model
+  log.txt            settings, versions, what was skipped, verdict, times
 
 exit codes:
   0 nothing is flagged, 3 something is, 1 it failed, 2 it cannot be done, 130 Ctrl-C,
@@ -108,7 +108,7 @@ def add_command(commands: Any) -> None:
         "--list-only",
         action="store_true",
         help="list the suspects and train no classifier: about a third of the time, and no "
-        "model.skops",
+        "model.safetensors",
     )
     training.add_argument(
         "--epochs-scale",
@@ -160,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
     """Refuse what would be found out hours later."""
-    require("scan", "persist", "filelock", "safetensors", "skops")
+    require("scan", "persist", "filelock", "safetensors")
     check_threads("--threads", arguments.threads)
     check_seed("--seed", arguments.seed)
     resolve_device(arguments.device)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from antibackdoor.training import OWN_FILES
 
-_PART = re.compile(r"\.?(report\.html|suspects\.csv|model\.skops)\..*part")
-_RESULTS = ("report.html", "suspects.csv", "model.skops", "log.txt")
+_PART = re.compile(r"\.?(report\.html|suspects\.csv|model\.safetensors)\..*part")
+_RESULTS = ("report.html", "suspects.csv", "model.safetensors", "log.txt")
 
 # The first line of a log, as `write_log` is given it.
 _FIRST_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ antibackdoor scan\b")

@@ -13,8 +13,9 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.backbones import Backbone, Network
-from antibackdoor.defenses._cures import Ascent, Cure, Joint, Mixed, NegativeLearning
+from antibackdoor.defenses._cures import Cure, NegativeLearning
 from antibackdoor.defenses._detecting import DetectingDefense
+from antibackdoor.defenses._unlearning import Ascent, Joint, Mixed
 from antibackdoor.detection import BaseDetector, Isolation, LossRank
 from antibackdoor.training import Run
 from antibackdoor.utils import Fitted, FittedNumber
@@ -113,11 +114,11 @@ class ABLClassifier(DetectingDefense):
         Probability that clean data shows as strong a sign of poison in any class; nan for a
         fixed ratio or a table, where nothing is tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-        What speaks against each class of `classes_`: ``"transplant"``, rise of the share of rows
-        of other classes that are taken for it; ``"diversity"``: how differently a network that
-        does not know the class takes the rows of a part of it, as a share of what rows of other
-        classes give; ``"low_margin"``: the diversity of the tenth of its rows that fit the class
-        least, less that of the half that fit it best. nan where it was not asked for. Empty
+        Signs of poison in each class of `classes_`. ``"transplant"``: rise of the share of rows
+        of other classes that are taken for it. ``"diversity"``: how differently a network that was
+        trained without the class predicts the rows of a part of it, as a share of what rows of
+        other classes give. ``"low_margin"``: the diversity of the tenth of its rows that an early
+        network takes least for it, less that of the better half. nan where not looked at. Empty
         where nothing is tested.
     unlearned_ : bool
         False where nothing was isolated or `Mixed` unlearning was taken back: the

@@ -160,7 +160,7 @@ class CBDClassifier(DetectingDefense):
         Probability that clean data shows as strong a sign of poison in any class; nan where
         nothing was tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-        What speaks against each class; see `ABLClassifier`. Empty where nothing was tested.
+        Signs of poison in each class; see `ABLClassifier`. Empty where nothing was tested.
     history_ : list of dict
         A row for every epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (both on the labels that came with the rows of the

@@ -1,40 +1,24 @@
-"""How a classifier is made clean once rows are suspected: one cure a class."""
+"""How a classifier is made clean once rows are suspected: by training it anew without them."""
 
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
 
 from antibackdoor.backbones import Network
-from antibackdoor.defenses._forgetting import Forgetting
-from antibackdoor.detection import Detection, Isolation, flag_above, least_suspect_half
+from antibackdoor.detection import Detection, Isolation
 from antibackdoor.training import (
-    Batches,
     CrossEntropy,
     NegativeLoss,
-    PairedRows,
     Run,
     ShuffledRows,
-    Unlearning,
     compute_logits,
-    compute_losses,
 )
 from antibackdoor.utils import CheckedParameters
-
-# Share of the trusted rows of a class that unlearning may cost before it is taken back.
-_TOLERANCE = 0.5
-
-# A row has lost its label when its probability fell by more than this.
-_LOST = 0.5
-
-# Where the isolated rows are forgotten whose ascent has no bound, in nats.
-_FORGOTTEN = 10.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +91,7 @@ class Retrain(Cure):
             network,
             CrossEntropy(),
             epochs=epochs,
-            batches=_shuffled(run, detection.trusted),
+            batches=shuffled(run, detection.trusted),
         )
         isolation = judge_doubtful(run, network, detection)
         return Cured(network, isolation, bool(detection.isolation.mask.any()))
@@ -140,228 +124,10 @@ class NegativeLearning(Cure):
             network,
             NegativeLoss(torch.as_tensor(complementary, device=run.device)),
             epochs=epochs,
-            batches=_shuffled(run, detection.trusted | complementary),
+            batches=shuffled(run, detection.trusted | complementary),
         )
         isolation = judge_doubtful(run, network, detection)
         return Cured(network, isolation, bool(detection.isolation.mask.any()))
-
-
-class _AscentCure(Cure):
-    """What the cures share that unlearn by gradient ascent: the network of the detector goes on."""
-
-    bound: float | None
-
-    def _train(self, run: Run, detection: Detection, epochs: int) -> Cured:
-        network = detection.network
-        if network is None:
-            network = run.new_network()
-        isolation = detection.isolation
-        if isolation.mask.any():
-            return self._unlearn(run, network, isolation, epochs)
-        _finetune(run, network, isolation, epochs)
-        return Cured(network, isolation, unlearned=False)
-
-    @abstractmethod
-    def _unlearn(self, run: Run, network: Network, isolation: Isolation, epochs: int) -> Cured:
-        """Train and unlearn; some rows are isolated."""
-
-    def _ascent(self, run: Run, isolation: Isolation) -> Unlearning:
-        return Unlearning(torch.as_tensor(isolation.mask, device=run.device), self.bound)
-
-    def _watch(self, run: Run, network: Network, isolation: Isolation) -> Forgetting:
-        return Forgetting(
-            network,
-            run.samples,
-            run.labels,
-            isolated=run.rows(isolation.mask),
-            trusted=run.rows(_trusted(run, isolation)),
-            level=_FORGOTTEN if self.bound is None else self.bound,
-            tolerance=_TOLERANCE,
-        )
-
-
-class Joint(_AscentCure):
-    """Ascends on the isolated rows beside descent on the others, through all epochs.
-
-    The paper's stage two, L_GGA: E_clean[l] - E_isolated[l].
-
-    Parameters
-    ----------
-    bound : float or None, default=10.0
-        Loss in nats at which an isolated row is forgotten and pushes no further. None: no bound,
-        as in the paper; it then diverges.
-
-    References
-    ----------
-    Li, Lyu, Koren, Lyu, Li & Ma, Anti-Backdoor Learning: Training Clean Models on
-    Poisoned Data, NeurIPS 2021.
-
-    Examples
-    --------
-    >>> from antibackdoor import ABLClassifier, Joint
-    >>> ABLClassifier(cure=Joint(bound=5.0)).get_params()["cure__bound"]
-    5.0
-    """
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "bound": [Interval(Real, 0, None, closed="neither"), None],
-    }
-
-    def __init__(self, *, bound: float | None = 10.0) -> None:
-        self.bound = bound
-
-    def _unlearn(self, run: Run, network: Network, isolation: Isolation, epochs: int) -> Cured:
-        batches = _beside_isolated(run, isolation, _shuffled(run, ~isolation.mask))
-        run.phase("finetune", network, self._ascent(run, isolation), epochs=epochs, batches=batches)
-        return Cured(network, isolation, unlearned=True)
-
-
-class Ascent(_AscentCure):
-    """Trains on the other rows, then ascends on the isolated ones alone: the released recipe.
-
-    It ends when the isolated rows are forgotten. Where a class loses trusted rows, the last epoch
-    is taken back.
-
-    Parameters
-    ----------
-    epochs : int, default=10
-        Passes over the isolated rows, at most.
-    learning_rate : float, default=0.005
-        Of the ascent.
-    bound : float or None, default=10.0
-        Loss in nats at which an isolated row is forgotten and pushes no further. None: no bound;
-        the ascent ends at a mean of 10 nats.
-
-    References
-    ----------
-    Li, Lyu, Koren, Lyu, Li & Ma, Anti-Backdoor Learning: Training Clean Models on
-    Poisoned Data, NeurIPS 2021.
-
-    Examples
-    --------
-    >>> from antibackdoor import ABLClassifier, Ascent, LossRank
-    >>> clf = ABLClassifier(detector=LossRank(), cure=Ascent(epochs=4))
-    """
-
-    n_phases: ClassVar[int] = 2
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "bound": [Interval(Real, 0, None, closed="neither"), None],
-    }
-
-    def __init__(
-        self, *, epochs: int = 10, learning_rate: float = 0.005, bound: float | None = 10.0
-    ) -> None:
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.bound = bound
-
-    def _unlearn(self, run: Run, network: Network, isolation: Isolation, epochs: int) -> Cured:
-        _finetune(run, network, isolation, epochs)
-        run.phase(
-            "unlearn",
-            network,
-            self._ascent(run, isolation),
-            epochs=self.epochs,
-            recipe=replace(
-                run.recipe,
-                learning_rate=self.learning_rate,
-                schedule="constant",
-                augmentation=None,
-            ),
-            batches=_shuffled(run, isolation.mask),
-            stop=self._watch(run, network, isolation).forgotten_or_harmful,
-        )
-        return Cured(network, isolation, unlearned=True)
-
-
-class Mixed(_AscentCure):
-    """Trains on the other rows, unlearns a share of the poison, and flags what lost its label.
-
-    After fine-tuning, bounded ascent on the isolated rows runs beside descent on the less suspect
-    half of every class. Other poison loses its label along with the isolated rows, and that is
-    what is flagged: far more than was isolated. Recovery follows on the rows whose label the
-    network still gives, in a class that rows were isolated from on the less suspect half of them,
-    and on that half of a class that has lost more than half of it. If a class is as bad off even
-    so, what was isolated was no backdoor: the weights from before unlearning come back and nothing
-    is flagged.
-
-    Parameters
-    ----------
-    epochs : int, default=10
-        Epochs of unlearning.
-    learning_rate : float, default=0.005
-        Of unlearning.
-    bound : float or None, default=10.0
-        Loss in nats at which an isolated row is forgotten and pushes no further. None: no bound.
-    recovery_epochs : int, default=10
-        Epochs of recovery, at a tenth of the classifier's learning rate.
-
-    Examples
-    --------
-    >>> from antibackdoor import ABLClassifier, LossRank, Mixed
-    >>> clf = ABLClassifier(detector=LossRank(ratio=0.02), cure=Mixed(recovery_epochs=5))
-    """
-
-    n_phases: ClassVar[int] = 3
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **Ascent._parameter_constraints,
-        "recovery_epochs": [Interval(Integral, 1, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        *,
-        epochs: int = 10,
-        learning_rate: float = 0.005,
-        bound: float | None = 10.0,
-        recovery_epochs: int = 10,
-    ) -> None:
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.bound = bound
-        self.recovery_epochs = recovery_epochs
-
-    def _unlearn(self, run: Run, network: Network, isolation: Isolation, epochs: int) -> Cured:
-        _finetune(run, network, isolation, epochs)
-        labels = run.labels.cpu().numpy()
-        before = _label_probabilities(run, network)
-        trusted = _trusted(run, isolation)
-        watch = self._watch(run, network, isolation)
-        run.phase(
-            "unlearn",
-            network,
-            self._ascent(run, isolation),
-            epochs=self.epochs,
-            recipe=replace(run.recipe, learning_rate=self.learning_rate, schedule="constant"),
-            batches=_beside_isolated(run, isolation, _shuffled(run, trusted)),
-        )
-
-        lost = before - _label_probabilities(run, network) > _LOST
-        # A class that lost too many of its trusted rows gets them back, or ascent on
-        # its label would have taken the class along with the trigger.
-        harmed = _share_by_class(lost[trusted], labels[trusted])[labels] > _TOLERANCE
-        # Of a class that rows were isolated from, none but the trusted: a few triggered
-        # rows that are still in bring the trigger back.
-        suspect = np.isin(labels, labels[isolation.mask])
-        agreeing = ~lost & ~isolation.mask & (trusted | ~suspect)
-        run.phase(
-            "recover",
-            network,
-            CrossEntropy(),
-            epochs=self.recovery_epochs,
-            recipe=replace(run.recipe, learning_rate=run.recipe.learning_rate / 10),
-            batches=_shuffled(run, agreeing | (trusted & harmed)),
-        )
-        if watch.undo_harm():
-            return Cured(network, Isolation(isolation.scores, np.inf), unlearned=False)
-        # What a class that nothing was isolated from has lost is no sign of the trigger.
-        scores = before - _label_probabilities(run, network)
-        scores = np.where(suspect, scores, np.minimum(scores, _LOST))
-        return Cured(network, flag_above(scores, _LOST), unlearned=True)
 
 
 def judge_doubtful(run: Run, network: Network, detection: Detection) -> Isolation:
@@ -376,32 +142,6 @@ def judge_doubtful(run: Run, network: Network, detection: Detection) -> Isolatio
     return Isolation(scores, isolation.threshold)
 
 
-def _finetune(run: Run, network: Network, isolation: Isolation, epochs: int) -> None:
-    """Train on the rows that were not isolated."""
-    batches = _shuffled(run, ~isolation.mask)
-    run.phase("finetune", network, CrossEntropy(), epochs=epochs, batches=batches)
-
-
-def _shuffled(run: Run, mask: np.ndarray) -> ShuffledRows:
+def shuffled(run: Run, mask: np.ndarray) -> ShuffledRows:
+    """Return batches of the rows where a mask is set."""
     return ShuffledRows(run.rows(mask), run.batch_size)
-
-
-def _beside_isolated(run: Run, isolation: Isolation, others: Batches) -> PairedRows:
-    # The isolated rows are few: a quarter of a batch of them is enough.
-    return PairedRows(others, run.rows(isolation.mask), max(1, run.batch_size // 4))
-
-
-def _trusted(run: Run, isolation: Isolation) -> np.ndarray:
-    """Pick rows to hold on to: the less suspect half of every class."""
-    return least_suspect_half(isolation.scores, run.labels.cpu().numpy(), isolation.mask)
-
-
-def _share_by_class(marked: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the share of marked rows in each class, all of which have rows."""
-    return np.bincount(labels, marked) / np.bincount(labels)
-
-
-def _label_probabilities(run: Run, network: Network) -> np.ndarray:
-    """Return the probability that a network gives to the label of every row."""
-    losses = compute_losses(network, run.samples, run.labels)
-    return torch.exp(-losses.double()).cpu().numpy()

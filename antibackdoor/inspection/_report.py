@@ -85,12 +85,12 @@ def write_report(
 
     Examples
     --------
-    >>> from antibackdoor import SpectralSignaturesClassifier
+    >>> from antibackdoor import PoisonSearch
     >>> from antibackdoor.datasets import load_digits_images
     >>> from antibackdoor.inspection import write_report
     >>> X, y = load_digits_images()
-    >>> clf = SpectralSignaturesClassifier(epochs=2, finetune_epochs=2, random_state=0)
-    >>> page = write_report(clf.fit(X, y), X, y, "report.html")  # doctest: +SKIP
+    >>> search = PoisonSearch(epochs=2, random_state=0).fit(X, y)
+    >>> page = write_report(search, X, y, "report.html")  # doctest: +SKIP
     """
     check_isolates(classifier)
     max_images = check_count("max_images", max_images)

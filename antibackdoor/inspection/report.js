@@ -36,8 +36,8 @@
     if (!data.classes.length) return;
     byId("classes").hidden = false;
     const signs = [...new Set(data.classes.flatMap((found) => Object.keys(found.signs)))];
-    const names = signs.map((sign) => sign.replaceAll("_", " "));
-    for (const head of ["class", "rows", "flagged", "share", ...names]) {
+    const signNames = signs.map((sign) => sign.replaceAll("_", " "));
+    for (const head of ["class", "rows", "flagged", "share", ...signNames]) {
       byId("classes-head").append(make("th", { scope: "col", textContent: head }));
     }
     byId("signs-note").hidden = !signs.length;

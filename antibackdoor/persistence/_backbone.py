@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from antibackdoor.backbones import Backbone
+from antibackdoor.persistence._types import PARTS
 
 #: Stands in the file for a module or a callable; no name of a backbone.
 OWN_BACKBONE = "<a network of your own: give it to load_model(path, backbone=...)>"
@@ -17,6 +18,11 @@ _PARAMETERS = ("backbone", "surrogate", "_fitted_surrogate")
 def leave_out_own(attributes: dict[str, Any]) -> Backbone | None:
     """Replace the user's own network in the attributes of a model, and return it.
 
+    Parameters
+    ----------
+    attributes : dict
+        With detectors, and what it was fitted with, that are changed too.
+
     Raises
     ------
     ValueError
@@ -26,8 +32,9 @@ def leave_out_own(attributes: dict[str, Any]) -> Backbone | None:
     own = [kept[name] for kept, name in places]
     if any(other is not own[0] for other in own):
         raise ValueError(
-            "the network was set to another of your own after fit; fit again, or set the "
-            "parameter back to what was fitted"
+            "it has two different networks of your own, and a file can be given one: use the same "
+            "for classifier and detector; if it was set to another after fit, fit again, or set "
+            "it back to what was fitted"
         )
     for kept, name in places:
         kept[name] = OWN_BACKBONE
@@ -55,12 +62,12 @@ def put_back_own(state: dict[str, Any], backbone: Backbone | None) -> None:
 
 
 def _places(attributes: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    for name in _PARAMETERS:
-        if name in attributes:
-            yield attributes, name
     fitted = attributes.get("_fitted_with")
-    if isinstance(fitted, dict) and "backbone" in fitted:
-        yield fitted, "backbone"
+    parts = [vars(value) for value in attributes.values() if type(value) in PARTS.values()]
+    for kept in [attributes, *parts, *([fitted] if isinstance(fitted, dict) else [])]:
+        for name in _PARAMETERS:
+            if name in kept:
+                yield kept, name
 
 
 def _is_own(backbone: Any) -> bool:

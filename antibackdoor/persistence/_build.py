@@ -60,11 +60,12 @@ def build_model(
     check_parameters(kind, state)
     check_state(kind, state)
     weights = _weights_of(kind, state)
-    _check_finite(weights, own=backbone is not None)
-    _check_size(state, sum(map(len, weights.values())), max_bytes)
     # A network of the user's cannot be built without memory, and is not the file's to choose:
     # the size of its input is, so what it takes is counted as it is taken.
-    own = backbone is not None and any(_is_network(arrays) for arrays in weights.values())
+    given = backbone is not None and _fitted_backbone(state) is backbone
+    _check_finite(weights, own=given)
+    _check_size(state, sum(map(len, weights.values())), max_bytes)
+    own = given and any(map(_is_network, weights.values()))
     if not own:
         _rehearse(kind, state, weights, max_bytes)
     with CountedMemory(limit=max_bytes) if own else nullcontext():
@@ -108,13 +109,18 @@ def _check_size(state: dict[str, Any], n_arrays: int, max_bytes: int) -> None:
     """Refuse what would take more memory or time to build than the weights in the file show."""
     n_bytes = _BYTES_A_VALUE * math.prod(state["input_shape_"])
     check_budget(f"one row of its shape {state['input_shape_']} takes", n_bytes, max_bytes)
-    fitted = state.get("_fitted_with", {}).get("backbone", state.get("_fitted_surrogate"))
+    fitted = _fitted_backbone(state)
     deep = re.fullmatch(r"wrn-([0-9]+)-[0-9]+", fitted) if isinstance(fitted, str) else None
     if deep and (len(deep[1]) > 6 or int(deep[1]) > n_arrays):
         raise ValueError(f"its backbone is {fitted[:60]!r}, and it holds {n_arrays} arrays only")
     n_networks = state.get("_fitted_n_surrogates", 0)
     if type(n_networks) is not int or not 0 <= n_networks <= n_arrays:
         raise ValueError(f"it says that it has {str(n_networks)[:40]} networks")
+
+
+def _fitted_backbone(state: dict[str, Any]) -> Any:
+    """Return the backbone of the networks of the model; None where it has none."""
+    return state.get("_fitted_with", {}).get("backbone", state.get("_fitted_surrogate"))
 
 
 def _is_network(arrays: dict[str, np.ndarray]) -> bool:

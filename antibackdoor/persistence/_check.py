@@ -16,7 +16,7 @@ import numpy as np
 
 from antibackdoor.attacks import BaseAttack, LearnedAttack, OneToMany, OneToOne
 from antibackdoor.detection import Isolation
-from antibackdoor.persistence._types import FOLDERS
+from antibackdoor.persistence._types import FOLDER, PARTS
 from antibackdoor.utils import HISTORY, FittedNetwork, ImageLayout, resolve_layout
 
 _OF_BOTH = ("input_shape_", "n_features_in_")
@@ -51,7 +51,7 @@ def check_parameters(kind: Any, state: dict[str, Any]) -> None:
     Parameters
     ----------
     kind : type
-        Of the model.
+        Of the model, or of a detector or a cure in it.
     state : dict
 
     Raises
@@ -60,10 +60,12 @@ def check_parameters(kind: Any, state: dict[str, Any]) -> None:
         If one is not as `fit` wants it.
     """
     parameters = {name: state[name] for name in kind._get_param_names()}
-    for name in FOLDERS:
-        if parameters.get(name) is not None:
-            raise ValueError(f"it sets {name}={parameters[name]!r}; wanted None, set your own")
+    if parameters.get(FOLDER) is not None:
+        raise ValueError(f"it sets {FOLDER}={parameters[FOLDER]!r}; wanted None, set your own")
     kind(**parameters)._validate_params()
+    for value in parameters.values():
+        if type(value) in PARTS.values():
+            check_parameters(type(value), vars(value))
     random_state = parameters.get("random_state")
     if isinstance(random_state, np.random.RandomState):
         # numpy reads on from that place, without asking whether there is one.

@@ -13,7 +13,7 @@ from antibackdoor.backbones import Backbone
 from antibackdoor.persistence._build import build_model
 from antibackdoor.persistence._messages import without_stop
 from antibackdoor.persistence._read import MAX_BYTES, read_state
-from antibackdoor.persistence._skops import import_skops
+from antibackdoor.utils import require
 
 
 def load_model(
@@ -23,27 +23,27 @@ def load_model(
 
     Nothing in the file is run or imported. It is refused unless it holds one of the
     classes of this package, made of plain values and arrays that fit each other: bounds
-    are checked before anything is unpacked, names and shapes before a network is built.
+    are checked before anything is read, names and shapes before a network is built.
     What cannot be checked is whether the model is any good: whoever wrote the file chose
     its weights, and may have given it a backdoor.
 
     Parameters
     ----------
     path : str or path-like
-        From `save_model`, or from `skops.io.dump` of a fitted classifier or attack.
+        From `save_model`.
     backbone : torch.nn.Module or callable, default=None
         The network of your own that the model was fitted with (`backbone` of a classifier,
         `surrogate` of an attack), wanted for such a model and no other: its code is not in
         the file. A module is copied, and gets the weights of the file.
     max_bytes : int, default=4 GiB
-        Memory that loading may take, in bytes: the file, what it unpacks to, the network and
-        what it makes of an image of the size that the file claims. It is counted before it is
-        taken; a file needs about four times its own size. The first 16 MiB are not counted.
+        Memory that loading may take, in bytes: the file, its arrays, the network and what that
+        makes of an image of the size that the file claims. It is counted before it is taken; a
+        file needs about four times its own size. The first 16 MiB are not counted.
 
     Returns
     -------
     classifier or attack
-        As it was written, with its networks on the CPU; `memory`, `cache_dir`, callbacks
+        As it was written, with its networks on the CPU; `cache_dir`, callbacks
         and metadata requests are as in a new one.
 
     Raises
@@ -57,7 +57,7 @@ def load_model(
     OSError
         If the file cannot be read: `FileNotFoundError` if there is none.
     ImportError
-        If skops is not installed: the extra ``persist``.
+        If safetensors is not installed: the extra ``persist``.
 
     See Also
     --------
@@ -75,7 +75,7 @@ def load_model(
             f"{path}: backbone={backbone!r}; wanted a torch.nn.Module or a callable "
             f"(input_shape, n_classes) -> torch.nn.Module. A named one is in the file."
         )
-    import_skops()
+    require("a model file", "persist", "safetensors")
     content = _read_bytes(path, int(max_bytes))
     try:
         kind, state = read_state(content, int(max_bytes))
@@ -84,7 +84,7 @@ def load_model(
     except ValueError as error:
         raise ValueError(f"{path} is not loaded: {without_stop(error)}.") from error
     except Exception as error:
-        # No list is long enough for what a broken file makes zipfile, numpy, skops and torch
+        # No list is long enough for what a broken file makes numpy, safetensors and torch
         # raise, down to MemoryError.
         kind = type(error).__name__
         raise ValueError(f"{path} is not loaded: {kind}: {without_stop(error)}.") from error

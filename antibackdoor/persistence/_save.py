@@ -13,12 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from antibackdoor.backbones import Backbone
 from antibackdoor.persistence._backbone import leave_out_own
 from antibackdoor.persistence._build import build_model
+from antibackdoor.persistence._format import describe
 from antibackdoor.persistence._messages import without_stop
 from antibackdoor.persistence._read import read_state
-from antibackdoor.persistence._skops import import_skops
-from antibackdoor.persistence._stamp import STAMP, make_stamp
-from antibackdoor.persistence._types import FOLDERS, MODELS, VALUES
-from antibackdoor.utils import write_whole
+from antibackdoor.persistence._types import FOLDER, MODELS, PARTS, VALUES
+from antibackdoor.persistence._values import to_node
+from antibackdoor.training import pack, seal
+from antibackdoor.utils import require, write_whole
 
 #: What belongs to the process that fits: scikit-learn's callbacks and metadata requests.
 _LEFT_OUT = ("_skl_callbacks", "_metadata_request")
@@ -27,11 +28,12 @@ _LEFT_OUT = ("_skl_callbacks", "_metadata_request")
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted classifier or attack into a file that runs no code when it is loaded.
 
-    The file is one of skops. It holds the parameters and all that was fitted: weights as
-    arrays, the `isolate_` family, the history. It does not hold:
+    The file is one of safetensors. It holds the parameters, those of a detector or a cure too,
+    and all that was fitted: weights as arrays, the `isolate_` family, the history. It does not
+    hold:
 
     - a network of your own (a module or a callable): give it to `load_model` again;
-    - `memory`, `cache_dir`, callbacks and metadata requests, which are the fitting
+    - `cache_dir`, callbacks and metadata requests, which are the fitting
       process's.
 
     Parameters
@@ -55,7 +57,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be written.
     ImportError
-        If skops is not installed: the extra ``persist``.
+        If safetensors is not installed: the extra ``persist``.
 
     See Also
     --------
@@ -65,22 +67,22 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         given = f"the class {model.__name__}" if isinstance(model, type) else repr(model)[:200]
         raise TypeError(f"model is {given}; wanted a fitted classifier or attack of antibackdoor.")
     check_is_fitted(model)
+    require("a model file", "persist", "safetensors")
     content, own = _to_file(model)
     _check_loads(model, content, own)
     write_whole(Path(path), content)
 
 
 def _to_file(model: Any) -> tuple[bytes, Backbone | None]:
-    skops_io = import_skops()
     shell, own = _without_own(model)
     _check_label_map(shell)
     try:
-        vars(shell)[STAMP] = make_stamp(shell.__getstate__())
-        return skops_io.dumps(shell), own
-    except TypeError as error:  # also that of skops
+        text, tensors = pack(shell.__getstate__(), to_node)
+    except TypeError as error:
         raise TypeError(
             f"model {type(model).__name__} cannot be written: {without_stop(error)}."
         ) from error
+    return seal(text, tensors, describe(model)), own
 
 
 def _without_own(model: Any) -> tuple[Any, Backbone | None]:
@@ -90,15 +92,24 @@ def _without_own(model: Any) -> tuple[Any, Backbone | None]:
     kept = {name: value for name, value in vars(model).items() if name not in _LEFT_OUT}
     if "_fitted_with" in kept:
         kept["_fitted_with"] = dict(kept["_fitted_with"])
-    kept.update({name: None for name in FOLDERS if name in kept})
-    if isinstance(kept.get("device"), torch.device):
-        kept["device"] = str(kept["device"])
+    for name, value in kept.items():
+        if type(value) in PARTS.values():  # its parameters, as of a clone
+            kept[name] = type(value)(**value.get_params(deep=False))
+            _leave_out_process(vars(kept[name]))
+    _leave_out_process(kept)
     try:
         own = leave_out_own(kept)
     except ValueError as error:
         raise ValueError(f"model {type(model).__name__}: {error}.") from error
     vars(shell).update(kept)
     return shell, own
+
+
+def _leave_out_process(parameters: dict[str, Any]) -> None:
+    if FOLDER in parameters:
+        parameters[FOLDER] = None
+    if isinstance(parameters.get("device"), torch.device):
+        parameters["device"] = str(parameters["device"])
 
 
 def _check_label_map(model: Any) -> None:

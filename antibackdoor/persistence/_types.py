@@ -1,33 +1,41 @@
-"""The types that a file may name beside Python's own values and numpy's arrays."""
+"""The types that a file may name beside Python's own values and numpy's arrays.
+
+They are found in the public packages: a new attack, defence, detector or cure is among them.
+"""
 
 from __future__ import annotations
 
 import inspect
+from types import ModuleType
 
-from antibackdoor import attacks, defenses
+from antibackdoor import attacks, defenses, detection
 from antibackdoor.attacks import ATTACKS, OneToMany, OneToOne
 from antibackdoor.defenses import BaseDefense
-from antibackdoor.utils import ImageLayout
+from antibackdoor.utils import CheckedParameters, ImageLayout
 
 
-def _full_name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+def _classes_of(*modules: ModuleType) -> list[type]:
+    public = [getattr(module, name) for module in modules for name in module.__all__]
+    return [kind for kind in public if inspect.isclass(kind) and not inspect.isabstract(kind)]
 
-
-_PUBLIC = [getattr(module, name) for module in (defenses, attacks) for name in module.__all__]
 
 #: What a file is of, by the name it has there.
 MODELS: dict[str, type] = {
-    _full_name(kind): kind
-    for kind in [*_PUBLIC, *ATTACKS.values()]
-    if inspect.isclass(kind)
-    and issubclass(kind, (BaseDefense, attacks.BaseAttack))
-    and not inspect.isabstract(kind)
+    kind.__name__: kind
+    for kind in [*_classes_of(defenses, attacks), *ATTACKS.values()]
+    if issubclass(kind, (BaseDefense, attacks.BaseAttack))
+}
+
+#: What has parameters and stands in a parameter of a classifier: detectors, cures, weightings.
+PARTS: dict[str, type[CheckedParameters]] = {
+    kind.__name__: kind
+    for kind in _classes_of(detection, defenses)
+    if issubclass(kind, CheckedParameters) and not issubclass(kind, BaseDefense)
 }
 
 #: Frozen dataclasses that an attribute or a parameter of a model may be.
-VALUES: dict[str, type] = {_full_name(kind): kind for kind in (ImageLayout, OneToMany, OneToOne)}
+VALUES: dict[str, type] = {kind.__name__: kind for kind in (ImageLayout, OneToMany, OneToOne)}
 
-#: Parameters that name a folder. What a file says must not choose which files a later fit
-#: reads and writes, and joblib unpickles what it finds in the first.
-FOLDERS = ("memory", "cache_dir")
+#: The parameter that names a folder. What a file says must not choose which files a later fit
+#: reads and writes.
+FOLDER = "cache_dir"

@@ -19,11 +19,13 @@ from antibackdoor.training._objectives import (
     negative_losses,
     sample_losses,
 )
+from antibackdoor.training._pack import Node, pack, unpack
 from antibackdoor.training._parallel import alone, check_same, current_team, joined
 from antibackdoor.training._rows import validate_rows
 from antibackdoor.training._run import Run
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
+from antibackdoor.training._sealed import DamagedError, head_length, head_of, seal, unseal
 from antibackdoor.training._sources import Source
 from antibackdoor.training._store import OWN_FILES, PhaseStore
 
@@ -36,9 +38,11 @@ __all__ = [
     "Batches",
     "OWN_FILES",
     "CrossEntropy",
+    "DamagedError",
     "HeldLoss",
     "NETWORK_PARAMETERS",
     "NegativeLoss",
+    "Node",
     "Objective",
     "PairedRows",
     "PhaseStore",
@@ -59,12 +63,18 @@ __all__ = [
     "current_team",
     "find_place",
     "global_gradient_ascent",
+    "head_length",
+    "head_of",
     "is_mapped",
     "joined",
     "local_gradient_ascent",
     "log_odds",
     "negative_losses",
+    "pack",
     "resolve_augmentation",
     "sample_losses",
+    "seal",
+    "unpack",
+    "unseal",
     "validate_rows",
 ]

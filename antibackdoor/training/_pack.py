@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 
-def pack(value: Any) -> tuple[str, dict[str, torch.Tensor]]:
+@dataclass(frozen=True)
+class Node:
+    """What stands in the text for a value of a further kind: its kind, and what it is made of."""
+
+    kind: str
+    content: Any
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _of_no_kind(node: Node) -> Any:
+    raise ValueError(f"there is a {node.kind[:40]!r}, which is no kind of value")
+
+
+def pack(
+    value: Any, further: Callable[[Any], Any] = _unchanged
+) -> tuple[str, dict[str, torch.Tensor]]:
     """Take the tensors out of a state.
 
     Parameters
     ----------
     value : object
         None, bool, int, float, str and tensors, in dicts, lists and tuples.
+    further : callable, default=None
+        ``further(value)`` is asked about every value first: it returns a `Node`, or what is to be
+        packed in place of the value.
 
     Returns
     -------
@@ -29,33 +52,38 @@ def pack(value: Any) -> tuple[str, dict[str, torch.Tensor]]:
         If there is anything else in it.
     """
     tensors: dict[str, torch.Tensor] = {}
-    return json.dumps(_described(value, tensors)), tensors
+
+    def described(value: Any) -> Any:
+        value = further(value)
+        if isinstance(value, Node):
+            return {value.kind: described(value.content)}
+        if isinstance(value, torch.Tensor):
+            name = str(len(tensors))
+            tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+            return {"tensor": name}
+        if isinstance(value, dict):
+            # As pairs: the keys of an optimiser's state are numbers.
+            return {"dict": [[key, described(inner)] for key, inner in value.items()]}
+        if isinstance(value, list | tuple):
+            kind = "list" if isinstance(value, list) else "tuple"
+            return {kind: [described(inner) for inner in value]}
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        raise TypeError(f"a {type(value).__name__} cannot be kept.")
+
+    return json.dumps(described(value)), tensors
 
 
-def _described(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    if isinstance(value, torch.Tensor):
-        name = str(len(tensors))
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
-        return {"tensor": name}
-    if isinstance(value, dict):
-        # As pairs: the keys of an optimiser's state are numbers.
-        return {"dict": [[key, _described(inner, tensors)] for key, inner in value.items()]}
-    if isinstance(value, list | tuple):
-        kind = "list" if isinstance(value, list) else "tuple"
-        return {kind: [_described(inner, tensors) for inner in value]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a {type(value).__name__} cannot be kept.")
-
-
-def unpack(text: str, tensors: dict[str, torch.Tensor]) -> Any:
+def unpack(text: str, tensors: dict[str, Any], further: Callable[[Node], Any] = _of_no_kind) -> Any:
     """Put a state together again.
 
     Parameters
     ----------
     text : str
-    tensors : dict of str to torch.Tensor
+    tensors : dict of str to torch.Tensor or other arrays
         As `pack` returned them.
+    further : callable, default=None
+        Returns the value that a `Node` stands for, whose content has been put together.
 
     Returns
     -------
@@ -63,19 +91,31 @@ def unpack(text: str, tensors: dict[str, torch.Tensor]) -> Any:
 
     Raises
     ------
-    KeyError, TypeError, ValueError
-        If they are not what `pack` returns.
+    TypeError, ValueError
+        If they are not what `pack` returns: a tensor stands in one place, and each in some.
     """
-    return _put_together(json.loads(text), tensors)
+    left = dict(tensors)
 
+    def put_together(pairs: list[tuple[str, Any]]) -> Any:
+        if len(pairs) != 1:
+            raise ValueError(f"there is a value of {len(pairs)} kinds")
+        ((kind, content),) = pairs
+        if kind == "tensor":
+            if content not in left:
+                raise ValueError(f"tensor {str(content)[:40]!r} is missing, or is there twice")
+            return left.pop(content)
+        if kind in ("dict", "list", "tuple") and not isinstance(content, list):
+            raise ValueError(f"there is a {kind} of {type(content).__name__}")
+        if kind == "dict":
+            entries = {key: value for key, value in content}
+            if len(entries) != len(content):
+                raise ValueError("a key is there twice")
+            return entries
+        if kind in ("list", "tuple"):
+            return tuple(content) if kind == "tuple" else content
+        return further(Node(kind, content))
 
-def _put_together(described: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    if not isinstance(described, dict):
-        return described
-    ((kind, inner),) = described.items()
-    if kind == "tensor":
-        return tensors[inner]
-    if kind == "dict":
-        return {key: _put_together(value, tensors) for key, value in inner}
-    values = [_put_together(value, tensors) for value in inner]
-    return tuple(values) if kind == "tuple" else values
+    value = json.loads(text, object_pairs_hook=put_together)
+    if left:
+        raise ValueError(f"nothing refers to the tensor {next(iter(left))[:40]!r}")
+    return value

@@ -11,7 +11,7 @@ import torch
 
 ENDING = ".safetensors"
 
-# Of the layout of the files.
+# Of the layout of the files of a store.
 _FORMAT = 3
 
 # In place of the digest, while it is computed.
@@ -30,17 +30,40 @@ def seal(text: str, tensors: dict[str, torch.Tensor], told: dict[str, str]) -> b
     text : str
     tensors : dict of str to torch.Tensor
     told : dict of str to str
-        What `read_head` gives, without reading the rest.
+        What `read_head` and `head_of` give, without reading the rest. Its ``format`` takes the
+        place of that of a store.
     """
     from safetensors.torch import save
 
-    metadata = {**told, "format": str(_FORMAT), "content": text, "digest": _BLANK}
+    metadata = {"format": str(_FORMAT), **told, "content": text, "digest": _BLANK}
     blank = save(tensors, metadata)
-    return _with_digest(blank, _BLANK, hashlib.sha256(blank).hexdigest())
+    end = _end_of_head(blank)
+    return _with_digest(blank[:end], _BLANK, _digest(blank, _BLANK)) + blank[end:]
+
+
+def unseal(raw: bytes) -> tuple[str, dict[str, torch.Tensor]]:
+    """Return text and tensors of a file, every byte of which is as it was written.
+
+    Raises
+    ------
+    DamagedError
+        If one is not.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    metadata = head_of(raw)
+    digest = str(metadata.get("digest"))
+    if _digest(raw, digest) != digest:
+        raise DamagedError("its digest is not that of its bytes")
+    try:
+        return str(metadata.get("content")), load(raw)
+    except (KeyError, SafetensorError) as error:  # KeyError: a type that torch does not have
+        raise DamagedError(f"its tensors cannot be read: {error}") from error
 
 
 def read_sealed(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
-    """Return text and tensors of a file, every byte of which is as it was written.
+    """Return text and tensors of a file of a store, every byte of which is as it was written.
 
     Raises
     ------
@@ -49,20 +72,12 @@ def read_sealed(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
     OSError
         If it cannot be read.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     raw = path.read_bytes()
-    metadata = _metadata(raw[8 : 8 + _length(raw)])
-    digest = str(metadata.get("digest"))
-    if hashlib.sha256(_with_digest(raw, digest, _BLANK)).hexdigest() != digest:
-        raise DamagedError("its digest is not that of its bytes")
-    if metadata.get("format") != str(_FORMAT):
-        raise DamagedError(f"it is of layout {metadata.get('format')!r}, wanted {_FORMAT}")
-    try:
-        return str(metadata.get("content")), load(raw)
-    except SafetensorError as error:
-        raise DamagedError(str(error)) from error
+    content = unseal(raw)
+    layout = head_of(raw).get("format")
+    if layout != str(_FORMAT):
+        raise DamagedError(f"it is of layout {layout!r}, wanted {_FORMAT}")
+    return content
 
 
 def read_head(path: Path) -> dict[str, Any]:
@@ -77,22 +92,52 @@ def read_head(path: Path) -> dict[str, Any]:
     """
     with path.open("rb") as file:
         size = path.stat().st_size
-        return _metadata(file.read(min(size, _length(file.read(8)))))
+        return _metadata(file.read(min(size, head_length(file.read(8)))))
 
 
-def _length(raw: bytes) -> int:
+def head_of(raw: bytes) -> dict[str, Any]:
+    """Return what a file tells, of its bytes.
+
+    Raises
+    ------
+    DamagedError
+        If it does not begin as such files do.
+    """
+    return _metadata(raw[8 : _end_of_head(raw)])
+
+
+def head_length(raw: bytes) -> int:
+    """Return how long the head of a file says that it is, in bytes."""
     return int.from_bytes(raw[:8], "little")
+
+
+def _end_of_head(raw: bytes) -> int:
+    return 8 + head_length(raw)
 
 
 def _metadata(head: bytes) -> dict[str, Any]:
     try:
-        return dict(json.loads(head)["__metadata__"])
-    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        head_of_file = json.loads(head, object_pairs_hook=_without_repeats)
+        return dict(head_of_file.get("__metadata__", {}))
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise DamagedError(f"it does not begin as such files do: {error}") from error
 
 
-def _with_digest(raw: bytes, then: str, now: str) -> bytes:
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise ValueError("a name is there twice")
+    return entries
+
+
+def _digest(raw: bytes, digest: str) -> str:
+    end = _end_of_head(raw)
+    computed = hashlib.sha256(_with_digest(raw[:end], digest, _BLANK))
+    computed.update(memoryview(raw)[end:])
+    return computed.hexdigest()
+
+
+def _with_digest(head: bytes, then: str, now: str) -> bytes:
     # It is the only entry of this name: in the content, which is text, quotes are escaped.
-    end = 8 + _length(raw)
     old, new = (f'"digest":"{digest}"'.encode() for digest in (then, now))
-    return raw[:end].replace(old, new) + raw[end:]
+    return head.replace(old, new)

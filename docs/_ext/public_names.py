@@ -21,7 +21,7 @@ PACKAGES = (
     "antibackdoor.benchmark",
     "antibackdoor.cli",
     "antibackdoor.backbones",
-    "antibackdoor.defenses.isolation",
+    "antibackdoor.detection",
     "antibackdoor.training",
     "antibackdoor.utils",
 )

@@ -1,0 +1,119 @@
+"""What a file says of itself: format, version of the package, class of the model."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from importlib.metadata import version
+from typing import Any
+
+from antibackdoor.persistence._budget import BYTES_OF_TEXT, check_budget
+from antibackdoor.persistence._types import MODELS
+from antibackdoor.training import head_length, head_of
+
+#: Raised when files are written that an older version of the package cannot read. Format 1 were
+#: files of skops.
+FORMAT = 2
+
+#: How often the arrays are in memory at one time, as safetensors unpacks them.
+_COPIES = 2
+
+_ZIP = b"PK\x03\x04"
+#: Where a file of skops says which version of ours wrote it.
+_WRITER = re.compile(rb'"antibackdoor": \{[^{}]{0,999}"content": "\\"([0-9A-Za-z.+]{1,40})\\""')
+_SKOPS_BYTES = 2**20
+_MOST_MEMBERS = 10_000
+
+
+def describe(model: Any) -> dict[str, str]:
+    """Return what a file of a model says of itself."""
+    return {
+        "format": str(FORMAT),
+        "antibackdoor": version("antibackdoor"),
+        "model": type(model).__name__,
+    }
+
+
+def read_description(content: bytes, max_bytes: int) -> tuple[type, str]:
+    """Read what a file says of itself, once its size and that of its head are within bounds.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file.
+    max_bytes : int
+        How much memory reading it may take.
+
+    Returns
+    -------
+    model : type
+        The class that the file is of.
+    writer : str
+        Which version wrote the file, for messages.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another kind, cut, too large, or of a format that this version does
+        not know.
+    DamagedError
+        If it does not begin as such files do.
+    """
+    if content.startswith(_ZIP):
+        raise ValueError(_of_a_zip(content))
+    length = head_length(content)
+    if length < 2 or length > len(content) - 8:
+        raise ValueError("it is cut, or no file of safetensors as save_model writes")
+    check_budget("reading it takes", _COPIES * len(content) + BYTES_OF_TEXT * length, max_bytes)
+    told = head_of(content)
+    if "model" not in told:
+        raise ValueError(
+            "it is a file of safetensors that save_model did not write, such as weights alone or "
+            "a phase of cache_dir"
+        )
+    number, writer, kind = (str(told.get(name)) for name in ("format", "antibackdoor", "model"))
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", number) or "antibackdoor" not in told:
+        raise ValueError(f"it says that its format is {number[:40]!r} of version {writer[:40]!r}")
+    named = f"antibackdoor {writer[:40]!r}"
+    if int(number) > FORMAT:
+        raise ValueError(
+            f"it was written by {named} in format {number}; this is antibackdoor "
+            f"{version('antibackdoor')!r}, which reads format {FORMAT}: install a newer one"
+        )
+    if int(number) < FORMAT:
+        raise ValueError(f"it says that its format is {number}, which were files of skops")
+    if kind not in MODELS:
+        raise ValueError(
+            f"it is of the type {kind[:120]!r}, which is no classifier or attack of antibackdoor"
+        )
+    return MODELS[kind], named
+
+
+def _of_a_zip(content: bytes) -> str:
+    """Say what a zip archive is; development versions of before wrote those of skops."""
+    schema = _beginning_of_schema(content)
+    if schema is None:
+        return "it is a zip archive, no file of safetensors as save_model writes"
+    found = _WRITER.search(schema)
+    writer = "an earlier development version" if found is None else f"version {found[1].decode()!r}"
+    return (
+        f"it is a file of skops, written by {writer} of antibackdoor, which this version does not "
+        f"read; fit again, or load it with that version"
+    )
+
+
+def _beginning_of_schema(content: bytes) -> bytes | None:
+    # zipfile reads the whole directory as it opens an archive: its entries are counted first.
+    if content.count(b"PK\x01\x02") > _MOST_MEMBERS:
+        return None
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            member = archive.getinfo("schema.json")
+            # The other methods can only be unpacked whole.
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                return None
+            with archive.open(member) as file:
+                return file.read(_SKOPS_BYTES)
+    except (KeyError, NotImplementedError, RuntimeError, ValueError, zipfile.BadZipFile):
+        return None
