@@ -71,7 +71,7 @@ def test_random_states_come_back():
         *(np.array([1, "a"], dtype=object), np.full((2, 2), "a", dtype=object)),
         *({1}, b"a", Odd(), Odd, len, 1j, TinyNet(), torch.float32),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_values_that_no_file_holds(value):
     with pytest.raises(TypeError):
