@@ -198,6 +198,15 @@ def test_every_defense_has_a_schedule(name):
     assert 0.05 * long < short < 0.3 * long
 
 
+@pytest.mark.parametrize("name", DEFENSES)
+def test_a_defense_is_made_anew_each_time(name):
+    made = {"backbone": "auto", "seed": 0, "schedule": 0.5, "device": "cpu"}
+    one, other = make_defense(name, **made), make_defense(name, **made)
+    assert repr(one) == repr(other)
+    nested = [value for value in vars(one).values() if hasattr(value, "set_params")]
+    assert not {*map(id, nested)} & {*map(id, vars(other).values())}
+
+
 def test_schedule_leaves_what_was_said():
     settings = {"backbone": "auto", "seed": 3, "device": "cpu"}
     clf = make_defense("abl-paper(detector__epochs=7)", schedule=0.5, **settings)

@@ -114,7 +114,7 @@ def test_only_a_list(scanned, poisoned, tmp_path, capsys):
     out = tmp_path / "out"
     assert scan(poisoned, "--out", out, "--list-only") == 3
     said = capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == sorted({*RESULTS} - {"model.skops"})
+    assert sorted(path.name for path in out.iterdir()) == sorted({*RESULTS} - {"model.safetensors"})
     assert "Signs of poison" in said
     assert "Clean classifier:" not in said
     log = (out / "log.txt").read_text(encoding="utf-8")

@@ -29,6 +29,14 @@ from antibackdoor.detection import (
 )
 
 
+def _searched(classifier: type[ABLClassifier | CBDClassifier], **parameters: Any) -> BaseEstimator:
+    """Return a classifier with its default detector named, so that its epochs are told too.
+
+    A detector of its own: those of two columns must not be set by each other.
+    """
+    return classifier(detector=PoisonSearch(), **parameters)
+
+
 def _filtered(detector: type[BaseDetector], **parameters: Any) -> BaseEstimator:
     """Return the classifier that is trained on what a detector leaves, as its paper does."""
     return ABLClassifier(detector=detector(), cure=Retrain(), **parameters)
@@ -36,12 +44,11 @@ def _filtered(detector: type[BaseDetector], **parameters: Any) -> BaseEstimator:
 
 #: Every defence that has a name, and what makes it of parameters.
 DEFENSES: dict[str, Callable[..., BaseEstimator]] = {
-    # Named, so that its epochs are told and shortened with the others.
-    "abl": partial(ABLClassifier, detector=PoisonSearch()),
+    "abl": partial(_searched, ABLClassifier),
     "abl-paper": ABLClassifier.from_paper,
     "abl-released": partial(ABLClassifier.from_paper, "released"),
     "activation-clustering": partial(_filtered, ActivationClustering),
-    "cbd": partial(CBDClassifier, detector=PoisonSearch()),
+    "cbd": partial(_searched, CBDClassifier),
     "cbd-paper": CBDClassifier.from_paper,
     "dbd": DBDClassifier,
     "dbd-paper": DBDClassifier.from_paper,
