@@ -166,7 +166,7 @@ def unchanged(poisoned):
         {"detector__reduction": "sample"},
         {"detector__gamma": 1.0},
         {"detector__gamma": None},
-        {"detector__score": "last_epoch"},
+        {"detector__rank_by": "last_epoch"},
         {"detector__ratio": 0.1},
         {"detector__batch_size": 50},
         {"detector__learning_rate": 0.03},
@@ -214,7 +214,7 @@ def test_from_paper_sets_what_the_paper_says():
     clf = ABLClassifier.from_paper(detector__epochs=10)
     first = clf.detector
     assert (first.epochs, first.gamma, first.ratio, first.reduction) == (10, 0.5, 0.01, "sample")
-    assert (first.score, first.batch_size, first.weight_decay) == ("last_epoch", 64, 1e-4)
+    assert (first.rank_by, first.batch_size, first.weight_decay) == ("last_epoch", 64, 1e-4)
     assert isinstance(clf.cure, Joint)
     assert (clf.epochs, clf.batch_size, clf.weight_decay) == (80, 64, 1e-4)
 

@@ -190,7 +190,7 @@ CASES = [
     bad_abl("ratio-0.7", "ratio", detector=LossRank(ratio=0.7)),
     bad_abl("ratio-text", "ratio", detector=LossRank(ratio="lots")),
     bad_abl("rank-epochs-0", "epochs", detector=LossRank(epochs=0)),
-    bad_abl("unknown-score", "score", detector=LossRank(score="loss")),
+    bad_abl("unknown-rank", "rank_by", detector=LossRank(rank_by="loss")),
     bad_abl("unknown-reduction", "reduction", detector=LossRank(reduction="mean")),
     bad_abl("nested-schedule", "lr_schedule", detector=LossRank(lr_schedule=(5, 3))),
     bad_abl("nested-augment", "augment", detector=LossRank(augment="rotate")),

@@ -133,7 +133,7 @@ def test_a_class_that_is_isolated_whole(cure):
     X, y = images(40, 8, 8), np.arange(40) % 4
     X[y == 0] = 255
     clf = antibackdoor.ABLClassifier(
-        detector=LossRank(ratio=0.25, epochs=4, score="last_epoch", batch_size=8),
+        detector=LossRank(ratio=0.25, epochs=4, rank_by="last_epoch", batch_size=8),
         cure=cure,
         epochs=1,
         batch_size=8,

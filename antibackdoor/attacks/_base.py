@@ -259,8 +259,8 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
     def _learn_rows(self, X: ArrayLike, y: ArrayLike | None) -> np.ndarray:
         """Learn what `fit` learns of every X and y, and return X as an array."""
         rows = self._check_rows(X, reset=True)
-        if y is not None:
-            y = as_labels("y", y)
+        # The targets of a regression are taken too, and not looked at.
+        labels = as_labels("y", y) if y is not None and holds_labels(y) else None
         self.input_shape_ = rows.shape[1:]
         self.layout_ = self._resolve_layout()
         self._fit_dtype = rows.dtype.name  # a string: a file then holds no type of numpy's
@@ -269,8 +269,8 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
             del self.classes_
         if y is not None:
             check_consistent_length(rows, y)
-            if holds_labels(y):
-                self.classes_ = find_classes(y)
+        if labels is not None:
+            self.classes_ = find_classes(labels)
         self._check_units(rows)
         return rows
 

@@ -38,7 +38,7 @@ class LossRank(BaseDetector):
         Level at which the loss is held, in nats. None: it is not held, a plain cross-entropy.
     reduction : {"batch", "sample"}, default="batch"
         Whether the mean loss of a batch is held, or each sample's own.
-    score : {"trajectory", "last_epoch"}, default="trajectory"
+    rank_by : {"trajectory", "last_epoch"}, default="trajectory"
         What ranks the rows: the log-loss averaged over the epochs, as training saw it, or the
         loss of the last epoch alone, as in the paper.
     backbone : str, torch.nn.Module or callable, default="auto"
@@ -134,7 +134,7 @@ class LossRank(BaseDetector):
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "gamma": [Interval(Real, 0, None, closed="left"), None],
         "reduction": [StrOptions({"batch", "sample"})],
-        "score": [StrOptions(set(LOSS_SCORES))],
+        "rank_by": [StrOptions(set(LOSS_SCORES))],
     }
 
     def __init__(
@@ -144,7 +144,7 @@ class LossRank(BaseDetector):
         epochs: int = 20,
         gamma: float | None = 0.5,
         reduction: Literal["batch", "sample"] = "batch",
-        score: Literal["trajectory", "last_epoch"] = "trajectory",
+        rank_by: Literal["trajectory", "last_epoch"] = "trajectory",
         backbone: Backbone = "auto",
         batch_size: int = 128,
         learning_rate: float = 0.1,
@@ -178,7 +178,7 @@ class LossRank(BaseDetector):
         self.epochs = epochs
         self.gamma = gamma
         self.reduction = reduction
-        self.score = score
+        self.rank_by = rank_by
 
     def _n_phases(self) -> int:
         return 1
@@ -188,7 +188,7 @@ class LossRank(BaseDetector):
         objective = CrossEntropy() if self.gamma is None else HeldLoss(self.gamma, self.reduction)
         recorded = run.phase("isolate", network, objective, epochs=self.epochs, keep_losses=True)
         losses = torch.stack(recorded).double().cpu().numpy()
-        scores = LOSS_SCORES[self.score](losses)
+        scores = LOSS_SCORES[self.rank_by](losses)
         isolation = (
             Isolation(scores.astype(np.float64), np.inf)
             if self.ratio is None

@@ -65,10 +65,14 @@ def as_labels(argument: str, values: Any, *, any_shape: bool = False) -> np.ndar
 def _plain_numbers(argument: str, labels: np.ndarray) -> np.ndarray:
     """Return numbers that are objects as an array of booleans, whole numbers or floats."""
     types = set(map(type, labels.flat))
-    if types and all(issubclass(each, bool | np.bool_) for each in types):
+    booleans = {each for each in types if issubclass(each, bool | np.bool_)}
+    if booleans and booleans == types:
         return labels.astype(bool)
-    if not all(issubclass(each, Integral | np.bool_) for each in types):
-        is_complex = any(not issubclass(each, Real | np.bool_) for each in types)
+    if booleans:
+        # True and 1 would be one class.
+        raise ValueError(f"{argument} mixes booleans and numbers; wanted labels of one kind.")
+    if not all(issubclass(each, Integral) for each in types):
+        is_complex = any(not issubclass(each, Real) for each in types)
         return labels.astype(np.complex128 if is_complex else np.float64)
     numbers = np.array([int(label) for label in labels.flat]).reshape(labels.shape)
     if labels.size and numbers.dtype.kind not in "iu":
