@@ -55,11 +55,8 @@ def test_class_means_by_hand():
             yield torch.tensor([[1.0, 0.0, 9.0], [3.0, 4.0, 9.0]])
             yield torch.tensor([[5.0, 7.0, 9.0]])
 
-    class Attack:
-        classes_ = np.array(["a", "b"])
-
     class Study:
-        samples, attack, labels = Samples(), Attack(), torch.tensor([0, 0, 1])
+        samples, classes, labels = Samples(), np.array(["a", "b"]), torch.tensor([0, 0, 1])
 
     assert _class_means(Network(), Study()).tolist() == [[2, 2], [5, 7]]
 

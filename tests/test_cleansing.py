@@ -23,7 +23,6 @@ from antibackdoor import (
 )
 from antibackdoor.attacks import BadNets
 from antibackdoor.backbones import build_network
-from antibackdoor.defenses import _base
 from antibackdoor.defenses._fine_pruning import choose_pruned, pruned_for_good
 from antibackdoor.defenses._nad import (
     AttentionDistillation,
@@ -33,7 +32,7 @@ from antibackdoor.defenses._nad import (
 )
 from antibackdoor.defenses._row_masks import check_clean_mask, draw_by_class
 from antibackdoor.metrics import attack_success_rate, clean_accuracy, target_recall
-from antibackdoor.training import Training
+from antibackdoor.training import Training, _run
 
 BOTH = pytest.mark.parametrize("classifier", [FinePruningClassifier, NADClassifier])
 
@@ -152,7 +151,7 @@ def test_fine_tuning_sees_no_other_rows(few, classifier, monkeypatch):
             seen.append(~record.losses.isnan().cpu().numpy())
             return record
 
-    monkeypatch.setattr(_base, "Training", Spy)
+    monkeypatch.setattr(_run, "Training", Spy)
     fitted = quick(classifier).fit(X, y, known)
     for row, rows_seen in zip(fitted.history_, seen, strict=True):
         wanted = np.ones(len(y), bool) if row["phase"] == "train" else known
@@ -199,7 +198,7 @@ ALL = np.ones(24, dtype=bool)
 )
 @BOTH
 def test_bad_mask(classifier, mask, error, message, monkeypatch):
-    monkeypatch.setattr(_base, "Training", lambda *a, **k: pytest.fail("the training began"))
+    monkeypatch.setattr(_run, "Training", lambda *a, **k: pytest.fail("the training began"))
     estimator = classifier()
     before = dict(vars(estimator))
     with pytest.raises(error, match=message):

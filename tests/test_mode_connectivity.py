@@ -14,10 +14,10 @@ from torch import nn
 from antibackdoor import ModeConnectivityClassifier, UndefendedClassifier, make_poisoned
 from antibackdoor.attacks import BadNets
 from antibackdoor.backbones import build_network
-from antibackdoor.defenses import _base, _mode_connectivity
+from antibackdoor.defenses import _mode_connectivity
 from antibackdoor.defenses._mode_connectivity import BezierCurve, bezier, measure_batch_norm
 from antibackdoor.metrics import attack_success_rate, clean_accuracy, target_recall
-from antibackdoor.training import Samples, Training
+from antibackdoor.training import Samples, Training, _run
 from antibackdoor.utils import resolve_layout
 
 
@@ -109,7 +109,7 @@ def test_what_follows_training_sees_the_clean_rows_alone(few, monkeypatch):
             seen.append(~record.losses.isnan().cpu().numpy())
             return record
 
-    monkeypatch.setattr(_base, "Training", Spy)
+    monkeypatch.setattr(_run, "Training", Spy)
     fitted = quick().fit(X, y, known)
     np.testing.assert_array_equal(fitted.clean_mask_, known)
     for row, rows_seen in zip(fitted.history_, seen, strict=True):
@@ -315,7 +315,7 @@ def test_a_frozen_layer_of_the_users_stays_frozen(few):
     ],
 )
 def test_bad_parameters(few, parameter, value, monkeypatch):
-    monkeypatch.setattr(_base, "Training", lambda *a, **k: pytest.fail("the training began"))
+    monkeypatch.setattr(_run, "Training", lambda *a, **k: pytest.fail("the training began"))
     with pytest.raises(ValueError, match=parameter):
         ModeConnectivityClassifier(**{parameter: value}).fit(*few)
 
@@ -329,7 +329,7 @@ def test_bad_parameters(few, parameter, value, monkeypatch):
     ],
 )
 def test_bad_mask(few, mask, error, message, monkeypatch):
-    monkeypatch.setattr(_base, "Training", lambda *a, **k: pytest.fail("the training began"))
+    monkeypatch.setattr(_run, "Training", lambda *a, **k: pytest.fail("the training began"))
     estimator = quick()
     before = dict(vars(estimator))
     with pytest.raises(error, match=message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from importlib import resources
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -169,12 +170,13 @@ def test_bad_parameters_are_refused_by_name(argument, value):
 
 
 class CountsSteps(torch.nn.Module):
-    """A network that notes the sizes of the batches it is trained with."""
+    """A network that notes the sizes of the batches it is trained with, its copies' too."""
 
-    def __init__(self, n_classes, sizes):
+    sizes: ClassVar[list[int]] = []
+
+    def __init__(self, n_classes):
         super().__init__()
         self.head = torch.nn.Linear(16, n_classes)
-        self.sizes = sizes
 
     def forward(self, x):
         if self.training:
@@ -187,12 +189,13 @@ class CountsSteps(torch.nn.Module):
     [(100, 128, 8), (400, 128, 10), (1280, 128, 32), (8000, 128, 50), (1280, 8, 8), (8000, 40, 40)],
 )
 def test_an_epoch_of_the_search_has_forty_to_160_steps(n_samples, batch_size, wanted):
-    sizes = []
+    sizes = CountsSteps.sizes
+    sizes.clear()
     rng = np.random.default_rng(0)
     X = rng.integers(0, 256, (n_samples, 4, 4), dtype=np.uint8)
     y = np.arange(n_samples) % 4
     search = PoisonSearch(
-        backbone=lambda shape, n_classes: CountsSteps(n_classes, sizes),
+        backbone=lambda shape, n_classes: CountsSteps(n_classes),
         epochs=1,
         learning_rate=0.001,
         batch_size=batch_size,

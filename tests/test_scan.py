@@ -172,6 +172,7 @@ def test_the_verdict(flagged, head):
         isolate_pvalue_=1e-9 if flagged else 0.5,
         isolate_signs_={},
         classes_=np.unique(y),
+        input_shape_=(4, 4),
         false_alarm_rate=0.05,
     )
     lines = tell_verdict(found, y, 1.0)
@@ -358,7 +359,7 @@ def test_a_folder_without_rights(poisoned, tmp_path, capsys, monkeypatch):
 
 
 def test_a_package_that_is_not_there_is_missed_at_once(poisoned, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "skops", None)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
     assert scan(poisoned, "--out", tmp_path / "out") == 2
     assert "antibackdoor[persist]" in told(capsys)
 

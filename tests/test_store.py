@@ -359,7 +359,7 @@ def test_what_a_detector_depends_on_trains_it_again(detector, changes, data, few
     assert outcome(clf) == outcome(two_parts(detector, **changes).fit(X, y))
 
 
-@pytest.mark.parametrize("changes", [{"ratio": 0.2}, {"score": "last_epoch"}])
+@pytest.mark.parametrize("changes", [{"ratio": 0.2}, {"rank_by": "last_epoch"}])
 def test_a_rule_over_the_same_losses_trains_nothing(changes, few, tmp_path):
     LossRank(epochs=2, random_state=0, backbone="mlp", cache_dir=tmp_path).fit(*few)
     again = LossRank(epochs=2, random_state=0, backbone="mlp", cache_dir=tmp_path, **changes)
