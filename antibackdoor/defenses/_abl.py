@@ -114,12 +114,12 @@ class ABLClassifier(DetectingDefense):
         Probability that clean data shows as strong a sign of poison in any class; nan for a
         fixed ratio or a table, where nothing is tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-            Signs of poison in each class of `classes_`. ``"transplant"``: rise of the share of rows
+        Signs of poison in each class of `classes_`. ``"transplant"``: rise of the share of rows
         of other classes that are taken for it. ``"diversity"``: how differently a network that was
         trained without the class predicts the rows of a part of it, as a share of what rows of
         other classes give. ``"low_margin"``: the diversity of the tenth of its rows that an early
         network takes least for it, less that of the better half. nan where not looked at. Empty
-            where nothing is tested.
+        where nothing is tested.
     unlearned_ : bool
         False where nothing was isolated or `Mixed` unlearning was taken back: the
         network is then as fine-tuning left it, with whatever backdoor there is. A longer

@@ -130,12 +130,12 @@ class PoisonSearch(BaseDetector):
         Probability that clean data shows as strong a sign of poison in any class; nan where
         nothing could be tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-            Signs of poison in each class of `classes_`. ``"transplant"``: rise of the share of rows
+        Signs of poison in each class of `classes_`. ``"transplant"``: rise of the share of rows
         of other classes that are taken for it. ``"diversity"``: how differently a network that was
         trained without the class predicts the rows of a part of it, as a share of what rows of
         other classes give. ``"low_margin"``: the diversity of the tenth of its rows that an early
         network takes least for it, less that of the better half. nan where not looked at.
-        history_ : list of dict
+    history_ : list of dict
         A row for every epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
     n_features_in_ : int
