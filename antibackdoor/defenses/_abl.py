@@ -111,8 +111,8 @@ class ABLClassifier(DetectingDefense):
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
         Labels that bear the flagged rows: the suspect target classes.
     isolate_pvalue_ : float
-        Probability that clean data shows as strong a sign of poison in any class; nan for a
-        fixed ratio or a table, where nothing is tested.
+        Probability that clean data shows as strong a sign of poison in any class; nan where
+        nothing was tested: of a fixed share, a table, or fewer than four classes.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         Signs of poison in each class of `classes_`. ``"transplant"``: rise of the share of rows
         of other classes that are taken for it. ``"diversity"``: how differently a network that was

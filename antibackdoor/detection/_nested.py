@@ -51,8 +51,10 @@ def settle(detector: Detector, classifier: BaseEstimator) -> Detector:
     settled = type(detector)(**parameters)
     settled._validate_params()
     for name in _SHARED:
-        own, outer = parameters.get(name, defaults.get(name)), getattr(classifier, name)
-        if name in parameters and not _is_default(own, defaults[name]) and own is not outer != own:
+        if name not in parameters or _is_default(parameters[name], defaults[name]):
+            continue
+        own, outer = parameters[name], getattr(classifier, name)
+        if own is not outer and own != outer:
             raise ValueError(
                 f"detector__{name}={own!r}, but {name}={outer!r} of {type(classifier).__name__}; "
                 f"wanted the same, or none of its own: the two work on the same rows."

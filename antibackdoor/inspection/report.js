@@ -30,7 +30,7 @@
 
   function showVerdict() {
     byId("headline").textContent = data.headline;
-    for (const remark of [...data.remarks, `Classifier: ${data.classifier}.`]) {
+    for (const remark of [...data.remarks, `Method: ${data.classifier}.`]) {
       byId("remarks").append(make("li", { textContent: remark }));
     }
     if (!data.classes.length) return;
