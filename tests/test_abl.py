@@ -43,7 +43,7 @@ def triggered(split_digits):
 def test_the_attack_works_on_an_undefended_network(split_digits, poisoned, triggered):
     _, _, _, y_test = split_digits
     X_bad, y_bad, _ = poisoned
-    undefended = UndefendedClassifier(epochs=10, random_state=0).fit(X_bad, y_bad)
+    undefended = UndefendedClassifier(epochs=6, random_state=0).fit(X_bad, y_bad)
     assert attack_success_rate(y_test, undefended.predict(triggered), target_label=0) > 0.9
 
 
@@ -53,7 +53,7 @@ def test_quality_of_a_fixed_ratio_on_poisoned_digits(split_digits, poisoned, tri
     _, X_test, _, y_test = split_digits
     X_bad, y_bad, poison_mask = poisoned
     # A fixed share hangs on the seed: with 0, on some processors, half of the attack gets through.
-    abl = ABLClassifier(detector=LossRank(ratio=0.01), epochs=30, random_state=1)
+    abl = ABLClassifier(detector=LossRank(ratio=0.01), epochs=12, random_state=1)
     abl.fit(X_bad, y_bad)
 
     assert abl.unlearned_
@@ -72,9 +72,9 @@ def test_negative_learning_outvotes_the_poison_that_was_missed(
     X_bad, y_bad, poison_mask = poisoned
     cures = {
         type(cure): ABLClassifier(
-            detector=LossRank(ratio=0.08, epochs=10, batch_size=32),
+            detector=LossRank(ratio=0.08, epochs=7, batch_size=32),
             cure=cure,
-            epochs=8,
+            epochs=5,
             batch_size=32,
             cache_dir=tmp_path,
             random_state=0,
@@ -93,25 +93,15 @@ def test_negative_learning_outvotes_the_poison_that_was_missed(
     assert clean_accuracy(y_test, cures[NegativeLearning].predict(X_test)) > 0.95
 
 
-# What the search does with clean data is in test_poison_search.py. A fixed share promises nothing
-# of it: with another seed, 40 of these rows are flagged.
-def test_a_fixed_ratio_flags_next_to_nothing_in_clean_digits(digits):
-    X, y = digits
-    abl = ABLClassifier(detector=LossRank(ratio=0.01, epochs=10), epochs=20, random_state=1)
-    abl.fit(X[:1000], y[:1000])
-    assert len(abl.isolate_) <= 5
-    assert abl.score(X[1000:], y[1000:]) > 0.9
-
-
 def test_unlearning_that_is_taken_back_says_so(poisoned):
     X_bad, y_bad = poisoned[0][:200], poisoned[1][:200]
     # Two epochs of fine-tuning leave a network that unlearning ruins.
-    taken_back = quick(epochs=2).fit(X_bad, y_bad)
+    taken_back = quick(epochs=2, backbone="auto").fit(X_bad, y_bad)
     assert not taken_back.unlearned_
     assert len(taken_back.isolate_) == 0
     assert len(taken_back.isolate_classes_) == 0
     assert np.ptp(taken_back.isolate_scores_) > 0  # stage one's ranking is kept
-    assert quick().fit(X_bad, y_bad).unlearned_
+    assert quick(backbone="auto").fit(X_bad, y_bad).unlearned_
 
 
 def quick(**changes):
@@ -120,6 +110,7 @@ def quick(**changes):
         "detector": LossRank(ratio=0.01, epochs=3, gamma=2.2),
         "cure": Mixed(epochs=2, recovery_epochs=2),
         "epochs": 8,  # enough for unlearning not to be taken back
+        "backbone": "mlp",
         "random_state": 0,
     }
     clf = ABLClassifier(**settings)
@@ -193,7 +184,7 @@ def unchanged(poisoned):
         {"momentum": 0.5},
         {"weight_decay": 0.01},
         {"augment": ("crop",)},
-        {"backbone": "mlp"},
+        {"backbone": "small-cnn"},
     ],
     ids=str,
 )
@@ -205,8 +196,7 @@ def test_every_setting_has_an_effect(poisoned, unchanged, change):
 
 def test_stage_one_holds_the_loss_and_keeps_its_rate(poisoned):
     X_bad, y_bad, _ = poisoned
-    clf = quick(detector__epochs=12, detector__gamma=0.5).fit(X_bad, y_bad)
-    isolate = [row for row in clf.history_ if row["phase"] == "isolate"]
+    isolate = LossRank(epochs=12, backbone="mlp", random_state=0).fit(X_bad, y_bad).history_
     assert all(row["learning_rate"] == 0.1 for row in isolate)
     assert 0.3 < isolate[-1]["loss"] < 0.8
 
