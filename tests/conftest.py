@@ -40,6 +40,15 @@ def split_digits(digits):
     return train_test_split(X, y, stratify=y, random_state=0)
 
 
+@pytest.fixture
+def forked_jobs():
+    """Other processes of joblib begin as copies of this one: they need not import torch again."""
+    from joblib import parallel_config
+
+    with parallel_config(backend="multiprocessing"):
+        yield
+
+
 def tiny(name):
     """Settings with which a classifier goes through all its phases within a tenth of a second."""
     from antibackdoor import LossRank, Mixed, RelativeLoss

@@ -393,7 +393,7 @@ def test_another_folder_of_images_runs_again(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_processes_give_the_same_rows_though_one_dies(tmp_path):
-    cells = [quick(seed=seed) for seed in range(2)]
+    cells = [quick(seed=seed, schedule=0.01) for seed in range(2)]
     serial = run_benchmark(cells, tmp_path / "serial", threads=1)
     deadly = quick(defense=f"{__name__}.Deadly")
     with parallel_config(backend="loky"):
@@ -404,10 +404,10 @@ def test_processes_give_the_same_rows_though_one_dies(tmp_path):
 
 
 def test_threads_of_one_process_give_the_same_rows(tmp_path):
-    cells = [quick(seed=seed) for seed in range(4)]
+    cells = [quick(seed=seed, schedule=0.01) for seed in range(3)]
     serial = run_benchmark(cells, tmp_path / "serial")
     with parallel_config(backend="threading"):
-        rows = run_benchmark(cells, tmp_path / "threads", n_jobs=4)
+        rows = run_benchmark(cells, tmp_path / "threads", n_jobs=3)
     assert [figures(row) for row in rows] == [figures(row) for row in serial]
 
 
@@ -416,12 +416,12 @@ def test_threads_of_one_process_give_the_same_rows(tmp_path):
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:Port:UserWarning")
 def test_a_dask_cluster_gives_the_same_rows(tmp_path):
     distributed = pytest.importorskip("distributed")
-    # More cells than workers, and cells that ask joblib for something themselves.
+    # More cells than threads of the worker, and cells that ask joblib for something themselves.
     cells = [quick(seed=seed, defense=f"{FANNING}(label=1)") for seed in range(4)]
     serial = run_benchmark(cells, tmp_path / "serial")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
         ) as cluster,
         distributed.Client(cluster),
         parallel_config(backend="dask"),

@@ -79,7 +79,7 @@ def test_pipeline(poisoned, flattened, digits):
     assert pipeline.classes_.tolist() == list(range(10))
 
 
-def test_grid_search_with_two_jobs_and_two_scorers(poisoned):
+def test_grid_search_with_two_jobs_and_two_scorers(poisoned, forked_jobs):
     X_bad, y_bad = (array[::2] for array in poisoned[:2])
     scoring = {"ca": "accuracy", "neg_asr": make_asr_scorer(ATTACK)}
     grid = {"abl__cure": [Mixed(epochs=1, recovery_epochs=1), Joint()]}

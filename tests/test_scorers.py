@@ -165,7 +165,7 @@ def test_repr_pickle_and_clone(by_hand):
     assert check_scoring(model, scoring=scorer) is scorer
 
 
-def test_cross_validate_without_routing(digits):
+def test_cross_validate_without_routing(digits, forked_jobs):
     X, y = digits
     scoring = {"ca": "accuracy", "neg_asr": make_asr_scorer("badnets", target_label=0)}
     scores = cross_validate(flat_logistic(), X, y, scoring=scoring, cv=2, n_jobs=2)
@@ -217,7 +217,7 @@ def test_routed_value_is_that_of_the_clean_rows(by_hand, routing):
     assert (plain, masked) == (6 / 8, 1.0)
 
 
-def test_routing_in_grid_search_with_two_jobs(poisoned, routing):
+def test_routing_in_grid_search_with_two_jobs(poisoned, routing, forked_jobs):
     X, y, mask = poisoned
     search = GridSearchCV(
         flat_logistic(),
