@@ -2,6 +2,7 @@
 
 import csv
 import shlex
+import shutil
 import signal
 import sys
 
@@ -28,6 +29,17 @@ def clean(tmp_path_factory, digits):
         path = root / f"d{y[row]}" / f"{row:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(X[row]).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def few(clean):
+    """Folder of 25 images of each of four of the digits: about as few as are searched."""
+    root = clean.parent / "few"
+    for label in ("d0", "d1", "d2", "d3"):
+        (root / label).mkdir(parents=True)
+        for path in sorted((clean / label).iterdir())[:25]:
+            shutil.copy(path, root / label)
     return root
 
 
@@ -131,20 +143,19 @@ def test_only_a_list(scanned, poisoned, tmp_path, capsys):
     assert "PoisonSearch" in shown
 
 
-def test_what_is_said(clean, tmp_path, capsys):
-    (clean / "notes.txt").write_text("x")
-    words = ["scan", str(clean), "--out", str(tmp_path / "out"), *QUICKEST]
+def test_what_is_said(few, tmp_path, capsys):
+    (few / "notes.txt").write_text("x")
+    words = ["scan", str(few), "--out", str(tmp_path / "out"), *QUICKEST]
     code = main([*words, "--device", "cpu"])
     said = capsys.readouterr()
-    (clean / "notes.txt").unlink()
-    assert "360 images of 6 classes, as 8 x 8 pixels, grey" in said.err
+    (few / "notes.txt").unlink()
+    assert "100 images of 4 classes, as 8 x 8 pixels, grey" in said.err
     assert "notes.txt: it is in no class folder" in said.err
     assert "phase 1 of 10 at most: search, 1 epoch\n" in said.err
     assert "note: notes.txt" in (tmp_path / "out/log.txt").read_text(encoding="utf-8")
     assert code in (0, 3)
-    head = (
-        "No sign of poison: nothing is flagged in 360 rows." if code == 0 else "Signs of poison: "
-    )
+    head = "No sign of poison: nothing is flagged in 100 rows."
+    head = head if code == 0 else "Signs of poison in "
     assert said.out.startswith(head)
     assert "a false alarm on 5 % of clean data sets" in said.out
     assert "not at 0.01" in said.out
@@ -190,9 +201,9 @@ def test_arrays(digits, tmp_path):
     assert poison(*words) == 0
     np.save(tmp_path / "X.npy", np.load(tmp_path / "bad.npz")["X_train"])
     np.save(tmp_path / "y.npy", np.load(tmp_path / "bad.npz")["y_train"])
-    assert scan(tmp_path / "bad.npz", "--out", tmp_path / "one", "--defense", "cbd") in (0, 3)
-    two = [tmp_path / "X.npy", tmp_path / "y.npy", "--out", tmp_path / "two", "--defense", "cbd"]
-    assert scan(*two) in (0, 3)
+    cbd = ["--defense", "cbd", *QUICKEST]
+    assert scan(tmp_path / "bad.npz", "--out", tmp_path / "one", *cbd) in (0, 3)
+    assert scan(tmp_path / "X.npy", tmp_path / "y.npy", "--out", tmp_path / "two", *cbd) in (0, 3)
     one, other = ((tmp_path / name / "suspects.csv").read_bytes() for name in ("one", "two"))
     assert one == other
     assert {row["file_name"] for row in table(tmp_path / "one/suspects.csv")} == {""}
@@ -248,14 +259,14 @@ def test_interrupted_before_anything_was_finished(poisoned, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_with_other_settings_it_begins_anew(poisoned, tmp_path, monkeypatch):
+def test_with_other_settings_it_begins_anew(few, tmp_path, monkeypatch):
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     with monkeypatch.context() as patch:
         stop_after(1, patch)
-        assert scan(poisoned, "--out", out) == 130
-    words = ["--seed", "1", "--list-only"]
-    assert scan(poisoned, "--out", out, "--resume", *words) in (0, 3)
-    assert scan(poisoned, "--out", fresh, *words) in (0, 3)
+        assert scan(few, "--out", out) == 130
+    words = ["--seed", "1", "--list-only", *QUICKEST]
+    assert scan(few, "--out", out, "--resume", *words) in (0, 3)
+    assert scan(few, "--out", fresh, *words) in (0, 3)
     assert (out / "suspects.csv").read_bytes() == (fresh / "suspects.csv").read_bytes()
     assert not (out / "checkpoints").exists()
 
