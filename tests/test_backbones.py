@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -146,26 +143,3 @@ def test_backbones_that_do_not_fit(backbone, shape, message):
 def test_what_is_no_backbone(backbone):
     with pytest.raises(TypeError, match="backbone"):
         build(backbone, (6,))
-
-
-def test_tables_need_no_torchvision():
-    """The tabular path must work where torchvision does not import."""
-    program = """
-import sys
-import numpy as np
-from antibackdoor import ABLClassifier, LossRank, Mixed
-assert "torchvision" not in sys.modules
-sys.modules["torchvision"] = None
-X = np.random.default_rng(0).normal(size=(40, 3))
-cure = Mixed(epochs=1, recovery_epochs=1)
-clf = ABLClassifier(detector=LossRank(epochs=1), cure=cure, epochs=1)
-clf.fit(X, X[:, 0] > 0).predict(X)
-try:
-    ABLClassifier(backbone="resnet18").fit(X.reshape(10, 3, 4), [0, 1] * 5)
-except ValueError as error:
-    print(error)
-"""
-    answer = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert "backbone='resnet18' is unknown" in answer.stdout

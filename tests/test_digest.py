@@ -2,8 +2,6 @@
 
 import copy
 import functools
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,20 +165,3 @@ def test_a_network_is_told_by_its_weights():
     with torch.no_grad():
         next(again.parameters()).view(-1)[0] += 1
     assert digest_of(again) != digest_of(network)
-
-
-def test_another_process_finds_the_same():
-    program = """
-import numpy as np, torch
-from antibackdoor.training import HeldLoss, ShuffledRows
-from antibackdoor.training._digest import digest_of
-print(digest_of({"a": [1, "b"], "rows": ShuffledRows(torch.arange(9), 4),
-                 "objective": HeldLoss(0.5, "batch"), "X": np.arange(4.0)}))
-"""
-    scope = {}
-    text = program.replace("print(", "found = (")
-    exec(text, scope)
-    answer = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert answer.stdout.strip() == scope["found"]

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -331,23 +332,25 @@ def test_without_locks_of_the_file_system(number, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are locks of another kind")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_without_locks_a_killed_process_is_in_nobodys_way(tmp_path, monkeypatch):
-    number = errno.ENOSYS
-    without_locks(monkeypatch, number)
-    script = (
-        "import fcntl, sys\n"
-        "def flock(*_): raise OSError(int(sys.argv[2]), 'none')\n"
-        "fcntl.flock = flock\n"
-        "from antibackdoor.cli._output_lock import only_user; from pathlib import Path\n"
-        "with only_user('--out', Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()\n"
-    )
-    words = [sys.executable, "-c", script, str(tmp_path / "out"), str(number)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"held\n"
-        other.send_signal(signal.SIGSTOP)
-        with pytest.raises(ValueError, match="in use"), only_user("--out", tmp_path / "out"):
-            pass
-        other.kill()
+    without_locks(monkeypatch, errno.ENOSYS)
+    forked = multiprocessing.get_context("fork")
+    held = forked.Event()
+
+    def hold():
+        with only_user("--out", tmp_path / "out"):
+            held.set()
+            signal.pause()
+
+    other = forked.Process(target=hold)
+    other.start()
+    assert held.wait(60)
+    os.kill(other.pid, signal.SIGSTOP)
+    with pytest.raises(ValueError, match="in use"), only_user("--out", tmp_path / "out"):
+        pass
+    other.kill()
+    other.join()
     with only_user("--out", tmp_path / "out"):
         pass
     assert list(tmp_path.iterdir()) == []
