@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from antibackdoor import (
     ABLClassifier,
     CBDClassifier,
+    Joint,
     LossRank,
     NADClassifier,
     UndefendedClassifier,
@@ -33,7 +34,7 @@ def network():
 @pytest.fixture(scope="module")
 def rows(digits):
     X, y = digits
-    return X[:300], y[:300]
+    return X[:150], y[:150]
 
 
 def weights_of(clf):
@@ -119,8 +120,10 @@ def test_what_looks_into_the_body_is_handed_the_network_itself(rows, broken_comp
 @pytest.mark.parametrize(
     "clf",
     [
-        ABLClassifier(detector=LossRank(ratio=0.05, epochs=3), epochs=2, random_state=0),
-        CBDClassifier(detector=LossRank(ratio=None, epochs=3), epochs=2, random_state=0),
+        ABLClassifier(
+            detector=LossRank(ratio=0.05, epochs=1), cure=Joint(), epochs=1, random_state=0
+        ),
+        CBDClassifier(detector=LossRank(ratio=None, epochs=1), epochs=1, random_state=0),
     ],
     ids=["abl", "cbd"],
 )

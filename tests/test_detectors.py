@@ -39,15 +39,15 @@ EVERY = pytest.mark.parametrize("cls", DETECTORS, ids=lambda cls: cls.__name__)
 
 
 def quick(cls, **changes):
-    settings = {"epochs": 2, "backbone": "small-cnn", "batch_size": 16, "random_state": 0}
+    settings = {"epochs": 2, "backbone": "mlp", "batch_size": 16, "random_state": 0}
     return cls(**{**settings, **SOME.get(cls.__name__, {}), **changes})
 
 
 @pytest.fixture(scope="module")
 def poisoned(digits):
-    """160 images of four digits, a tenth of them with a trigger, uint8, and their labels."""
+    """120 images of four digits, a tenth of them with a trigger, uint8, and their labels."""
     X, y = digits
-    rows = np.flatnonzero(y < 4)[:160]
+    rows = np.flatnonzero(y < 4)[:120]
     return make_poisoned(X[rows], y[rows], poison_rate=0.1, random_state=0)[:2]
 
 
@@ -215,7 +215,7 @@ def test_the_rest_is_of_the_kind_that_was_given(cls, kind, poisoned):
 def test_in_a_pipeline_of_imbalanced_learns(cls, fitted, poisoned):
     X, y = poisoned
     # Its resamplers may stand anywhere before the last step; a prediction passes them by.
-    classifier = UndefendedClassifier(backbone="small-cnn", epochs=1, random_state=0)
+    classifier = UndefendedClassifier(backbone="mlp", epochs=1, random_state=0)
     scaled = FunctionTransformer(lambda rows: rows / np.float32(255))
     pipeline = make_pipeline(quick(cls), scaled, classifier).fit(X, y)
     kept = ~fitted[cls].isolate_mask_
@@ -231,7 +231,7 @@ def test_in_a_pipeline_of_imbalanced_learns(cls, fitted, poisoned):
 @EVERY
 def test_nested_it_flags_what_it_flags_alone(cls, fitted, poisoned):
     detector = quick(cls)
-    clf = ABLClassifier(detector=detector, cure=Joint(), epochs=1, backbone="small-cnn")
+    clf = ABLClassifier(detector=detector, cure=Joint(), epochs=1, backbone="mlp")
     clf.set_params(random_state=1).fit(*poisoned)
     assert_same_list(clf, fitted[cls])
     np.testing.assert_equal(clf.isolate_pvalue_, fitted[cls].isolate_pvalue_)
@@ -248,7 +248,7 @@ def test_nested_it_takes_what_it_does_not_say(cls, poisoned):
         detector=detector,
         cure=Retrain(),
         epochs=1,
-        backbone="small-cnn",
+        backbone="mlp",
         image_shape=(8, 8),
         random_state=0,
     )

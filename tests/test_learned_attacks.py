@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import product
 
 import numpy as np
 import pytest
@@ -60,8 +61,14 @@ def test_new_array_that_keeps_dtype_shape_and_range(fitted):
     assert (stamped != X).reshape(len(X), -1).any(axis=1).all()
 
 
-@pytest.mark.parametrize("shape", [(40, 28, 28), (40, 3, 32, 32), (40, 9, 14, 1)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((40, 28, 28), np.uint8),
+        ((40, 3, 32, 32), np.float32),
+        ((40, 9, 14, 1), np.float64),
+    ],
+)
 def test_shapes_and_dtypes(name, shape, dtype):
     X = images(shape, dtype)
     attack = make(name).fit(X, LABELS)
@@ -73,13 +80,12 @@ def test_shapes_and_dtypes(name, shape, dtype):
     assert np.isfinite(stamped).all()
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
-def test_pixels_of_other_dtypes_get_the_same_to_rounding(name, dtype):
+def test_pixels_of_other_dtypes_get_the_same_to_rounding(name):
     X = images()
     attack = make(name, value_range=(0, 255)).fit(X, LABELS)
     methods = [lambda X, y, random_state: attack.transform(X), attack.transform_training]
     methods += [attack.transform_cover] if attack.cover_ratio else []
-    for method in methods:
+    for method, dtype in product(methods, (np.int16, np.float32, np.float64)):
         pixels, others = (
             method(each[:6], LABELS[:6], random_state=0) for each in (X, X.astype(dtype))
         )

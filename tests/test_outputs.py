@@ -321,7 +321,7 @@ def without_locks(monkeypatch, number):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are locks of another kind")
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOLCK])
 def test_without_locks_of_the_file_system(number, tmp_path, monkeypatch):
     without_locks(monkeypatch, number)
     with only_user("--out", tmp_path / "out"):
