@@ -259,7 +259,7 @@ def test_a_long_array_of_labels(states, fuzz, outcome):
 @pytest.mark.parametrize("text", ["[],", "{},", "0.5,", '"",', '\\"\\",', "[[[]]],"])
 def test_a_head_of_many_values(text, outcome):
     for before, after in ((b'{"a":[', b"0]}"), (b'{"__metadata__":{"content":"[', b'0]"}}')):
-        head = before + text.encode() * 300_000 + after
+        head = before + text.encode() * 100_000 + after
         content = len(head).to_bytes(8, "little") + head
         assert "more than max_bytes" in outcome(content, 2 * len(content))
         said = outcome(content, 80 * len(content))
@@ -270,7 +270,7 @@ def test_a_head_of_many_values(text, outcome):
 def test_a_state_of_many_values(states, outcome):
     """What is counted for a text is more than its values take, whatever they are."""
     for value in ("[]", "0.5", '{"list": []}', '{"dict": []}', '{"float": "nan"}', '["a"]'):
-        text = '{"dict": [["extra_", [' + ", ".join([value] * 200_000) + "]]]}"
+        text = '{"dict": [["extra_", [' + ", ".join([value] * 70_000) + "]]]}"
         told = {"format": "2", "antibackdoor": "0", "model": "Blend"}
         content = seal(text, {}, told)
         assert "its Blend lacks" in outcome(content, 70 * len(content))
@@ -294,7 +294,7 @@ def test_a_file_is_not_read_by_the_size_that_is_allowed(states, fuzz, tmp_path):
 def test_a_quick_fuzz(states, fuzz):
     """A part of benchmarks/fuzz_files.py, which has ten thousand of all classes."""
     said = []
-    fuzz.fuzz(list(states.values()), range(120), 5, lambda *row: said.append(row))
+    fuzz.fuzz(list(states.values()), range(60), 5, lambda *row: said.append(row))
     assert [row for row in said if "OFFENCE" in row[2]] == []
     assert len({row[2][:60] for row in said}) > 20
 
