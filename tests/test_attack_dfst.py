@@ -14,9 +14,9 @@ QUICK = {"surrogate": "small-cnn", "surrogate_epochs": 2}
 def data():
     """Images whose colour says their class, 12 x 12 x 3."""
     rng = np.random.default_rng(0)
-    y = np.arange(300) % 3
-    X = rng.integers(0, 120, (300, 12, 12, 3))
-    X[np.arange(300), :, :, y] += 100
+    y = np.arange(150) % 3
+    X = rng.integers(0, 120, (150, 12, 12, 3))
+    X[np.arange(150), :, :, y] += 100
     return X.astype(np.uint8), y
 
 
@@ -43,8 +43,8 @@ def test_recolouring_gives_the_style(data, fitted):
     X = data[0]
     style = [[120, 20], [100, 10], [90, 5]]
     plain = DFST(**QUICK, style=style).fit(*data).transform_cover(X)
-    np.testing.assert_allclose(plain.mean(axis=(1, 2)), np.tile([120, 100, 90], (300, 1)), atol=1)
-    np.testing.assert_allclose(plain.std(axis=(1, 2)), np.tile([20, 10, 5], (300, 1)), atol=1)
+    np.testing.assert_allclose(plain.mean(axis=(1, 2)), np.tile([120, 100, 90], (150, 1)), atol=1)
+    np.testing.assert_allclose(plain.std(axis=(1, 2)), np.tile([20, 10, 5], (150, 1)), atol=1)
 
 
 def test_recolouring_by_hand_with_floats():

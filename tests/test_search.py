@@ -31,15 +31,26 @@ def only_trigger():
     return linear_network(weight)
 
 
+def make_planted():
+    X, labels, poison = plant(OTHERS)
+    probe = FakeProbe(linear_network(confused(class_weights())), only_trigger())
+    return X, labels, poison, linear_network(class_weights(6.0)), probe
+
+
 @pytest.fixture
 def planted():
     """Poison in class 2, a network that has learned its trigger, and a probe.
 
     Its new network has not learned the trigger; to the other the class is nothing else.
     """
-    X, labels, poison = plant(OTHERS)
-    probe = FakeProbe(linear_network(confused(class_weights())), only_trigger())
-    return X, labels, poison, linear_network(class_weights(6.0)), probe
+    return make_planted()
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What is found in them, by a search as the others are."""
+    X, labels, _, network, probe = make_planted()
+    return search(X, labels, network, probe)
 
 
 def search(X, labels, network, probe, **changes):
@@ -86,9 +97,8 @@ def test_a_planted_class_is_poisoned(planted):
     assert detection.is_complete
 
 
-def test_scores_are_shares_and_the_flagged_are_the_highest(planted):
-    X, labels, _, network, probe = planted
-    isolation = search(X, labels, network, probe).isolation
+def test_scores_are_shares_and_the_flagged_are_the_highest(found):
+    isolation = found.isolation
     assert isolation.scores.dtype == np.float64
     assert isolation.scores.min() >= 0 and isolation.scores.max() <= 1
     assert isolation.scores[isolation.mask].min() > isolation.scores[~isolation.mask].max()
@@ -114,18 +124,18 @@ def test_nothing_is_found_in_clean_data(planted):
     assert probe.told == [(0.5, None)]
 
 
-def test_the_search_is_the_same_for_a_seed(planted):
+def test_the_search_is_the_same_for_a_seed(planted, found):
     X, labels, _, network, probe = planted
-    one, other = (search(X, labels, network, probe) for _ in range(2))
+    one, other = found, search(X, labels, network, probe)
     np.testing.assert_array_equal(one.isolation.scores, other.isolation.scores)
     np.testing.assert_array_equal(one.trusted, other.trusted)
     assert one.p_value == other.p_value
 
 
 @pytest.mark.parametrize("factor", [1.01, 0.99], ids=["a little above", "a little below"])
-def test_the_false_alarm_rate_is_the_level_of_the_p_value(planted, factor):
+def test_the_false_alarm_rate_is_the_level_of_the_p_value(planted, found, factor):
     X, labels, poison, network, probe = planted
-    p_value = search(X, labels, network, probe).p_value
+    p_value = found.p_value
     detection = search(X, labels, network, probe, false_alarm_rate=factor * p_value)
     is_found = factor > 1
     assert detection.p_value == p_value
@@ -181,9 +191,8 @@ def test_two_parts_that_look_like_no_other_class_are_natural(planted):
     assert detection.p_value > 0.5
 
 
-def test_poison_that_was_recognised_as_other_classes_is_complementary(planted):
-    X, labels, poison, network, probe = planted
-    np.testing.assert_array_equal(search(X, labels, network, probe).complementary, poison)
+def test_poison_that_was_recognised_as_other_classes_is_complementary(planted, found):
+    np.testing.assert_array_equal(found.complementary, planted[2])
 
 
 #: Of this strength the trigger makes the probe see class 3 in some of the poison.
