@@ -29,9 +29,9 @@ def test_quality_of_rejection_on_poisoned_digits(split_digits, poisoned):
     X_bad, y_bad, poison_mask = poisoned
     triggered = BadNets().fit(X_train).transform(X_test)
     cbd = CBDClassifier(
-        detector=LossRank(ratio=None),
+        detector=LossRank(ratio=None, epochs=10),
         weighting=RelativeLoss(rejection=0.25),
-        epochs=40,
+        epochs=30,
         random_state=1,  # with 0, on some processors, the accuracy is 0.94
     ).fit(X_bad, y_bad)
 

@@ -1,10 +1,8 @@
 """The smallest, the largest and the oddest data that the package is to take."""
 
-import pickle
 import random
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
@@ -193,29 +191,6 @@ def test_triggers_on_large_images(name):
 # --- threads and global state
 
 
-def with_dropout(shape, n_classes):
-    return nn.Sequential(
-        *(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, n_classes))
-    )
-
-
-def predictions(seed):
-    X, y = images(60, 8, 8), np.arange(60) % 3
-    settings = {"epochs": 4, "batch_size": 8, "backbone": with_dropout, "random_state": seed}
-    return antibackdoor.UndefendedClassifier(**settings).fit(X, y).predict_proba(X)
-
-
-def test_fits_in_threads_equal_fits_one_after_another():
-    """All threads share torch's generators, which weights and dropout are drawn from."""
-    one_by_one = [predictions(seed) for seed in range(6)]
-    before = torch.get_rng_state()
-    with ThreadPoolExecutor(6) as threads:
-        at_once = list(threads.map(predictions, range(6)))
-    assert torch.get_rng_state().equal(before)
-    for expected, got in zip(one_by_one, at_once, strict=True):
-        np.testing.assert_array_equal(got, expected)
-
-
 def test_predict_from_eight_threads():
     """`predict` is the same code in all classifiers."""
     X, y = images(60, 8, 8), np.arange(60) % 3
@@ -256,33 +231,6 @@ def test_global_state_after_a_fit(make, outcome):
         with pytest.raises(FloatingPointError):
             make(learning_rate=1e38).fit(X, y)
     assert global_state() == before
-
-
-@contextmanager
-def default_dtype(dtype):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    yield
-    torch.set_default_dtype(before)
-
-
-@pytest.mark.parametrize(
-    "around",
-    [torch.no_grad, torch.inference_mode, lambda: default_dtype(torch.float64)]
-    + [lambda: torch.device("meta")],
-    ids=["no_grad", "inference_mode", "float64", "meta"],
-)
-def test_what_the_program_around_has_set_changes_nothing(around):
-    X, y = images(40, 8, 8), np.arange(40) % 4
-    settings = {**QUICK["CBDClassifier"], "backbone": "small-cnn", "random_state": 0}
-    wanted = antibackdoor.CBDClassifier(**settings).fit(X, y).predict_proba(X)
-    with around():
-        fitted = antibackdoor.CBDClassifier(**settings).fit(X, y)
-        again = pickle.loads(pickle.dumps(fitted))
-        trigger = Trojan(steps=1, surrogate_epochs=1, random_state=0).fit(X, y).transform(X)
-        np.testing.assert_array_equal(again.predict_proba(X), wanted)
-    same = Trojan(steps=1, surrogate_epochs=1, random_state=0).fit(X, y).transform(X)
-    np.testing.assert_array_equal(trigger, same)
 
 
 @pytest.mark.parametrize("attack", [*UNTRAINED, Trojan(steps=1, surrogate_epochs=1)], ids=repr)
