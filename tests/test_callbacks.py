@@ -18,6 +18,10 @@ PHASES = {
 }
 
 
+# What is around a fit sees a tree of tasks, whichever classifier's: one of many phases is enough.
+PHASED = pytest.mark.parametrize("make_tiny", ["ABLClassifier"], indirect=True)
+
+
 @pytest.fixture(scope="module")
 def few(digits):
     """Images of four digits, uint8 (60, 8, 8), and their labels."""
@@ -263,6 +267,7 @@ def test_scoring_monitor_sees_the_epochs_improve(few):
     assert rows[-1]["accuracy"] == 1
 
 
+@PHASED
 def test_scoring_monitor_in_grid_search(make_tiny, few):
     X, y = few
     monitor = ScoringMonitor(scoring="accuracy")
@@ -304,6 +309,7 @@ def test_progress_bar(make_tiny, few, capsys):
     assert len(lines) == len(expected)
 
 
+@PHASED
 def test_progress_bar_in_grid_search(make_tiny, few, capsys):
     search = GridSearchCV(make_tiny(), {"learning_rate": [0.01, 0.1]}, cv=2)
     search.set_callbacks(ProgressBar()).fit(*few)
@@ -316,6 +322,7 @@ def test_progress_bar_in_grid_search(make_tiny, few, capsys):
     assert " 0%" not in out
 
 
+@PHASED
 def test_progress_bar_of_a_pipeline(make_tiny, few, capsys):
     X, y = few
     pipeline = make_pipeline(StandardScaler(), make_tiny(image_shape=(8, 8)))
