@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 import warnings
 
@@ -81,13 +79,6 @@ class Fanning(Constant):
             drawn.append(float(torch.rand(())))
         self.isolate_mask_ = np.arange(len(y)) < 100 * np.mean(drawn)
         return super().fit(X, y)
-
-
-class Deadly(Constant):
-    """A defence whose process does not survive it, as where memory ends."""
-
-    def fit(self, X, y):
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 CONSTANT = f"{__name__}.Constant"
@@ -389,18 +380,6 @@ def test_another_folder_of_images_runs_again(tmp_path, monkeypatch):
             [cell], tmp_path, data_root=root, on_row=lambda *_, root=root: done.append(root)
         )
     assert done == ["a", "b"]
-
-
-@pytest.mark.slow
-def test_processes_give_the_same_rows_though_one_dies(tmp_path):
-    cells = [quick(seed=seed, schedule=0.01) for seed in range(2)]
-    serial = run_benchmark(cells, tmp_path / "serial", threads=1)
-    deadly = quick(defense=f"{__name__}.Deadly")
-    with parallel_config(backend="loky"):
-        *rows, died = run_benchmark([*cells, deadly], tmp_path / "loky", n_jobs=2, threads=1)
-    assert [figures(row) for row in rows] == [figures(row) for row in serial]
-    assert "TerminatedWorkerError" in died["error"]
-    assert died["ca"] is None
 
 
 def test_threads_of_one_process_give_the_same_rows(tmp_path):

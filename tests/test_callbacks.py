@@ -285,16 +285,6 @@ def test_scoring_monitor_in_grid_search(make_tiny, few):
     assert search.best_estimator_.score(X, y) in {row["accuracy"] for row in rows}
 
 
-def test_scoring_monitor_in_parallel_grid_search(few):
-    monitor = ScoringMonitor(scoring="accuracy")
-    estimator = UndefendedClassifier(epochs=3, backbone="mlp", random_state=0)
-    estimator.set_callbacks(monitor)
-    GridSearchCV(estimator, {"learning_rate": [0.01, 0.1]}, cv=2, n_jobs=2).fit(*few)
-    names = [row["task_name"] for row in monitor.get_logs().data]
-    assert names.count("epoch") == 5 * 3
-    assert names.count("train") == 5
-
-
 # --- ProgressBar
 
 
