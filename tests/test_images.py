@@ -164,6 +164,7 @@ def test_mapped_file(make_tiny, colour, tmp_path, dtype):
     np.testing.assert_array_equal(from_file.predict_proba(mapped), in_memory.predict_proba(X))
 
 
+@READS
 def test_mapped_file_is_not_read_at_once(make_tiny, grey, tmp_path, monkeypatch):
     X, y = grey
     np.save(tmp_path / "X.npy", X)
@@ -399,6 +400,7 @@ def test_unfitted_copies(make_tiny):
         assert parameters(copied) == parameters(estimator)
 
 
+@ANSWERS
 def test_deep_copy_shares_no_weights(make_tiny, grey):
     X, y = grey
     estimator = make_tiny().fit(X, y)
@@ -422,6 +424,7 @@ def things_in(value):
         yield from things_in(vars(value))
 
 
+@ANSWERS
 def test_state_holds_nothing_of_torch(make_tiny, colour):
     X, y = colour
     estimator = make_tiny().fit(X, y)
@@ -432,6 +435,7 @@ def test_state_holds_nothing_of_torch(make_tiny, colour):
     assert b"torch" not in pickle.dumps(estimator)
 
 
+@ANSWERS
 def test_parameters_set_after_fit_wait_for_the_next(make_tiny, grey):
     X, y = grey
     rows = X.reshape(len(X), -1)
@@ -471,6 +475,7 @@ def test_same_seed_same_bits(make_tiny, colour):
     assert_same_fit(by_generator, one)
 
 
+@READS
 def test_augmentation_follows_the_seed(make_tiny, colour):
     X, y = colour
     augment = ("crop", "flip", "cutout")
@@ -480,6 +485,7 @@ def test_augmentation_follows_the_seed(make_tiny, colour):
     assert any((weights(one)[name] != array).any() for name, array in weights(plain).items())
 
 
+@ANSWERS
 def test_other_seed_other_weights(make_tiny, colour):
     X, y = colour
     one, other = make_tiny(random_state=0).fit(X, y), make_tiny(random_state=1).fit(X, y)
@@ -547,19 +553,7 @@ def test_second_fit_starts_anew(make_tiny, grey, colour):
     assert estimator.n_features_in_ == fresh.n_features_in_ == 8
 
 
-def test_diverging_fit_leaves_the_fitted_estimator(make_tiny, grey, colour):
-    X, y = colour
-    estimator = make_tiny().fit(X, y)
-    before, probabilities = dict(vars(estimator)), estimator.predict_proba(X)
-    estimator.set_params(learning_rate=1e38)
-    with pytest.raises(FloatingPointError, match="learning_rate"):
-        estimator.fit(*grey)
-    assert vars(estimator).keys() == before.keys()
-    changed = {name for name, value in before.items() if vars(estimator)[name] is not value}
-    assert changed == {"learning_rate"}
-    np.testing.assert_array_equal(estimator.predict_proba(X), probabilities)
-
-
+@ANSWERS
 def test_predict_keeps_nothing(make_tiny, grey):
     X, y = grey
     estimator = make_tiny().fit(X, y)
