@@ -20,7 +20,7 @@ def tiny(**changes):
 @pytest.fixture(scope="module")
 def some_digits(digits):
     X, y = digits
-    return X[:250], y[:250]
+    return X[:160], y[:160]
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_quality_of_rejection_on_poisoned_digits(split_digits, poisoned):
         random_state=1,  # with 0, on some processors, the accuracy is 0.94
     ).fit(X_bad, y_bad)
 
-    # Plain training gives 1.0 here, see test_abl.py.
+    # Plain training gives 1.0 here, see test_cleansing.py.
     assert attack_success_rate(y_test, cbd.predict(triggered), target_label=0) < 0.1
     assert clean_accuracy(y_test, cbd.predict(X_test)) > 0.97
     assert target_recall(y_test, cbd.predict(X_test), target_label=0) > 0.9
