@@ -141,7 +141,7 @@ class DBDClassifier(BaseDefense):
 
     See Also
     --------
-    ABLClassifier : Flags rows, where something speaks against them.
+    ABLClassifier : Flags rows where it finds signs of poison.
     CBDClassifier : Trains away from what a backdoored network sees.
 
     References

@@ -118,8 +118,8 @@ class ActivationClustering(FeatureDetector):
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
         Labels that bear the flagged rows.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-        What speaks against each class of `classes_`: ``"size"``, share of its smaller
-        cluster, low where it speaks against the class, and ``"silhouette"`` of the two,
+        Signs of poison in each class of `classes_`: ``"size"``, share of its smaller
+        cluster, low where it is poison, and ``"silhouette"`` of the two,
         high where it does. nan for a class that was not split.
     history_ : list of dict
         A row for every epoch: phase, epoch, objective (value minimised), loss (mean

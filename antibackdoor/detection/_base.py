@@ -31,7 +31,7 @@ class Detection:
     p_value : float
         Probability that clean data shows as strong a sign; nan where nothing was tested.
     signs : dict of str to numpy.ndarray of shape (n_classes,), float64
-        What speaks against each class; empty where nothing was tested.
+        Signs of poison in each class; empty where nothing was tested.
     is_complete : bool
         Whether the flagged rows are meant to be all of the poison, not a share of it.
     network : Network or None

@@ -1,4 +1,4 @@
-"""What speaks for poison in one class, and which of its rows are the suspect ones."""
+"""The signs of poison in one class, and which of its rows are the suspect ones."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class FeatureDetector(BaseDetector):
         -------
         isolation : Isolation
         signs : dict of str to numpy.ndarray of shape (n_classes,)
-            What speaks against each class.
+            Signs of poison in each class.
         """
 
     def _n_phases(self) -> int:
