@@ -85,6 +85,16 @@ def test_negative_learning_outvotes_the_poison_that_was_missed(
     assert clean_accuracy(y_test, cures[NegativeLearning].predict(X_test)) > 0.95
 
 
+# What the search does with clean data is in test_poison_search.py. A fixed share promises nothing
+# of it: with another seed, 40 of these rows are flagged.
+def test_a_fixed_ratio_flags_next_to_nothing_in_clean_digits(digits):
+    X, y = digits
+    abl = ABLClassifier(detector=LossRank(ratio=0.01, epochs=10), epochs=20, random_state=1)
+    abl.fit(X[:1000], y[:1000])
+    assert len(abl.isolate_) <= 5
+    assert abl.score(X[1000:], y[1000:]) > 0.9
+
+
 def test_unlearning_that_is_taken_back_says_so(poisoned):
     X_bad, y_bad = poisoned[0][:200], poisoned[1][:200]
     # Two epochs of fine-tuning leave a network that unlearning ruins.

@@ -395,12 +395,12 @@ def test_threads_of_one_process_give_the_same_rows(tmp_path):
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:Port:UserWarning")
 def test_a_dask_cluster_gives_the_same_rows(tmp_path):
     distributed = pytest.importorskip("distributed")
-    # More cells than threads of the worker, and cells that ask joblib for something themselves.
+    # More cells than workers, and cells that ask joblib for something themselves.
     cells = [quick(seed=seed, defense=f"{FANNING}(label=1)") for seed in range(4)]
     serial = run_benchmark(cells, tmp_path / "serial")
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
         ) as cluster,
         distributed.Client(cluster),
         parallel_config(backend="dask"),

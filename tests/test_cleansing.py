@@ -122,10 +122,11 @@ def test_quality_on_poisoned_digits(poisoned, report, accuracy_without_defence, 
     assert cleansed.isolate_classes_.tolist() == []
 
 
-def test_rows_taken_as_they_come_bring_poison_along(poisoned, report, kept):
+@BOTH
+def test_rows_taken_as_they_come_bring_poison_along(poisoned, report, kept, classifier):
     """The docstring warns of it: without a mask the backdoor stays."""
     X_bad, y_bad, poison_mask = poisoned
-    cleansed = FinePruningClassifier(epochs=8, random_state=0, cache_dir=kept).fit(X_bad, y_bad)
+    cleansed = classifier(epochs=8, random_state=0, cache_dir=kept).fit(X_bad, y_bad)
     assert (cleansed.clean_mask_ & poison_mask).any()
     assert report(cleansed)[0] > 0.7
 

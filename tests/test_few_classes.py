@@ -43,8 +43,12 @@ def assert_nothing_flagged(clf):
 
 @pytest.mark.parametrize("cls", [PoisonSearch, ABLClassifier, CBDClassifier])
 def test_no_pair_of_digits_is_flagged(cls, digits):
-    """At the default schedule 8 of 12 fits were flagged before."""
-    for pair in combinations((1, 3, 7, 8), 2):
+    """At the default schedule 8 of 12 fits were flagged before. Of all 45, whole.
+
+    A classifier trains its network besides, whatever the pair: six of them tell.
+    """
+    of_all = cls is PoisonSearch
+    for pair in combinations(range(10) if of_all else (1, 3, 7, 8), 2):
         with pytest.warns(UserWarning, match=SAYS.format(2)):
             clf = quick(cls).fit(*of_classes(digits, pair))
         assert_nothing_flagged(clf)

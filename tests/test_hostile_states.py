@@ -294,7 +294,7 @@ def test_a_file_is_not_read_by_the_size_that_is_allowed(states, fuzz, tmp_path):
 def test_a_quick_fuzz(states, fuzz):
     """A part of benchmarks/fuzz_files.py, which has ten thousand of all classes."""
     said = []
-    fuzz.fuzz(list(states.values()), range(60), 5, lambda *row: said.append(row))
+    fuzz.fuzz(list(states.values()), range(120), 5, lambda *row: said.append(row))
     assert [row for row in said if "OFFENCE" in row[2]] == []
     assert len({row[2][:60] for row in said}) > 20
 

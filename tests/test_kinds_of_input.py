@@ -305,6 +305,7 @@ def test_numbers_of_any_kind_are_numbers(cls):
     numbers = {name: value for name in names if isinstance(value := given[name], int | float)}
     assert numbers
     for whole, real in (
+        (np.int64, np.float64),
         (np.uint8, lambda value: value if float(np.float32(value)) != value else np.float32(value)),
         (np.int32, Fraction),
     ):

@@ -284,7 +284,9 @@ def measure_growth(path, answers):
     """Tell by how many MB more a fit on many rows takes than one on few."""
     # glibc gives each large piece back at once: what it would keep differs by 80 MB.
     m_mmap_threshold = -3
-    ctypes.CDLL(None).mallopt(m_mmap_threshold, 65536)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(m_mmap_threshold, 65536)
     peaks = []
     for n_rows in (600, 4000):
         X, y = np.load(path, mmap_mode="r")[:n_rows], np.arange(n_rows) % 4

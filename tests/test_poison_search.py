@@ -99,11 +99,8 @@ def alone(few):
     return quick().fit(*few)
 
 
-@pytest.mark.parametrize(
-    ("classifier", "inside"),
-    [(ABLClassifier, None), (CBDClassifier, 0)],
-    ids=["taken over", "its own"],
-)
+@pytest.mark.parametrize("classifier", [ABLClassifier, CBDClassifier])
+@pytest.mark.parametrize("inside", [None, 0], ids=["taken over", "its own"])
 def test_the_list_is_the_same_alone_as_inside_a_classifier(few, alone, classifier, inside):
     # With its own random_state it does not matter what the classifier's is.
     clf = classifier(

@@ -15,7 +15,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from joblib import parallel_config
 from safetensors.torch import load_file, save_file
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 import antibackdoor.training._store as store
@@ -26,6 +28,7 @@ from antibackdoor import (
     LossRank,
     Mixed,
     NegativeLearning,
+    PoisonSearch,
     RelativeLoss,
     Retrain,
     UndefendedClassifier,
@@ -196,23 +199,43 @@ def test_a_killed_fit_goes_on(random_state, few, unbroken, tmp_path):
         assert outcome(clf) == unbroken
 
 
-# benchmarks/kill_fits.py does the same to more fits, as often as one likes.
-@FORKS
-def test_kills_at_any_moment_change_nothing(few, tmp_path):
-    def watched(**changes):
-        return two_parts(cure=Mixed(epochs=2, recovery_epochs=2), epochs=3, **changes)
+SHORT = {"backbone": "mlp", "batch_size": 32, "random_state": 0}
 
+#: Fits that together run every phase of both methods.
+FITS = {
+    "searched": ABLClassifier(detector=PoisonSearch(epochs=1), epochs=2, **SHORT),
+    "mixed": two_parts(cure=Mixed(epochs=2, recovery_epochs=2), epochs=3),
+    "ascent": two_parts(cure=Ascent(epochs=3), epochs=3),
+    "cbd, searched": CBDClassifier(detector=PoisonSearch(epochs=1), epochs=2, **SHORT),
+    "cbd, all terms": CBDClassifier.from_paper(
+        detector__epochs=2, detector__augment=None, epochs=3, augment=None, **SHORT
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def searchable(digits):
+    """Images of four digits, as many of each as a search wants."""
+    X, y = digits
+    rows = np.flatnonzero(y < 4)[:120]
+    return X[rows], y[rows]
+
+
+# Twenty in all; benchmarks/kill_fits.py kills as often as one likes.
+@FORKS
+@pytest.mark.parametrize("name", FITS)
+def test_kills_at_any_moment_change_nothing(name, searchable, tmp_path):
     started = time.perf_counter()
-    wanted = outcome(watched(cache_dir=tmp_path / "whole").fit(*few))
+    wanted = outcome(clone(FITS[name]).set_params(cache_dir=tmp_path / "whole").fit(*searchable))
     seconds = time.perf_counter() - started
-    clf = watched(cache_dir=tmp_path / "killed")
-    for share in np.random.default_rng(0).uniform(size=6):
-        process = FORKED.Process(target=clf.fit, args=few)
+    clf = clone(FITS[name]).set_params(cache_dir=tmp_path / "killed")
+    for share in np.random.default_rng(0).uniform(size=4):
+        process = FORKED.Process(target=clf.fit, args=searchable)
         process.start()
         process.join(share * seconds)
         process.kill()
         process.join()
-    assert outcome(clf.fit(*few)) == wanted
+    assert outcome(clf.fit(*searchable)) == wanted
 
 
 def test_a_fit_of_any_seed_that_was_stopped_goes_on_with_its_own(few, tmp_path, stop_after):
@@ -379,8 +402,10 @@ def test_the_network_that_is_kept_is_no_part_of_the_detector(changes, few, train
     ],
 )
 def test_what_a_detector_depends_on_trains_it_again(detector, changes, data, few, trained):
+    X, y = data(*few)
     clf = two_parts(detector, cache_dir=trained, **changes)
-    assert trained_epochs(clf, *data(*few)).count("isolate") == 2
+    assert trained_epochs(clf, X, y).count("isolate") == 2
+    assert outcome(clf) == outcome(two_parts(detector, **changes).fit(X, y))
 
 
 @pytest.mark.parametrize("changes", [{"ratio": 0.2}, {"rank_by": "last_epoch"}])
@@ -538,26 +563,42 @@ def test_fits_of_any_seed_at_once_are_two(few, tmp_path):
     assert phases == [["train"], ["train"]]
 
 
-def test_a_search_over_four_cures_trains_each_detector_once_a_fold(few, tmp_path, stop_after):
+def search_over_four_cures(X, y, directory, answers=None):
+    """Search with two jobs, as the leader of a group of processes, and tell the scores."""
+    if answers is not None:
+        os.setsid()
     cures = [NegativeLearning(), Retrain(), Ascent(epochs=1), Mixed(epochs=1, recovery_epochs=1)]
     folds = StratifiedKFold(2, shuffle=True, random_state=0)
+    clf = two_parts(epochs=1, cache_dir=directory)
+    search = GridSearchCV(
+        clf, {"cure": cures}, cv=folds, n_jobs=2, refit=False, error_score="raise"
+    )
+    with parallel_config(backend="multiprocessing"):
+        scores = search.fit(X, y).cv_results_["mean_test_score"].tolist()
+    if answers is not None:
+        answers.put(scores)
+    return scores
 
-    def search(directory):
-        clf = two_parts(epochs=1, cache_dir=directory)
-        return GridSearchCV(clf, {"cure": cures}, cv=folds, refit=False, error_score="raise")
 
-    whole = search(None).fit(*few)
-    # Stopped, it goes on: to the same scores, and what was over is not trained again.
-    stop_after(4)  # the first fold's detector and cure, and an epoch of the second's
-    with pytest.raises(KeyboardInterrupt):
-        search(tmp_path).fit(*few)
-    before = {path: path.stat().st_mtime_ns for path in files(tmp_path, "isolate-")}
+@FORKS
+def test_a_search_over_four_cures_trains_each_detector_once_a_fold(few, tmp_path):
+    scores = search_over_four_cures(*few, tmp_path / "whole")
+    assert len(files(tmp_path / "whole", "isolate-")) == 2
+    # Killed, it goes on: to the same scores, and what was over is not trained again.
+    kept, answers = tmp_path / "killed", FORKED.SimpleQueue()
+    process = FORKED.Process(target=search_over_four_cures, args=(*few, kept, answers))
+    process.start()
+    ends = time.monotonic() + 120
+    while process.is_alive() and not files(kept, "finetune-") and time.monotonic() < ends:
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    assert answers.empty()
+    before = {path: path.stat().st_mtime_ns for path in files(kept, "isolate-")}
+    assert before
     finished = [path for path in before if json_of(path)["progress"]["finished"]]
-    assert len(finished) == 1
-    again = search(tmp_path).fit(*few)
-    for scores in ("split0_test_score", "split1_test_score"):
-        np.testing.assert_array_equal(again.cv_results_[scores], whole.cv_results_[scores])
-    assert len(files(tmp_path, "isolate-")) == 2
+    assert search_over_four_cures(*few, kept) == scores
+    assert len(files(kept, "isolate-")) == 2
     assert all(path.stat().st_mtime_ns == before[path] for path in finished)
 
 
