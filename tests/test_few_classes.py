@@ -80,7 +80,7 @@ def test_four_classes_are_searched_and_the_rest_is_said_to_be_untested(digits):
     assert 0 <= clf.isolate_pvalue_ <= 1
     n_untested = int(np.isnan(clf.isolate_signs_["transplant"]).sum())
     assert n_untested >= 2
-    assert f"Not tested: {n_untested} of 6 classes" in describe_verdict(clf, y)["assurance"]
+    assert f"Not tested: {n_untested} of 6 classes" in describe_verdict(clf, y)["caveats"][0]
 
 
 def test_images_without_two_parts_say_so(digits):
@@ -111,7 +111,7 @@ def test_page_and_command_line_say_that_nothing_was_searched(digits, tmp_path):
     with pytest.warns(UserWarning, match=SAYS.format(2)):
         clf = quick(ABLClassifier).fit(X, y)
     page = write_report(clf, X, y, tmp_path / "page.html").read_text()
-    said = "\n".join(tell_verdict(clf, y, 1.0))
+    said = "\n".join(tell_verdict(clf, y))
     for text in (page, said):
         assert "Not searched for poison: nothing is flagged in 60 rows." in text
         assert "it needs images of 4 classes or more" in text

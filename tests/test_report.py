@@ -3,16 +3,15 @@
 import base64
 import csv
 import io
-import json
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from pages import Flagging, Page
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from antibackdoor import (
@@ -22,7 +21,7 @@ from antibackdoor import (
     SpectralSignatures,
     UndefendedClassifier,
 )
-from antibackdoor.inspection import write_report
+from antibackdoor.inspection import read_decisions, write_report
 
 # Text that would run, break out of its place, or turn the text around it.
 HOSTILE = [
@@ -35,68 +34,6 @@ HOSTILE = [
     "\u202egnp.exe",
     "-1",
 ]
-
-
-class Flagging(ClassifierMixin, BaseEstimator):
-    """Suspects rows by their number: the first is the most suspect."""
-
-    def __init__(self, n_flagged=3, false_alarm_rate=0.05, layout="auto", image_shape=None):
-        self.n_flagged = n_flagged
-        self.false_alarm_rate = false_alarm_rate
-        self.layout = layout
-        self.image_shape = image_shape
-
-    def fit(self, X, y):
-        self.classes_ = np.unique(y)
-        self.input_shape_ = X.shape[1:]
-        self.isolate_scores_ = np.linspace(1, 0, len(X))
-        if self.n_flagged == 0:
-            self.isolate_threshold_ = np.inf
-        else:
-            self.isolate_threshold_ = float(self.isolate_scores_[self.n_flagged])
-        self.isolate_mask_ = self.isolate_scores_ > self.isolate_threshold_
-        self.isolate_ = np.flatnonzero(self.isolate_mask_)
-        self.isolate_classes_ = np.unique(y[self.isolate_mask_])
-        return self
-
-
-class Page(HTMLParser):
-    """The elements of a page, and the text in those that hold no others."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.text = path.read_text(encoding="utf-8")
-        self.tags, self.texts, self.inside = [], {}, None
-        self.feed(self.text)
-        self.data = json.loads(self.texts["script", "data"])
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-        self.inside = (tag, dict(attributes).get("id"))
-
-    def handle_endtag(self, tag):
-        self.inside = None
-
-    def handle_data(self, data):
-        if self.inside:
-            self.texts[self.inside] = self.texts.get(self.inside, "") + data
-
-    def tiles(self):
-        """Return the images as arrays, in order."""
-        from PIL import Image
-
-        sheets = self.data["sheets"]
-        width, height = sheets["width"], sheets["height"]
-        found = []
-        for uri in sheets["uris"]:
-            kind, _, content = uri.partition(",")
-            assert kind == "data:image/png;base64"
-            sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
-            for down in range(0, sheet.shape[0], height):
-                for across in range(0, sheet.shape[1], width):
-                    found.append(sheet[down : down + height, across : across + width])
-        return np.stack(found[: len(self.data["rows"])])
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +152,7 @@ def test_verdicts(few, page):
     tested.isolate_signs_ = {"transplant": np.arange(10) / 10, "diversity": np.full(10, np.nan)}
     data = page(tested, X, y).data
     assert data["headline"] == "Signs of poison in 3 classes: 3 of 60 rows are flagged (5.0 %)."
-    assert "probability of 0.0021" in data["remarks"][0]
+    assert "about once in 480 times (p-value 0.0021:" in data["remarks"][0]
     assert "1 % of clean data sets" in data["remarks"][0]
     assert [found["signs"] for found in data["classes"]] == [
         {"transplant": 0.0},
@@ -223,9 +160,11 @@ def test_verdicts(few, page):
         {"transplant": 0.2},
     ]
     tested.isolate_pvalue_ = 1e-9
-    assert "less than 0.0001" in page(tested, X, y).data["remarks"][0]
+    assert "less than once in 10,000 times" in page(tested, X, y).data["remarks"][0]
+    tested.isolate_pvalue_ = 0.2
+    assert "in 20 of 100 cases" in page(tested, X, y).data["remarks"][0]
     tested.isolate_pvalue_ = np.nan
-    assert "is not known" in page(tested, X, y).data["remarks"][0]
+    assert "was not tested" in page(tested, X, y).data["remarks"][0]
 
 
 def test_real_classifiers(few, page):
@@ -236,7 +175,7 @@ def test_real_classifiers(few, page):
     data = page(spectral, X, y).data
     assert len(data["rows"]) > 0
     assert data["rows"] == spectral.isolate_.tolist()
-    assert data["classifier"] == "ABLClassifier"
+    assert data["facts"]["Method"].startswith("ABLClassifier(backbone='small-cnn'")
     plain = UndefendedClassifier(epochs=1, **settings).fit(X, y)
     assert page(plain, X, y).data["rows"] == []
     cleansing = FinePruningClassifier(epochs=1, finetune_epochs=1, **settings)
@@ -303,6 +242,10 @@ def test_the_same_fit_gives_the_same_file(few, tmp_path):
         ({"file_names": ["a"] * 59}, ValueError, "file_names holds 59"),
         ({"file_names": "a" * 60}, TypeError, "file_names"),
         ({"file_names": [1] * 60}, TypeError, "file_names"),
+        ({"folder": "."}, ValueError, "folder='.' without file_names"),
+        ({"folder": ".", "file_names": ["a"] * 60}, ValueError, "'a' cannot be read"),
+        ({"remarks": "cropped"}, TypeError, "remarks='cropped'"),
+        ({"remarks": [1]}, TypeError, r"remarks=\[1\]"),
         ({"max_images": 0}, ValueError, "max_images=0"),
         ({"max_images": 2.5}, TypeError, "max_images=2.5"),
         ({"max_images": True}, TypeError, "max_images=True"),
@@ -496,7 +439,8 @@ def test_review(few, visit, tmp_path):
     for row, decision in {1: "confirmed", 2: "cleared", 3: "undecided", 4: "confirmed"}.items():
         expected[row] = decision
     lines = saved(tab, tmp_path)
-    assert list(lines[0]) == ["row", "label", "suspicion", "decision", "file_name"]
+    assert [line["line"] for line in lines] == [f"{number} of 40" for number in range(1, 41)]
+    assert {line["flagged"] for line in lines} == {"1"}
     assert [int(line["row"]) for line in lines] == list(range(40))
     assert [line["label"] for line in lines] == [str(label) for label in y[:40]]
     assert [line["decision"] for line in lines] == expected
@@ -504,6 +448,16 @@ def test_review(few, visit, tmp_path):
     np.testing.assert_allclose(
         [float(line["suspicion"]) for line in lines], np.linspace(1, 0, 60)[:40], rtol=1e-5
     )
+    # What was saved is read back, and the browser has kept it for the next time.
+    read = read_decisions(tmp_path / "decisions.csv", X, y, file_names=names)
+    for word in ("confirmed", "cleared", "undecided"):
+        rows = np.flatnonzero(getattr(read, word))
+        assert rows.tolist() == [row for row, what in enumerate(expected) if what == word]
+    status = tab.inner_text("#status")
+    tab.reload()
+    tab.wait_for_selector("html[data-ready]", state="attached")
+    assert tab.inner_text("#status") == status
+    assert tab.get_by_label("Confirm row 1", exact=True).is_checked()
 
 
 def test_pictures_are_those_of_their_rows(few, visit):
@@ -567,6 +521,38 @@ def test_a_table_and_nothing_flagged(visit):
     tab.click("#average")
     means = tab.locator("#average-figure td").all_inner_texts()
     np.testing.assert_allclose([float(mean) for mean in means], X.mean(axis=0))
+
+
+def test_flagged_beside_unflagged(few, page):
+    """The averages of both kinds of rows of a class, and what sets them apart."""
+    X, y = few
+    X = X.copy()
+    X[:9, 6:, 6:] = 255
+    y = np.where(np.arange(60) < 9, 3, y)
+    found = page(Flagging(9).fit(X, y), X, y).data["pairs"]
+    assert [pair["label"] for pair in found] == ["3"]
+    flagged, others, difference = (decoded(one["uri"]) for one in found[0]["averages"])
+    rest = np.flatnonzero((y == 3) & (np.arange(60) >= 9))
+    np.testing.assert_allclose(flagged, X[:9].mean(axis=0), atol=1)
+    np.testing.assert_allclose(others, X[rest].mean(axis=0), atol=1)
+    assert difference[6:, 6:].min() > 200
+    np.testing.assert_array_equal(decoded(found[0]["others"]), np.hstack(X[rest]))
+    apart = np.where(np.arange(60) < 9, 10, y)  # a class that is flagged whole has no others
+    assert page(Flagging(9).fit(X, apart), X, apart).data["pairs"] == []
+
+
+def decoded(uri):
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+
+
+def test_what_a_scan_adds(few, page):
+    """Remarks stand with what was found, facts at the end."""
+    X, y = few
+    shown = page(Flagging().fit(X, y), X, y, remarks=["2 skipped"], facts={"Data": "a\tb"}).data
+    assert shown["remarks"][-1] == "2 skipped"
+    assert shown["facts"]["Data"] == "a\tb" and list(shown["facts"])[:2] == ["Method", "Version"]
 
 
 def test_labels_for_screen_readers_and_a_phone(few, visit):

@@ -186,10 +186,10 @@ def test_the_verdict(flagged, head):
         input_shape_=(4, 4),
         false_alarm_rate=0.05,
     )
-    lines = tell_verdict(found, y, 1.0)
+    lines = tell_verdict(found, y)
     assert lines[0] == head
     assert ("Suspect class a: 2 of its 3 images." in lines) == bool(flagged)
-    assert ("less than 0.0001" if flagged else "0.5") in " ".join(lines)
+    assert ("p-value below 0.0001" if flagged else "p-value 0.5") in " ".join(lines)
 
 
 @pytest.mark.filterwarnings("ignore:.*has not searched for poison:UserWarning")

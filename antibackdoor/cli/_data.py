@@ -10,12 +10,15 @@ from typing import Any, Literal
 import numpy as np
 
 from antibackdoor.cli._checks import expand
-from antibackdoor.cli._text import printable
+from antibackdoor.cli._text import plural, printable
 from antibackdoor.datasets import load_arrays, load_image_folder
 from antibackdoor.utils import LazyRows
 
 # Shorter lists are shown whole.
 _MOST_SHOWN = 5
+
+# What folders above the class folders are called.
+_PARTS_OF_A_SET = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,8 @@ class Data:
         As the classifiers take it.
     file_names : list of str or None
         None where the rows come from arrays.
+    folder : Path or None
+        What they are in.
     lines : list of str
         What there is to say about it.
     notes : list of (str, str)
@@ -40,6 +45,7 @@ class Data:
     y: np.ndarray
     layout: Literal["auto", "channels_first", "channels_last"] = "channels_last"
     file_names: list[str] | None = None
+    folder: Path | None = None
     lines: list[str] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -116,23 +122,39 @@ def _read_folder(folder: Path, size: int | None, crop: bool) -> Data:
     images = load_image_folder(folder, size=size, crop=crop)
     n_images, height, width, n_channels = images.X.shape
     colours = "grey" if n_channels == 1 else "RGB"
-    lines = [
-        f"{n_images:,} images of {len(np.unique(images.y)):,} classes, as {width} x {height} "
-        f"pixels, {colours}"
-    ]
+    classes = plural(len(np.unique(images.y)), "class", "classes")
+    lines = [f"{n_images:,} images of {classes}, as {width} x {height} pixels, {colours}"]
     if images.n_cropped:
+        of_them = plural(images.n_cropped, "of them has", "of them have")
         lines.append(
-            f"{images.n_cropped:,} of them have other proportions: what lies beside their middle "
-            f"{width} : {height} is cut off and not searched (--no-crop squeezes all of it in)"
+            f"{of_them} other proportions: what lies beside the middle {width} : {height} is cut "
+            f"off and not searched (--no-crop squeezes all of it in)"
         )
     if images.skipped:
-        lines += [f"{len(images.skipped):,} files or folders skipped:", *counted(images.skipped)]
+        skipped = plural(len(images.skipped), "file or folder", "files or folders")
+        lines += [f"{skipped} skipped:", *counted(images.skipped)]
     if images.remarks:
-        lines += [f"{len(images.remarks):,} remarks on files:", *counted(images.remarks)]
+        remarks = plural(len(images.remarks), "remark", "remarks")
+        lines += [f"{remarks} on files:", *counted(images.remarks)]
+    lines += _parts_of_a_set(folder, np.unique(images.y).tolist())
     return Data(
         images.X,
         images.y,
         file_names=images.file_names,
+        folder=folder,
         lines=lines,
         notes=[*images.skipped, *images.remarks],
     )
+
+
+def _parts_of_a_set(folder: Path, classes: list[str]) -> list[str]:
+    """Remark that the classes are named as the parts of a data set are."""
+    parts = [name for name in classes if name.lower() in _PARTS_OF_A_SET]
+    if not parts:
+        return []
+    named = " and ".join(repr(name) for name in parts)
+    return [
+        f"{named} {'is' if len(parts) == 1 else 'are'} taken for the name of a class. If "
+        f"{printable(folder)} holds the parts of a data set, scan the part that you train on: "
+        f"{printable(folder / parts[0])}"
+    ]

@@ -13,7 +13,7 @@ from typing import TextIO
 import torch
 
 from antibackdoor import __version__
-from antibackdoor.cli import _bench, _poison, _scan
+from antibackdoor.cli import _bench, _drop, _poison, _scan
 from antibackdoor.cli._codes import EPILOG, FAILED, INTERRUPTED, MISUSED, TERMINATED
 from antibackdoor.cli._signals import Terminated, stoppable
 from antibackdoor.cli._text import note, say
@@ -21,6 +21,7 @@ from antibackdoor.cli._text import note, say
 _EXAMPLES = """\
 examples:
   antibackdoor scan photos --out scanned
+  antibackdoor drop photos decisions.csv --out photos-kept
   antibackdoor poison photos --out poisoned --attack badnets --rate 0.1 --target cat
   antibackdoor bench quick
   antibackdoor scan --help
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _scan.add_command(commands)
+    _drop.add_command(commands)
     _poison.add_command(commands)
     _bench.add_command(commands)
     return parser

@@ -22,6 +22,7 @@ from antibackdoor.benchmark import limited_threads, make_defense
 from antibackdoor.cli._checks import check_seed, check_threads
 from antibackdoor.cli._codes import DONE, FOUND
 from antibackdoor.cli._data import Data, add_data, read_data
+from antibackdoor.cli._decisions import read_suspects
 from antibackdoor.cli._progress import showing_progress
 from antibackdoor.cli._scan_folder import ScanFolder
 from antibackdoor.cli._scan_output import ScanOutput
@@ -47,6 +48,7 @@ examples:
   antibackdoor scan photos --out scanned
   antibackdoor scan photos --out scanned --size 64 --backbone resnet18 --device cuda
   antibackdoor scan photos --out scanned --list-only
+  antibackdoor scan photos --out rescanned --decisions decisions.csv
   antibackdoor scan data.npz --out scanned --defense cbd
   antibackdoor scan X.npy y.npy --out scanned --epochs-scale 0.2
   antibackdoor scan photos --out scanned --resume
@@ -76,6 +78,13 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run=run)
     add_data(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go")
+    parser.add_argument(
+        "--decisions",
+        type=Path,
+        metavar="CSV",
+        help="what you decided on the page of an earlier scan: nothing is searched for, and the "
+        "classifier is trained by your list",
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
         "--resume", action="store_true", help="go on with the scan that was stopped in DIR"
@@ -145,12 +154,14 @@ def run(arguments: argparse.Namespace) -> int:
     with _told(output, arguments), output.opened(Path(arguments.data[0])) as folder:
         data, lines = _read(arguments)
         _check_backbone(arguments, data)
+        suspects, told = read_suspects(arguments.decisions, data)
         with _kept(folder, output, arguments):
             folder.make()
             folder.write_log(_settings(arguments) + lines + _all_notes(data))
-            classifier = _fit(arguments, data, folder)
-            _write(classifier, data, folder)
-            verdict = tell_verdict(classifier, data.y, arguments.epochs_scale)
+            classifier = _fit(arguments, data, suspects, folder)
+            remarks = [*_shortened(classifier, arguments), *told]
+            _write(classifier, data, folder, remarks=[*remarks, *lines], facts=_facts(arguments))
+            verdict = [*tell_verdict(classifier, data.y), *remarks]
             folder.write_log([*verdict, *_times(classifier, time.perf_counter() - started)])
             output.finish(folder)
     for line in [*verdict, *_where(ScanFolder(output.path))]:
@@ -169,6 +180,8 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--epochs-scale {arguments.epochs_scale}: wanted a number above 0, up to 1000."
         )
+    if arguments.decisions is not None and arguments.list_only:
+        raise ValueError("--decisions with --list-only: the list is what you have decided.")
 
 
 def _read(arguments: argparse.Namespace) -> tuple[Data, list[str]]:
@@ -244,7 +257,9 @@ def _kept(folder: ScanFolder, output: ScanOutput, arguments: argparse.Namespace)
         raise
 
 
-def _fit(arguments: argparse.Namespace, data: Data, folder: ScanFolder) -> Any:
+def _fit(
+    arguments: argparse.Namespace, data: Data, suspects: np.ndarray | None, folder: ScanFolder
+) -> Any:
     classifier = make_defense(
         arguments.defense,
         backbone=arguments.backbone,
@@ -262,7 +277,9 @@ def _fit(arguments: argparse.Namespace, data: Data, folder: ScanFolder) -> Any:
         _told_warnings(folder),
         showing_progress(estimator, quiet=arguments.quiet),
     ):
-        return estimator.fit(data.X, data.y)
+        if suspects is None:
+            return estimator.fit(data.X, data.y)
+        return estimator.fit(data.X, data.y, suspects=suspects)
 
 
 @contextmanager
@@ -277,8 +294,19 @@ def _told_warnings(folder: ScanFolder) -> Iterator[None]:
         yield
 
 
-def _write(classifier: Any, data: Data, folder: ScanFolder) -> None:
-    write_report(classifier, data.X, data.y, folder.report, file_names=data.file_names)
+def _write(
+    classifier: Any, data: Data, folder: ScanFolder, *, remarks: list[str], facts: dict[str, str]
+) -> None:
+    write_report(
+        classifier,
+        data.X,
+        data.y,
+        folder.report,
+        file_names=data.file_names,
+        folder=data.folder,
+        remarks=remarks,
+        facts=facts,
+    )
     write_whole(folder.suspects, _suspects(classifier, data))
     if isinstance(classifier, BaseDefense):
         save_model(classifier, folder.model)
@@ -299,13 +327,40 @@ def _suspects(classifier: Any, data: Data) -> bytes:
     )
 
 
-def _settings(arguments: argparse.Namespace) -> list[str]:
+def _shortened(classifier: Any, arguments: argparse.Namespace) -> list[str]:
+    """Say that a search was made with other epochs than it was measured with."""
+    if arguments.epochs_scale == 1 or np.isnan(classifier.isolate_pvalue_):
+        return []
+    return [
+        f"The search was measured at --epochs-scale 1, and not at {arguments.epochs_scale:g}: take "
+        f"its figures with care."
+    ]
+
+
+def _facts(arguments: argparse.Namespace) -> dict[str, str]:
+    return {
+        "Data": " ".join(str(Path(path).absolute()) for path in arguments.data),
+        "Command": _command(arguments),
+        "Finished": datetime.now().astimezone().isoformat(" ", timespec="minutes"),
+        "Versions": _versions(),
+    }
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    return f"antibackdoor {shlex.join(arguments.words)}"
+
+
+def _versions() -> str:
     names = ("antibackdoor", "torch", "scikit-learn", "numpy", "pillow")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    told = ", ".join(f"{name} {version(name)}" for name in names)
+    return f"Python {platform.python_version()}, {told}"
+
+
+def _settings(arguments: argparse.Namespace) -> list[str]:
     return [
         f"{datetime.now().astimezone().isoformat(timespec='seconds')} "
-        f"antibackdoor {printable(shlex.join(arguments.words))}",
-        f"versions: Python {platform.python_version()}, {versions}",
+        f"{printable(_command(arguments))}",
+        f"versions: {_versions()}",
         f"threads: {arguments.threads or torch.get_num_threads()}",
     ]
 

@@ -22,6 +22,11 @@ def printable(name: object) -> str:
     return text if text.isprintable() and text else repr(text)
 
 
+def plural(number: int, one: str, more: str) -> str:
+    """Return a number with its noun: 1 remark, 1,234 remarks."""
+    return f"{number:,} {one if number == 1 else more}"
+
+
 def say(text: str = "") -> None:
     """Print a line to the standard output, whatever characters the terminal lacks.
 

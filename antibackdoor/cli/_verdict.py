@@ -10,7 +10,7 @@ from antibackdoor.cli._text import printable
 from antibackdoor.inspection import describe_verdict
 
 
-def tell_verdict(classifier: Any, y: np.ndarray, epochs_scale: float) -> list[str]:
+def tell_verdict(classifier: Any, y: np.ndarray) -> list[str]:
     """Return lines that say what was found, and how sure it is.
 
     Parameters
@@ -18,8 +18,6 @@ def tell_verdict(classifier: Any, y: np.ndarray, epochs_scale: float) -> list[st
     classifier : object
         Fitted; one that searches.
     y : ndarray of shape (n,)
-    epochs_scale : float
-        What the numbers of epochs were multiplied by.
 
     Returns
     -------
@@ -33,12 +31,5 @@ def tell_verdict(classifier: Any, y: np.ndarray, epochs_scale: float) -> list[st
             f"{suspect['n_rows']:,} images."
         )
     lines.append(verdict["assurance"])
-    if np.isnan(classifier.isolate_pvalue_):
-        return lines  # of what was not measured nothing is to be said
-    if epochs_scale != 1:
-        lines.append(
-            f"These figures were measured at --epochs-scale 1, and not at {epochs_scale:g}."
-        )
-    if verdict["n_flagged"] == 0:
-        lines.append("That is no proof that there is none.")
+    lines += verdict["caveats"]
     return lines

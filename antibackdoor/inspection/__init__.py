@@ -1,5 +1,7 @@
 """Look at the suspects: displays in scikit-learn's style, and a page to review them on."""
 
+from antibackdoor.inspection._decisions import Decisions, read_decisions
+from antibackdoor.inspection._drop import drop_confirmed
 from antibackdoor.inspection._history_display import HistoryDisplay
 from antibackdoor.inspection._isolation_display import IsolationDisplay
 from antibackdoor.inspection._loss_recorder import LossRecorder
@@ -10,6 +12,7 @@ from antibackdoor.inspection._trigger_display import TriggerDisplay
 from antibackdoor.inspection._verdict import describe_verdict
 
 __all__ = [
+    "Decisions",
     "HistoryDisplay",
     "IsolationDisplay",
     "LossRecorder",
@@ -17,5 +20,7 @@ __all__ = [
     "TradeoffDisplay",
     "TriggerDisplay",
     "describe_verdict",
+    "drop_confirmed",
+    "read_decisions",
     "write_report",
 ]

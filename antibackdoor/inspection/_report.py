@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -16,7 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from antibackdoor.inspection._checks import check_count, check_isolates, check_training_rows
+from antibackdoor.inspection._decisions import COLUMNS, digest_of
 from antibackdoor.inspection._histogram import bin_edges
+from antibackdoor.inspection._pairs import make_pairs
 from antibackdoor.inspection._pixels import layout_of, value_range
 from antibackdoor.inspection._sheets import make_sheets
 from antibackdoor.inspection._suspects import most_suspect
@@ -26,6 +30,8 @@ from antibackdoor.utils import LazyRows, naming, write_whole
 # Of a table, the first features are shown: a card with more cannot be read.
 _MOST_FEATURES = 50
 
+_LONGEST_REPR = 500
+
 
 def write_report(
     classifier: Any,
@@ -34,14 +40,17 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     file_names: Sequence[str | os.PathLike[str]] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    remarks: Sequence[str] = (),
+    facts: Mapping[str, str] | None = None,
     max_images: int = 5000,
 ) -> Path:
     """Write a page to review the flagged rows on: one HTML file that needs no network.
 
-    It tells the verdict and how often clean data would give as strong a sign, the suspect
-    classes and the spread of the suspicion, and shows the flagged rows, most suspect first,
-    with boxes to confirm or clear each. The decisions can be saved as CSV, with the number of
-    the row in X to join them by. Where nothing is flagged, the most suspect rows are shown.
+    It tells what was found and how often clean data would give as strong a sign. It shows the
+    suspect classes, their flagged rows beside the others, and each flagged row, most suspect
+    first, with boxes to confirm or clear it. The browser keeps the decisions, and saves them as
+    CSV for `read_decisions`. Where nothing is flagged, the most suspect rows are shown.
 
     Parameters
     ----------
@@ -57,6 +66,13 @@ def write_report(
         Where to; a file that is there is replaced.
     file_names : sequence of str or path of length n_samples, default=None
         Where each row comes from, to be shown beside it and saved with the decision.
+    folder : str or path, default=None
+        What `file_names` are in. A decision is about a file then: it is known again by what the
+        file holds. None: by the values of the row.
+    remarks : sequence of str, default=()
+        Sentences to be shown with what was found, such as what was left out of X.
+    facts : mapping of str to str, default=None
+        Names and values to be shown at the end, such as where the data comes from.
     max_images : int, default=5000
         How many rows to show, at most; the less suspect ones are left out.
 
@@ -70,8 +86,9 @@ def write_report(
     NotFittedError
         If the classifier is not fitted.
     ValueError
-        If X, y or `file_names` are not of the rows it was fitted on, the layout of images is
-        unclear, or `max_images` is less than 1. Nothing has been written then, nor where:
+        If X, y or `file_names` are not of the rows it was fitted on, a file of `folder` cannot be
+        read, the layout of images is unclear, or `max_images` is less than 1. Nothing has been
+        written then, nor where:
     TypeError
         The classifier lists no suspects, or an argument has the wrong type.
     OSError
@@ -81,6 +98,7 @@ def write_report(
 
     See Also
     --------
+    read_decisions : Reads what was decided.
     SuspectsDisplay : The most suspect images as a figure.
 
     Examples
@@ -96,8 +114,16 @@ def write_report(
     max_images = check_count("max_images", max_images)
     X, y = check_training_rows(classifier, X, y)
     names = None if file_names is None else _check_names(file_names, len(X))
+    if folder is not None and names is None:
+        raise ValueError(f"folder={os.fspath(folder)!r} without file_names; wanted both or none.")
     target = _check_path(path)
-    content = _fill(_describe(classifier, X, y, names, max_images))
+    page = _describe(classifier, X, y, names, max_images)
+    page["remarks"] += _check_texts("remarks", remarks)
+    page["facts"] |= {} if facts is None else dict(facts)
+    page["digests"] = [digest_of(X, row, names, folder) for row in page["rows"]]
+    # What the browser keeps the decisions by: those of another page are not for this one.
+    page["key"] = sha256(json.dumps([page["rows"], page["digests"]]).encode()).hexdigest()[:16]
+    content = _fill(page)
     write_whole(target, content)
     return target
 
@@ -115,7 +141,17 @@ def _describe(
     verdict = describe_verdict(classifier, y)
     page = {
         **verdict,
-        "remarks": [verdict["assurance"], *_shown(verdict["n_flagged"], len(rows))],
+        "remarks": [
+            verdict["assurance"],
+            *verdict["caveats"],
+            *_shown(verdict["n_flagged"], len(rows)),
+        ],
+        "facts": {
+            "Method": _method(classifier),
+            "Version": f"antibackdoor {version('antibackdoor')}",
+        },
+        "columns": COLUMNS,
+        "pairs": [],
         "histogram": _histogram(classifier),
         "labels": [str(label) for label in labels],
         "rows": rows.tolist(),
@@ -130,7 +166,14 @@ def _describe(
         page["table"] = _table(classifier, np.asarray(X[rows]))
     elif len(rows):
         page["sheets"] = make_sheets(X, rows, layout)
+        page["pairs"] = make_pairs(classifier, X, y, layout)
     return page
+
+
+def _method(classifier: Any) -> str:
+    """Return the settings that are not the defaults, without what differs from run to run."""
+    told = " ".join(re.sub(r" at 0x[0-9a-f]+", "", repr(classifier)).split())
+    return told if len(told) <= _LONGEST_REPR else f"{told[:_LONGEST_REPR]}..."
 
 
 def _shown(n_flagged: int, n_shown: int) -> list[str]:
@@ -217,6 +260,12 @@ def _check_names(file_names: Any, n_samples: int) -> list[str]:
             f"file_names holds {len(names)} names, but X has {n_samples} rows; wanted one each."
         )
     return names
+
+
+def _check_texts(argument: str, texts: Any) -> list[str]:
+    if isinstance(texts, str | bytes) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{argument}={texts!r}; wanted a sequence of texts.")
+    return list(texts)
 
 
 def _check_path(path: Any) -> Path:

@@ -21,7 +21,9 @@ _MOST_PIXELS = 12_000_000
 _LONGEST_SIDE = 256
 
 
-def make_sheets(X: np.ndarray | LazyRows, rows: np.ndarray, layout: ImageLayout) -> dict[str, Any]:
+def make_sheets(
+    X: np.ndarray | LazyRows, rows: np.ndarray, layout: ImageLayout, *, in_line: bool = False
+) -> dict[str, Any]:
     """Put rows of X as tiles on sheets, row by row.
 
     Parameters
@@ -31,6 +33,8 @@ def make_sheets(X: np.ndarray | LazyRows, rows: np.ndarray, layout: ImageLayout)
     rows : numpy.ndarray of shape (n_rows,), int
         Which rows, in the order of the tiles.
     layout : ImageLayout
+    in_line : bool, default=False
+        Whether all tiles stand in one line.
 
     Returns
     -------
@@ -51,7 +55,7 @@ def make_sheets(X: np.ndarray | LazyRows, rows: np.ndarray, layout: ImageLayout)
     ranges = [value_range(np.asarray(X[part])) for part in parts]
     limits = min(low for low, _ in ranges), max(high for _, high in ranges)
     width, height = _tile_size(layout, len(rows))
-    columns = ceil(sqrt(_TILES_A_SHEET))
+    columns = len(rows) if in_line else ceil(sqrt(_TILES_A_SHEET))
     uris = []
     for part in parts:
         tiles = [
@@ -62,9 +66,7 @@ def make_sheets(X: np.ndarray | LazyRows, rows: np.ndarray, layout: ImageLayout)
         sheet = image_module.new(tiles[0].mode, size)
         for number, tile in enumerate(tiles):
             sheet.paste(tile, (number % columns * width, number // columns * height))
-        file = BytesIO()
-        sheet.save(file, format="PNG")
-        uris.append("data:image/png;base64," + b64encode(file.getvalue()).decode("ascii"))
+        uris.append(_encode(sheet))
     return {
         "width": width,
         "height": height,
@@ -74,6 +76,19 @@ def make_sheets(X: np.ndarray | LazyRows, rows: np.ndarray, layout: ImageLayout)
         "per_sheet": _TILES_A_SHEET,
         "uris": uris,
     }
+
+
+def to_uri(pixels: np.ndarray) -> str:
+    """Return an image, uint8 (H, W) or (H, W, 3), as a data URI of a PNG, made smaller if large."""
+    image = _import_pillow().fromarray(pixels)
+    image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    return _encode(image)
+
+
+def _encode(image: Any) -> str:
+    file = BytesIO()
+    image.save(file, format="PNG")
+    return "data:image/png;base64," + b64encode(file.getvalue()).decode("ascii")
 
 
 def _tile_size(layout: ImageLayout, n_tiles: int) -> tuple[int, int]:

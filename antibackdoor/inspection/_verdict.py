@@ -23,15 +23,15 @@ def describe_verdict(classifier: Any, y: np.ndarray) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``classifier``, its name; ``headline`` and ``assurance``, sentences; ``n_samples``;
+        ``headline`` and ``assurance``, sentences; ``caveats``, a list of them; ``n_samples``;
         ``n_flagged``; ``classes``, of each class with flagged rows ``label``, ``n_rows``,
         ``n_flagged`` and ``signs``, a number by name.
     """
     flagged = classifier.isolate_mask_
     return {
-        "classifier": type(classifier).__name__,
         "headline": _headline(classifier),
         "assurance": _assurance(classifier),
+        "caveats": _caveats(classifier),
         "n_samples": len(y),
         "n_flagged": int(flagged.sum()),
         "classes": [_describe_class(classifier, y, label) for label in classifier.isolate_classes_],
@@ -65,16 +65,20 @@ def _assurance(classifier: Any) -> str:
             f"{FEWEST_CLASSES} classes or more, each of {SMALLEST_CLASS} images or more. {INSTEAD}"
         )
     if np.isnan(p_value):
-        return (
-            "This fit flags by a rule that it did not test: how often clean data would be flagged "
-            "as well is not known."
-        )
+        return "How often clean data would be flagged as well was not tested."
     return (
-        f"Data without poison would show as strong a sign, in whichever class, with a probability "
-        f"of {_probability(p_value)} (p-value). The search was set to raise a false alarm on "
-        f"{100 * _search_of(classifier).false_alarm_rate:g} % of clean data sets."
-        f"{_untested(classifier)}"
+        f"Clean data would show as strong a sign {_how_often(p_value)}. The search was set to "
+        f"raise a false alarm on {100 * _search_of(classifier).false_alarm_rate:g} % of clean data "
+        f"sets."
     )
+
+
+def _caveats(classifier: Any) -> list[str]:
+    """Return what is to be known beside: classes that were not tested, and that it is no proof."""
+    if np.isnan(_p_value(classifier)):
+        return []  # of what was not measured nothing is to be said
+    proof = ["This is no proof that there is no poison."] if len(classifier.isolate_) == 0 else []
+    return [*_untested(classifier), *proof]
 
 
 def not_searched(classifier: Any) -> bool:
@@ -93,24 +97,30 @@ def _search_of(estimator: Any) -> Any:
     return PoisonSearch() if detector is None and of_images else detector
 
 
-def _untested(classifier: Any) -> str:
-    """Return a sentence on the classes that the search passed over; nothing if there are none."""
+def _untested(classifier: Any) -> list[str]:
+    """Return a sentence on the classes that the search passed over; none if there are none."""
     measured = getattr(classifier, "isolate_signs_", {}).get("transplant", np.zeros(0))
     n_untested = int(np.isnan(measured).sum())
     if n_untested == 0:
-        return ""
-    return (
-        f" Not tested: {n_untested:,} of {len(measured):,} classes, of fewer than "
+        return []
+    return [
+        f"Not tested: {n_untested:,} of {len(measured):,} classes, of fewer than "
         f"{SMALLEST_CLASS} images or without two parts to compare."
-    )
+    ]
 
 
 def _p_value(classifier: Any) -> float:
     return float(getattr(classifier, "isolate_pvalue_", np.nan))
 
 
-def _probability(value: float) -> str:
-    return "less than 0.0001" if value < 1e-4 else f"{value:.2g}"
+def _how_often(p_value: float) -> str:
+    """Say a p-value in words."""
+    if p_value < 1e-4:
+        return "less than once in 10,000 times (p-value below 0.0001: small means poisoned)"
+    if p_value >= 0.1:
+        return f"in {100 * p_value:.0f} of 100 cases (p-value {p_value:.2g}: small means poisoned)"
+    once = float(f"{1 / p_value:.2g}")
+    return f"about once in {once:,.0f} times (p-value {p_value:.2g}: small means poisoned)"
 
 
 def _describe_class(classifier: Any, y: np.ndarray, label: Any) -> dict[str, Any]:

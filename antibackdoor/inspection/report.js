@@ -9,12 +9,13 @@
   const FIRST_SCREEN = 100; // cards
   const UNDECIDED = 0, CONFIRMED = 1, CLEARED = 2;
   const WORDS = ["undecided", "confirmed", "cleared"];
+  const STORE = `antibackdoor-decisions-${data.key}`;
   const decisions = new Uint8Array(data.rows.length);
   const cards = [];
   let shown = []; // numbers of the cards that pass the filters, in their order
   let current = 0; // the one card that the Tab key comes to
   let zoomed = 0; // the card that is shown large
-  let unsaved = false;
+  let unsaved = false; // whether closing the page would lose decisions
 
   function make(tag, settings = {}, ...children) {
     const element = document.createElement(tag);
@@ -26,11 +27,13 @@
   // A name may be written from right to left: it must not turn what stands beside it around.
   const isolated = (text) => make("bdi", { textContent: text });
 
+  const shortened = (value, digits = 4) => Number(value.toPrecision(digits));
+
   // ---- What was found
 
   function showVerdict() {
     byId("headline").textContent = data.headline;
-    for (const remark of [...data.remarks, `Method: ${data.classifier}.`]) {
+    for (const remark of data.remarks) {
       byId("remarks").append(make("li", { textContent: remark }));
     }
     if (!data.classes.length) return;
@@ -44,12 +47,52 @@
     for (const found of data.classes) {
       const share = `${((100 * found.n_flagged) / found.n_rows).toFixed(1)} %`;
       const cells = [count(found.n_rows), count(found.n_flagged), share];
-      cells.push(...signs.map((sign) => found.signs[sign] ?? "–"));
+      cells.push(...signs.map((sign) => found.signs[sign]?.toFixed(2) ?? "–"));
       const line = make("tr", {}, make("td", {}, isolated(found.label)));
-      line.append(...cells.map((cell) => make("td", { textContent: cell })));
+      const names = ["rows", "flagged", "share", ...signNames];
+      line.append(
+        ...cells.map((cell, place) => {
+          const element = make("td", { textContent: cell });
+          element.dataset.name = names[place]; // on a phone the heads are not there
+          return element;
+        }),
+      );
       byId("classes-body").append(line);
     }
   }
+
+  function showFacts() {
+    for (const [name, value] of Object.entries(data.facts)) {
+      byId("facts").append(make("dt", { textContent: name }), make("dd", {}, isolated(value)));
+    }
+  }
+
+  // ---- A class: what is flagged in it beside what is not
+
+  function showPairs() {
+    byId("pairs").hidden = !data.pairs.length;
+    for (const pair of data.pairs) {
+      const averages = pair.averages.map(({ uri, caption }) => enlarged(uri, caption, 96));
+      const others = make("div", { className: "strip" }, enlarged(pair.others, pair.caption));
+      byId("pairs").append(
+        make("h3", {}, "Class ", isolated(pair.label)),
+        make("div", { className: "averages" }, ...averages),
+        others,
+      );
+    }
+  }
+
+  function enlarged(uri, caption, least = 0) {
+    const image = make("img", { src: uri, alt: caption, className: "sharp" });
+    image.addEventListener("load", () => {
+      const times = Math.max(1, Math.floor(least / image.naturalWidth), least ? 1 : pairScale());
+      image.style.width = `${image.naturalWidth * times}px`;
+    });
+    return make("figure", {}, image, make("figcaption", { textContent: caption }));
+  }
+
+  // Images of a strip are about as large as those to be decided about.
+  const pairScale = () => Math.max(1, Math.round(64 / sheets.width));
 
   // ---- The histogram, on a logarithmic axis: few rows beside many must be seen
 
@@ -85,7 +128,7 @@
     }
     draw("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom });
     for (const [value, anchor] of [[low, "start"], [edges.at(-1), "end"]]) {
-      draw("text", { x: x(value), y: bottom + 16, "text-anchor": anchor }, String(value));
+      draw("text", { x: x(value), y: bottom + 16, "text-anchor": anchor }, String(shortened(value, 3)));
     }
     draw("text", { x: (left + right) / 2, y: bottom + 16, "text-anchor": "middle" }, "suspicion");
     const cut = threshold !== null && threshold >= low && threshold <= edges.at(-1);
@@ -94,13 +137,16 @@
     const rest = data.n_samples - data.n_flagged;
     byId("key-others").textContent = `${count(rest)} other rows`;
     byId("key-flagged").textContent = `${count(data.n_flagged)} flagged rows`;
-    byId("key-cut").textContent = cut ? `cut at ${threshold}` : "";
+    byId("key-cut").textContent = cut ? `cut at ${shortened(threshold)}` : "";
     byId("key-flagged").hidden = !data.n_flagged;
     byId("key-cut").hidden = !cut;
     byId("histogram").setAttribute(
       "aria-label",
-      `Histogram of the suspicion, from ${low} to ${edges.at(-1)}: ${count(rest)} other rows` +
-        (data.n_flagged ? `, and ${count(data.n_flagged)} flagged rows above ${threshold}.` : "."),
+      `Histogram of the suspicion, from ${shortened(low, 3)} to ${shortened(edges.at(-1), 3)}: ` +
+        `${count(rest)} other rows` +
+        (data.n_flagged
+          ? `, and ${count(data.n_flagged)} flagged rows above ${shortened(threshold)}.`
+          : "."),
     );
   }
 
@@ -170,9 +216,9 @@
 
   // ---- The cards
 
-  const shortened = (value) => Number(value.toPrecision(4));
   const labelOf = (number) => data.labels[data.codes[number]];
-  const factsOf = (number) => `Row ${data.rows[number]}, suspicion ${data.scores[number]}`;
+  const factsOf = (number) =>
+    `Row ${data.rows[number]}, suspicion ${shortened(data.scores[number])}`;
 
   // Thousands of cards take a second to make. So all are there at once, but empty; those of the
   // first screen are filled at once, others when they come near the screen or there is time.
@@ -247,7 +293,29 @@
     card.querySelector(".confirm").checked = decision === CONFIRMED;
     card.querySelector(".clear").checked = decision === CLEARED;
     nameTile(number);
-    unsaved = true;
+  }
+
+  // The browser keeps the decisions of each report; where it does not let a page keep anything,
+  // they are lost with the page, and it asks before it is closed.
+  function keep() {
+    try {
+      localStorage.setItem(STORE, decisions.join(""));
+    } catch {
+      unsaved = true;
+    }
+  }
+
+  function takeUp() {
+    let kept = null;
+    try {
+      kept = localStorage.getItem(STORE);
+    } catch {
+      return;
+    }
+    if (kept?.length !== decisions.length || /[^012]/.test(kept)) return;
+    [...kept].forEach((digit, number) => {
+      if (Number(digit)) decide(number, Number(digit));
+    });
   }
 
   function tellStatus() {
@@ -260,6 +328,7 @@
 
   function decideOne(number, decision) {
     decide(number, decision);
+    keep();
     tellStatus();
     if (byId("zoom").open) tickZoom();
   }
@@ -267,6 +336,7 @@
   // What has been decided by hand stays.
   function decideShown(decision) {
     for (const number of shown) if (decisions[number] === UNDECIDED) decide(number, decision);
+    keep();
     tellStatus();
   }
 
@@ -444,9 +514,12 @@
   }
 
   function download() {
-    const heads = ["row", "label", "suspicion", "decision", ...(data.files ? ["file_name"] : [])];
+    const heads = [...data.columns, ...(data.files ? ["file_name"] : [])];
+    const flagged = Number(data.n_flagged > 0);
     const lines = data.rows.map((row, number) => {
-      const cells = [row, labelOf(number), data.scores[number], WORDS[decisions[number]]];
+      const line = `${number + 1} of ${data.rows.length}`;
+      const cells = [line, row, labelOf(number), data.scores[number], flagged];
+      cells.push(WORDS[decisions[number]], data.digests[number]);
       if (data.files) cells.push(data.files[number]);
       return cells.map(cell).join(",");
     });
@@ -504,6 +577,8 @@
 
   showVerdict();
   showHistogram();
+  showFacts();
+  showPairs();
   if (data.rows.length) {
     byId("review").hidden = false;
     byId("review-title").textContent = data.n_flagged ? "Flagged rows" : "Most suspect rows, not flagged";
@@ -511,6 +586,7 @@
     prepareSheets();
     makeCards();
     fillFilter();
+    takeUp();
     filter();
     tellStatus();
     listen();

@@ -1,0 +1,54 @@
+"""The list that a person has reviewed, in place of the search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from antibackdoor.cli._checks import expand
+from antibackdoor.cli._data import Data
+from antibackdoor.inspection import read_decisions
+
+
+def read_suspects(path: Path | None, data: Data) -> tuple[np.ndarray | None, list[str]]:
+    """Return the rows not to be trusted, and what there is to say about them.
+
+    Parameters
+    ----------
+    path : Path or None
+        The word after ``--decisions``.
+    data : Data
+
+    Returns
+    -------
+    suspects : ndarray of shape (n,), bool, or None
+        None where no list was given.
+    lines : list of str
+
+    Raises
+    ------
+    ValueError
+        If it is no such list, or about other data.
+    FileNotFoundError
+        If it is not there.
+    """
+    if path is None:
+        return None, []
+    decisions = read_decisions(
+        expand("--decisions", path),
+        data.X,
+        data.y,
+        file_names=data.file_names,
+        folder=data.folder,
+    )
+    confirmed, cleared, undecided = (
+        int(mask.sum()) for mask in (decisions.confirmed, decisions.cleared, decisions.undecided)
+    )
+    lines = [
+        f"The list is yours: {confirmed:,} confirmed and {cleared:,} cleared. Nothing was searched "
+        f"for."
+    ]
+    if undecided:
+        lines.append(f"{undecided:,} undecided: flagged before, and taken for poison.")
+    return decisions.suspects, lines

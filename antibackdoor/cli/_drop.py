@@ -1,0 +1,104 @@
+"""`antibackdoor drop`: a copy of the data without the rows that a person has confirmed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from antibackdoor.cli._checks import expand, resolve
+from antibackdoor.cli._codes import DONE
+from antibackdoor.cli._output_lock import only_user
+from antibackdoor.cli._staging import Staging
+from antibackdoor.cli._text import note, plural, printable, say
+from antibackdoor.datasets import load_arrays
+from antibackdoor.inspection import drop_confirmed, read_decisions
+
+_EXAMPLES = """\
+examples:
+  antibackdoor drop photos decisions.csv --out photos-kept
+  antibackdoor drop data.npz decisions.csv --out kept.npz
+
+what is written:
+  a folder  its copy, all files as they are, without the images that are confirmed as poison
+  an .npz   the same arrays, without those rows of X and y
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the words of this command to a parser."""
+    parser = commands.add_parser(
+        "drop",
+        help="make a copy of images without those that you confirmed as poison",
+        description="Make a copy of training data without the images that you confirmed on the "
+        "page of a scan. The originals stay as they are.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="what was scanned: a folder, or an .npz file"
+    )
+    parser.add_argument(
+        "decisions", type=Path, metavar="CSV", help="the decisions that the page has saved"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="COPY", help="the copy")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    data, decisions = expand("DATA", arguments.data), expand("CSV", arguments.decisions)
+    if not data.exists():
+        raise FileNotFoundError(f"DATA {str(arguments.data)!r}: there is no such folder or file.")
+    place = _check_out(arguments.out, data)
+    staging = Staging(place.parent, [place.name])
+    with only_user("--out", place):
+        staging.recover()
+        _check_out(arguments.out, data)  # what was true before the lock was ours may not be now
+        try:
+            drop = _drop_files if data.is_dir() else _drop_rows
+            n_dropped, n_undecided = drop(data, decisions, staging.new / place.name)
+            staging.put_in_place()
+        finally:
+            staging.leave()
+    if n_undecided:
+        note(f"{plural(n_undecided, 'flagged image is', 'flagged images are')} undecided, and kept")
+    say(f"Left out {plural(n_dropped, 'image', 'images')} that you confirmed.")
+    say(f"Copy: {printable(expand('--out', arguments.out))}")
+    return DONE
+
+
+def _check_out(out: Path, data: Path) -> Path:
+    """Return where the copy goes; refuse a place that is taken or lies in the data."""
+    path = expand("--out", out)
+    if path.exists() or path.is_symlink():
+        raise ValueError(f"--out {str(out)!r} is there already; give another one.")
+    if not data.is_dir() and {data.suffix.lower(), path.suffix.lower()} != {".npz"}:
+        raise ValueError(f"DATA {str(data)!r} --out {str(out)!r}; wanted two folders or two .npz.")
+    place, source = resolve("--out", path.parent) / path.name, resolve("DATA", data)
+    if place.is_relative_to(source):
+        raise ValueError(f"--out {str(out)!r} lies in the data; wanted a place outside of it.")
+    if not place.parent.is_dir():
+        raise FileNotFoundError(f"--out {str(out)!r}: there is no folder {str(place.parent)!r}.")
+    return place
+
+
+def _drop_files(data: Path, decisions: Path, new: Path) -> tuple[int, int]:
+    """Copy a folder; return how many images were left out, and how many are undecided."""
+    dropped, undecided = drop_confirmed(data, decisions, new)
+    return len(dropped), len(undecided)
+
+
+def _drop_rows(data: Path, decisions: Path, new: Path) -> tuple[int, int]:
+    """Write arrays anew; return how many rows were left out, and how many are undecided."""
+    arrays = load_arrays(data)
+    names = ("X", "y") if "X" in arrays else ("X_train", "y_train")
+    decided = read_decisions(decisions, *(arrays[name] for name in names))
+    kept = ~decided.confirmed
+    changed: dict[str, Any] = {**arrays, **{name: arrays[name][kept] for name in names}}
+    # As a file: numpy would give a name that ends in .NPZ another ending.
+    with new.open("wb") as file:
+        np.savez(file, **changed)
+    return int(decided.confirmed.sum()), int(decided.undecided.sum())
