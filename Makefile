@@ -30,7 +30,7 @@ export MALLOC_TRIM_THRESHOLD_ := 1073741824
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench test speed lint format docs docs-test gallery constraints clean remake-venv
+.PHONY: help demo bench test speed lint format docs docs-test gallery package constraints clean remake-venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ format: $(DEV_STAMP) ## put the code into the style that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+package: $(DEV_STAMP) ## sdist and wheel, tried as a stranger would
+	$(PIP) install --quiet -c constraints.txt --group package
+	.ci/package $(BIN)/python
+
 docs: $(DOCS_STAMP) ## the documentation, in build/docs; a warning is an error
 	$(SPHINX) -D plot_gallery=0 docs build/docs
 
@@ -69,7 +73,7 @@ gallery: $(DOCS_STAMP) ## the same, with the examples run and their figures in i
 	OMP_NUM_THREADS=1 $(SPHINX) docs build/gallery
 
 constraints: $(DEV_STAMP) ## take the newest versions and write them to constraints.txt (then: make lint test)
-	$(PIP) install --upgrade --upgrade-strategy eager -e '.[bench,distributed,plot,progress,persist]' --group test --group lint --group benchmark --group docs
+	$(PIP) install --upgrade --upgrade-strategy eager -e '.[bench,distributed,plot,progress,persist]' --group test --group lint --group benchmark --group docs --group package
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(PIP) freeze --exclude-editable --exclude antibackdoor \
 	  | sed -e 's/+[A-Za-z0-9.]*$$//' \

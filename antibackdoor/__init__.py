@@ -1,4 +1,35 @@
-"""Train clean classifiers on data that may hold a backdoor, and list the poisoned rows."""
+"""Train clean classifiers on data that may hold a backdoor, and list the poisoned rows.
+
+    from antibackdoor import ABLClassifier
+
+    clf = ABLClassifier().fit(X, y)  # images or tables, poisoned or not
+    clf.isolate_                     # suspect rows, most suspect first
+    clf.predict(X_test)              # by a network that has not learned them
+
+Classifiers
+    ABLClassifier, CBDClassifier: no clean rows needed. DBDClassifier: the same, by trust.
+    FinePruningClassifier, NADClassifier, ModeConnectivityClassifier: told of clean rows.
+    UndefendedClassifier: to compare with.
+Detectors, which list suspects and train no classifier
+    PoisonSearch, LossRank, SpectralSignatures, ActivationClustering.
+Cures, for ``ABLClassifier(cure=...)``
+    NegativeLearning, Retrain, Mixed, Ascent, Joint.
+    RelativeLoss is for ``CBDClassifier(weighting=...)``.
+Look at the suspects
+    write_report: a page to confirm or clear each. SuspectsDisplay, IsolationDisplay,
+    HistoryDisplay, TradeoffDisplay, TriggerDisplay, LossRecorder: figures.
+    `antibackdoor.inspection` reads the decisions back.
+Attacks, to try defences on
+    make_poisoned, and the classes of `antibackdoor.attacks`.
+Scores
+    make_asr_scorer, make_clean_accuracy_scorer, make_robust_accuracy_scorer,
+    make_retention_scorer, lowest_asr_within; functions in `antibackdoor.metrics`.
+Files
+    save_model, load_model.
+
+`antibackdoor.datasets` loads images, `antibackdoor.benchmark` makes tables. On the command line:
+``antibackdoor --help``.
+"""
 
 from importlib.metadata import version
 

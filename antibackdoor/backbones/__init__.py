@@ -2,6 +2,7 @@
 
 from antibackdoor.backbones._digest import digest_network
 from antibackdoor.backbones._network import Network
+from antibackdoor.backbones._pretrained import Pretrained
 from antibackdoor.backbones._registry import BACKBONES, Backbone, build_network, choose_backbone
 from antibackdoor.backbones._state import from_arrays, network_from_arrays, to_arrays
 
@@ -9,6 +10,7 @@ __all__ = [
     "BACKBONES",
     "Backbone",
     "Network",
+    "Pretrained",
     "build_network",
     "choose_backbone",
     "digest_network",

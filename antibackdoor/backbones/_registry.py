@@ -102,7 +102,7 @@ def _build_module(backbone: Backbone, input_shape: tuple[int, ...], n_classes: i
     if isinstance(backbone, nn.Module):
         return copy.deepcopy(backbone)
     if isinstance(backbone, str):
-        return _build_named(backbone, input_shape, n_classes)
+        return build_named(backbone, input_shape, n_classes)
     if not callable(backbone):
         raise TypeError(
             f"backbone={backbone!r}; wanted a name, a torch.nn.Module or a callable "
@@ -116,7 +116,8 @@ def _build_module(backbone: Backbone, input_shape: tuple[int, ...], n_classes: i
     return copy.deepcopy(module)
 
 
-def _build_named(name: str, input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
+def build_named(name: str, input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
+    """Build a network by its name, as `build_network` does."""
     if name == "auto":
         name = choose_backbone(input_shape)
     wide = re.fullmatch(r"wrn-(\d+)-(\d+)", name)

@@ -67,10 +67,10 @@ def torchvision_classifier(name: str, chw: tuple[int, int, int], n_classes: int)
         network.classifier = nn.Sequential(
             nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, n_classes)
         )
-    return nn.Sequential(_RepeatGrey(), network) if channels == 1 else network
+    return nn.Sequential(RepeatGrey(), network) if channels == 1 else network
 
 
-class _RepeatGrey(nn.Module):
+class RepeatGrey(nn.Module):
     """Repeat one channel to three."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

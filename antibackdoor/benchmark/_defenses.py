@@ -10,6 +10,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from antibackdoor.backbones import Backbone
 from antibackdoor.benchmark._variants import Variant, find_maker
 from antibackdoor.defenses import (
     ABLClassifier,
@@ -63,7 +64,7 @@ DEFENSES: dict[str, Callable[..., BaseEstimator]] = {
 def make_defense(
     defense: str,
     *,
-    backbone: str,
+    backbone: Backbone,
     seed: int,
     schedule: float,
     device: str,
@@ -76,7 +77,7 @@ def make_defense(
     defense : str
         A key of `DEFENSES` or the path of a class; parameters as in a call. These
         are taken as they stand: a schedule shortens the other ones only.
-    backbone : str
+    backbone : str, torch.nn.Module or callable
     seed : int
     schedule : float
         What all other numbers of epochs are multiplied by; none falls below one.

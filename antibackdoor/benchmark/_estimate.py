@@ -1,9 +1,10 @@
-"""About how long a table takes, before it is begun."""
+"""About how long a table or a fit takes, before it is begun."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,15 @@ from antibackdoor.benchmark._cells import Cell
 from antibackdoor.benchmark._defenses import count_epochs, make_defense
 from antibackdoor.benchmark._run import limited_threads, load_data
 from antibackdoor.benchmark._variants import parse_params
-from antibackdoor.datasets import Dataset
 from antibackdoor.defenses import UndefendedClassifier
+from antibackdoor.utils import LazyRows
 
-# Rows that the timing epochs train on.
-_N_TIMED = 512
+# Epochs that are timed; the first one, which makes everything ready, counts for little.
 _EPOCHS_TIMED = 3
+
+# Rows of such an epoch: fewer of large images, which take as long.
+_MOST_TIMED, _FEWEST_TIMED = 512, 32
+_VALUES_TIMED = 2_000_000
 
 
 def estimate_seconds(
@@ -50,7 +54,9 @@ def estimate_seconds(
             data = load_data(cell, data_root=data_root)
             timed = (cell.dataset, cell.backbone)
             if timed not in per_row:
-                per_row[timed] = _time_a_row(data, cell.backbone, device)
+                per_row[timed] = _time_a_row(
+                    data.X_train, data.y_train, backbone=cell.backbone, device=device
+                )
             classifier = make_defense(
                 cell.defense,
                 backbone=cell.backbone,
@@ -63,11 +69,29 @@ def estimate_seconds(
     return seconds
 
 
-def _time_a_row(data: Dataset, backbone: str, device: str) -> float:
+def estimate_fit(classifier: Any, X: np.ndarray | LazyRows, y: np.ndarray) -> float:
+    """Return about how many seconds a fit takes on this machine, at most.
+
+    Parameters
+    ----------
+    classifier : object
+        One of the package's, with the number of threads that it will have.
+    X : numpy.ndarray or LazyRows of shape (n_samples, ...)
+    y : numpy.ndarray of shape (n_samples,)
+
+    Returns
+    -------
+    float
+    """
+    same = {name: getattr(classifier, name) for name in ("backbone", "device", "layout")}
+    return _time_a_row(X, y, **same) * len(y) * count_epochs(classifier)
+
+
+def _time_a_row(X: np.ndarray | LazyRows, y: np.ndarray, **settings: Any) -> float:
+    n_values = int(np.prod(X.shape[1:]))
+    n_timed = min(_MOST_TIMED, max(_FEWEST_TIMED, _VALUES_TIMED // n_values), len(y))
     # Rows from all over the set, so that they are of more classes than one.
-    rows = np.linspace(0, len(data.y_train) - 1, min(_N_TIMED, len(data.y_train)), dtype=int)
-    classifier = UndefendedClassifier(
-        backbone=backbone, epochs=_EPOCHS_TIMED, device=device, random_state=0
-    )
-    classifier.fit(data.X_train[rows], data.y_train[rows])
+    rows = np.linspace(0, len(y) - 1, n_timed, dtype=int)
+    classifier = UndefendedClassifier(epochs=_EPOCHS_TIMED, random_state=0, **settings)
+    classifier.fit(X[rows], y[rows])
     return median(epoch["seconds"] for epoch in classifier.history_) / len(rows)

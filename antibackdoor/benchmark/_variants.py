@@ -129,4 +129,7 @@ def find_maker(
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{argument}={name!r} cannot be imported: {error}.") from error
+        raise ValueError(
+            f"{argument}={name!r} cannot be imported: {error}. A file of your own is found where "
+            f"Python looks for modules: PYTHONPATH=FOLDER antibackdoor ..."
+        ) from error

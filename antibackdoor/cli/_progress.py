@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -11,13 +12,15 @@ from typing import Any
 from sklearn.callback import ProgressBar
 
 from antibackdoor.cli._text import note
+from antibackdoor.cli._time import in_words
 
 
 class PhaseLines:
     """A callback that prints a line for each phase, for where there is no terminal."""
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Nothing is to be made ready."""
+        """Begin to count the time."""
+        self._started = time.perf_counter()
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Nothing is to be put away."""
@@ -27,7 +30,9 @@ class PhaseLines:
         if context.parent is not None and context.parent.parent is None:
             phase, n_phases = context.task_id + 1, context.parent.max_subtasks
             epochs = "1 epoch" if context.max_subtasks == 1 else f"{context.max_subtasks} epochs"
-            note(f"phase {phase} of {n_phases} at most: {context.task_name}, {epochs}")
+            spent = in_words(time.perf_counter() - self._started)
+            since = "" if phase == 1 else f" (after {spent})"
+            note(f"phase {phase} of {n_phases} at most: {context.task_name}, {epochs}{since}")
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Nothing is to be said."""

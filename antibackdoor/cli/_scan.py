@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from antibackdoor.backbones import build_network
-from antibackdoor.benchmark import limited_threads, make_defense
-from antibackdoor.cli._checks import check_seed, check_threads
+from antibackdoor.backbones import Backbone, Pretrained, build_network
+from antibackdoor.benchmark import estimate_fit, limited_threads, make_defense
+from antibackdoor.cli._checks import check_seed, check_threads, expand
 from antibackdoor.cli._codes import DONE, FOUND
 from antibackdoor.cli._data import Data, add_data, read_data
 from antibackdoor.cli._decisions import read_suspects
@@ -27,6 +27,7 @@ from antibackdoor.cli._progress import showing_progress
 from antibackdoor.cli._scan_folder import ScanFolder
 from antibackdoor.cli._scan_output import ScanOutput
 from antibackdoor.cli._text import note, printable, say, to_csv
+from antibackdoor.cli._time import tell_time
 from antibackdoor.cli._verdict import tell_verdict
 from antibackdoor.defenses import BaseDefense
 from antibackdoor.detection import settle
@@ -134,6 +135,12 @@ def add_command(commands: Any) -> None:
         "of the images)",
     )
     training.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="where --backbone begins: a state dict, by safetensors or torch; DEFAULT asks "
+        "torchvision, which may download it (drawn anew)",
+    )
+    training.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of all that is drawn (0)"
     )
     training.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
@@ -180,6 +187,8 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--epochs-scale {arguments.epochs_scale}: wanted a number above 0, up to 1000."
         )
+    if arguments.weights is not None and arguments.backbone == "auto":
+        raise ValueError("--weights without --backbone: name the network that they are of.")
     if arguments.decisions is not None and arguments.list_only:
         raise ValueError("--decisions with --list-only: the list is what you have decided.")
 
@@ -202,12 +211,21 @@ def _check_backbone(arguments: argparse.Namespace, data: Data) -> None:
     shape = data.X.shape[1:] if layout is None else layout.chw
     with seeded_torch(0, torch.device("cpu")):
         build_network(
-            arguments.backbone,
+            _backbone(arguments),
             shape,
             len(np.unique(data.y)),
             mean=torch.zeros(shape[0]),
             scale=torch.ones(shape[0]),
         )
+
+
+def _backbone(arguments: argparse.Namespace) -> Backbone:
+    if arguments.weights is None:
+        return str(arguments.backbone)
+    file = arguments.weights
+    return Pretrained(
+        arguments.backbone, file if file == "DEFAULT" else str(expand("--weights", file))
+    )
 
 
 def _too_small(data: Data) -> list[str]:
@@ -262,7 +280,7 @@ def _fit(
 ) -> Any:
     classifier = make_defense(
         arguments.defense,
-        backbone=arguments.backbone,
+        backbone=_backbone(arguments),
         seed=arguments.seed,
         schedule=arguments.epochs_scale,
         device=arguments.device,
@@ -272,14 +290,14 @@ def _fit(
     if arguments.list_only:
         estimator = settle(classifier.detector, classifier)
         estimator.set_params(cache_dir=folder.checkpoints)
-    with (
-        limited_threads(arguments.threads),
-        _told_warnings(folder),
-        showing_progress(estimator, quiet=arguments.quiet),
-    ):
-        if suspects is None:
-            return estimator.fit(data.X, data.y)
-        return estimator.fit(data.X, data.y, suspects=suspects)
+    with limited_threads(arguments.threads), _told_warnings(folder):
+        if not arguments.quiet:
+            for line in tell_time(estimate_fit(estimator, data.X, data.y), data):
+                note(line)
+        with showing_progress(estimator, quiet=arguments.quiet):
+            if suspects is None:
+                return estimator.fit(data.X, data.y)
+            return estimator.fit(data.X, data.y, suspects=suspects)
 
 
 @contextmanager

@@ -31,6 +31,12 @@ _AUGMENT = ("crop", "flip", "cutout")
 class ABLClassifier(DetectingDefense):
     """Anti-Backdoor Learning: trains a clean network on poisoned data.
 
+    Call `fit` with all the data there is, then `predict`::
+
+        clf = ABLClassifier().fit(X, y)
+        clf.isolate_         # suspect rows, most suspect first
+        clf.predict(X_test)  # by a network that has not learned them
+
     Stage one detects: a network fits backdoored samples faster than clean ones, or in another
     way, and a detector tells which rows they are. Stage two cures: it trains the network that is
     kept without them, and by default tells it that their labels say nothing. No clean data is

@@ -66,6 +66,12 @@ class RelativeLoss(CheckedParameters):
 class CBDClassifier(DetectingDefense):
     """Causality-inspired Backdoor Defense: trains a clean network on poisoned data.
 
+    Call `fit` with all the data there is, then `predict`::
+
+        clf = CBDClassifier().fit(X, y)
+        clf.isolate_         # suspect rows, most suspect first
+        clf.predict(X_test)  # by a network that was trained away from the backdoor
+
     An attack opens a second path from image to label. A network f_B is trained first so
     that it learns that path above all; then the network f_C to keep,
     with features Z, is trained away from f_B, with features R, by minimising

@@ -55,6 +55,13 @@ _NOT_ITS_OWN = ("lr_schedule", "augment")
 class PoisonSearch(BaseDetector):
     """Searches training data for poison: whether there is any, in which classes, which rows.
 
+    Call `fit` with all the data there is; no classifier is trained::
+
+        search = PoisonSearch().fit(X, y)
+        search.isolate_  # suspect rows, most suspect first
+        search.isolate_pvalue_  # small means poisoned
+        X_kept, y_kept = search.fit_resample(X, y)
+
     A network is trained on all rows, its loss held at `gamma`, and takes a backdoor in if there
     is one. Each class is split in two by its features. A class is poisoned where the difference
     of its two parts, put on rows of other classes, turns them into it; or where a probe, a network

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from antibackdoor.backbones import Backbone
+from antibackdoor.backbones import Backbone, Pretrained
 from antibackdoor.persistence._types import PARTS
 
 #: Stands in the file for a module or a callable; no name of a backbone.
@@ -18,6 +18,9 @@ _PARAMETERS = ("backbone", "surrogate", "_fitted_surrogate")
 def leave_out_own(attributes: dict[str, Any]) -> Backbone | None:
     """Replace the user's own network in the attributes of a model, and return it.
 
+    A network that began from weights is kept by its name, which is enough to build it: the
+    weights that it has now are in the file.
+
     Parameters
     ----------
     attributes : dict
@@ -28,6 +31,9 @@ def leave_out_own(attributes: dict[str, Any]) -> Backbone | None:
     ValueError
         If there are two different ones: after loading there is one.
     """
+    for kept, name in _places(attributes):
+        if isinstance(kept[name], Pretrained):
+            kept[name] = kept[name].name
     places = [(kept, name) for kept, name in _places(attributes) if not _is_name(kept[name])]
     own = [kept[name] for kept, name in places]
     if any(other is not own[0] for other in own):

@@ -95,6 +95,14 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
     cache_dir: str | os.PathLike[str] | None
     random_state: int | np.random.RandomState | None
 
+    def __new__(cls, *arguments: Any, **parameters: Any) -> Self:
+        if "verbose" in parameters:
+            raise TypeError(
+                f"{cls.__name__} has no verbose; to see its progress, give it a callback: "
+                f"set_callbacks(sklearn.callback.ProgressBar()). It needs rich: pip install rich."
+            )
+        return super().__new__(cls)
+
     def __init__(self, **parameters: Any) -> None:
         # A user's own need not know of every parameter; those that it has are its own to name.
         self.compile = "auto"

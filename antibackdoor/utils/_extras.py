@@ -26,5 +26,6 @@ def require(caller: str, extra: str, *packages: str) -> None:
             import_module(package)
         except ImportError as error:
             raise ImportError(
-                f"{caller} needs {package}: pip install 'antibackdoor[{extra}]'."
+                f"{caller} needs {package}: pip install {package}, or '.[{extra}]' in a clone of "
+                f"antibackdoor."
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,11 @@ def as_rows(X: Any) -> Any:
         mapped from a file that has been cut short.
     """
     with naming("X"):
+        if isinstance(X, str | bytes | PathLike):
+            raise ValueError(
+                f"X={X!r} is a path; wanted the rows. A folder of images is read by "
+                f"antibackdoor.datasets.load_image_folder, an .npz by load_arrays."
+            )
         if _is_pillow(X):
             raise ValueError(
                 "X is one image; wanted several: a list of images, or an array of shape "

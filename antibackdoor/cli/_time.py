@@ -1,0 +1,48 @@
+"""How long a scan takes, in words, and what would make it shorter."""
+
+from __future__ import annotations
+
+from antibackdoor.cli._data import Data
+
+# From here on, in seconds, a scan is long enough to be told what would make it shorter.
+_LONG = 3600
+
+# Images of this side are told apart well enough to be searched.
+_SMALL = 64
+
+
+def tell_time(seconds: float, data: Data) -> list[str]:
+    """Return lines that say how long it takes, at most.
+
+    Parameters
+    ----------
+    seconds : float
+        As `estimate_fit` gives them.
+    data : Data
+
+    Returns
+    -------
+    list of str
+    """
+    lines = [f"estimated time, from a few steps: {in_words(seconds)} at most"]
+    if seconds <= _LONG:
+        return lines
+    shorter = ["--list-only (the list alone, about 0.4 of it)", "--epochs-scale 0.5 (half)"]
+    side = min(data.X.shape[1:3])
+    if data.folder is not None and side > _SMALL:
+        share = (_SMALL / side) ** 2
+        shorter.insert(0, f"--size {_SMALL} (images of {_SMALL} pixels, about {share:.1g} of it)")
+    shorter.append("a GPU (--device cuda)")
+    return [*lines, "what makes it shorter: " + "; ".join(shorter)]
+
+
+def in_words(seconds: float) -> str:
+    """Return a time of one unit or two: 40 s, 12 min, 3 h 20 min, 2 days 4 h."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} {'day' if days == 1 else 'days'} {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

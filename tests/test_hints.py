@@ -1,0 +1,92 @@
+"""What a newcomer tries first, and what the answer points to."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from antibackdoor import ABLClassifier, CBDClassifier, PoisonSearch, UndefendedClassifier
+from antibackdoor.attacks import BadNets
+from antibackdoor.benchmark import estimate_fit
+from antibackdoor.cli import main
+from antibackdoor.cli._data import Data
+from antibackdoor.cli._time import in_words, tell_time
+
+
+@pytest.mark.parametrize("estimator", [ABLClassifier(), PoisonSearch(), BadNets()])
+@pytest.mark.parametrize("path", ["photos", Path("photos")])
+def test_a_path_is_not_rows(estimator, path):
+    with pytest.raises(ValueError, match="is a path; wanted the rows.*load_image_folder"):
+        estimator.fit(path, [0, 1])
+
+
+@pytest.mark.parametrize("kind", [ABLClassifier, CBDClassifier, PoisonSearch])
+def test_verbose_names_the_callback(kind):
+    with pytest.raises(TypeError, match=rf"{kind.__name__} has no verbose.*ProgressBar"):
+        kind(verbose=1)
+
+
+def test_help_says_what_to_call():
+    import antibackdoor
+
+    listed = antibackdoor.__doc__
+    assert [name for name in antibackdoor.__all__ if name not in listed] == []
+    for kind in (ABLClassifier, CBDClassifier, PoisonSearch):
+        start = kind.__doc__.split("Parameters")[0]
+        assert f"{kind.__name__}().fit(X, y)" in start
+
+
+def test_an_attack_that_is_not_found_names_the_path(tmp_path, capsys):
+    words = ["bench", "quick", "--attacks", "mine.Attack", "--out", str(tmp_path / "out")]
+    assert main([*words, "--dry-run"]) == 2
+    assert "PYTHONPATH=FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 s"),
+        (89, "89 s"),
+        (720, "12 min"),
+        (12_000, "3 h 20 min"),
+        (90_000, "1 day 1 h"),
+        (200_000, "2 days 7 h"),
+    ],
+)
+def test_a_time_in_words(seconds, words):
+    assert in_words(seconds) == words
+
+
+def test_above_an_hour_it_says_what_makes_it_shorter():
+    photos = Data(np.zeros((2, 224, 224, 3)), np.zeros(2), folder=Path("photos"))
+    assert tell_time(3000, photos) == ["estimated time, from a few steps: 50 min at most"]
+    told = tell_time(90_000, photos)[1]
+    for word in ("--size 64 (images of 64 pixels, about 0.08 of it)", "--list-only", "--device"):
+        assert word in told
+    small = Data(np.zeros((2, 32, 32, 3)), np.zeros(2), folder=Path("photos"))
+    assert "--size" not in tell_time(90_000, small)[1]
+
+
+def test_a_fit_is_estimated_from_a_few_rows(digits):
+    X, y = digits
+    short, long = (
+        estimate_fit(UndefendedClassifier(epochs=epochs, backbone="mlp"), X, y)
+        for epochs in (2, 20_000)
+    )
+    assert 0 < short < long
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("Train", "cats"), ("cats", "dogs")])
+def test_the_parts_of_a_set_get_a_remark(parts, tmp_path):
+    from PIL import Image
+
+    from antibackdoor.cli._data import read_data
+
+    for name in parts:
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.new("L", (8, 8), number).save(tmp_path / name / f"{number}.png")
+    told = "\n".join(read_data([str(tmp_path)], size=None, crop=True).lines)
+    named = [name for name in parts if name.lower() in ("train", "test")]
+    assert ("scan the part that you train on" in told) == bool(named)
+    assert all(repr(name) in told for name in named)
