@@ -77,7 +77,7 @@ def _averages(
     captions = (
         f"average of {len(suspects):,} flagged",
         f"average of {len(others):,} unflagged",
-        f"their difference, {times:.2g} times",
+        "their difference" + (f", {times:.2g} times" if times >= 1.05 else ""),
     )
     return [
         {"uri": to_uri(np.rint(picture).astype(np.uint8)), "caption": caption}

@@ -193,10 +193,8 @@ def _histogram(classifier: Any) -> dict[str, Any]:
     scores, flagged = classifier.isolate_scores_, classifier.isolate_mask_
     edges = bin_edges(scores, classifier.isolate_threshold_)
     threshold = float(classifier.isolate_threshold_)
-    # Beside scores up to 1, one of 1e-19 is nought to whoever reads the axis.
-    shown = np.where(np.abs(edges) < 1e-6 * np.ptp(edges), 0.0, edges)
     return {
-        "edges": _short(shown),
+        "edges": _short(edges),
         "flagged": np.histogram(scores[flagged], edges)[0].tolist(),
         "others": np.histogram(scores[~flagged], edges)[0].tolist(),
         "threshold": threshold if np.isfinite(threshold) else None,

@@ -109,6 +109,8 @@
     const low = edges[0], span = edges.at(-1) - low || 1;
     const most = Math.max(...flagged.map((number, bin) => number + others[bin]));
     const decades = Math.max(1, Math.ceil(Math.log10(most)));
+    // Beside scores up to 1, one of a millionth is nought to whoever reads the axis.
+    const axisLabel = (value) => String(Math.abs(value) < span / 1000 ? 0 : shortened(value, 3));
     const x = (value) => left + ((right - left) * (value - low)) / span;
     // One row stands out from the axis, and no row does not.
     const y = (number) => {
@@ -128,7 +130,7 @@
     }
     draw("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom });
     for (const [value, anchor] of [[low, "start"], [edges.at(-1), "end"]]) {
-      draw("text", { x: x(value), y: bottom + 16, "text-anchor": anchor }, String(shortened(value, 3)));
+      draw("text", { x: x(value), y: bottom + 16, "text-anchor": anchor }, axisLabel(value));
     }
     draw("text", { x: (left + right) / 2, y: bottom + 16, "text-anchor": "middle" }, "suspicion");
     const cut = threshold !== null && threshold >= low && threshold <= edges.at(-1);
