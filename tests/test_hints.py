@@ -59,7 +59,7 @@ def test_a_time_in_words(seconds, words):
 
 def test_above_an_hour_it_says_what_makes_it_shorter():
     photos = Data(np.zeros((2, 224, 224, 3)), np.zeros(2), folder=Path("photos"))
-    assert tell_time(3000, photos) == ["estimated time, from a few steps: 50 min at most"]
+    assert tell_time(3000, photos) == ["estimated time, from a few steps: about 50 min"]
     told = tell_time(90_000, photos)[1]
     for word in ("--size 64 (images of 64 pixels, about 0.08 of it)", "--list-only", "--device"):
         assert word in told

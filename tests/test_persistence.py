@@ -357,7 +357,7 @@ def test_a_failed_write_leaves_what_was_there(failing, fitted, path, monkeypatch
 def test_without_the_extra(fitted, path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     for use in (lambda: save_model(fitted, path), lambda: load_model(path)):
-        with pytest.raises(ImportError, match=r"safetensors.*antibackdoor\[persist\]"):
+        with pytest.raises(ImportError, match=r"safetensors.*\.\[persist\]"):
             use()
 
 

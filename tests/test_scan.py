@@ -372,7 +372,7 @@ def test_a_folder_without_rights(poisoned, tmp_path, capsys, monkeypatch):
 def test_a_package_that_is_not_there_is_missed_at_once(poisoned, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     assert scan(poisoned, "--out", tmp_path / "out") == 2
-    assert "antibackdoor[persist]" in told(capsys)
+    assert "'.[persist]'" in told(capsys)
 
 
 def test_force_touches_nothing_of_others(poisoned, tmp_path, capsys):

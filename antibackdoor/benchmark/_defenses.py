@@ -8,7 +8,7 @@ from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from antibackdoor.backbones import Backbone
 from antibackdoor.benchmark._variants import Variant, find_maker
@@ -110,8 +110,13 @@ def count_epochs(classifier: BaseEstimator) -> int:
 
     Each counts as one pass over the rows. DBD's are nearer two: its tables take longer than told.
     """
-    params = classifier.get_params().items()
-    return sum(int(value) for name, value in params if name.endswith("epochs"))
+    params = classifier.get_params()
+    if "detector" in params and params["detector"] is None:  # the default, of images
+        params = clone(classifier).set_params(detector=PoisonSearch()).get_params()
+    counted = sum(int(value) for name, value in params.items() if name.endswith("epochs"))
+    searches = [one for one in (classifier, *params.values()) if isinstance(one, PoisonSearch)]
+    # Its parameter names the epochs of its first network alone.
+    return counted + round(sum(search.n_passes - search.epochs for search in searches))
 
 
 def _counts_epochs(name: str, value: Any) -> bool:

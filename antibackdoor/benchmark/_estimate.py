@@ -70,7 +70,7 @@ def estimate_seconds(
 
 
 def estimate_fit(classifier: Any, X: np.ndarray | LazyRows, y: np.ndarray) -> float:
-    """Return about how many seconds a fit takes on this machine, at most.
+    """Return about how many seconds a fit takes on this machine.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ _SMALL = 64
 
 
 def tell_time(seconds: float, data: Data) -> list[str]:
-    """Return lines that say how long it takes, at most.
+    """Return lines that say about how long it takes.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def tell_time(seconds: float, data: Data) -> list[str]:
     -------
     list of str
     """
-    lines = [f"estimated time, from a few steps: {in_words(seconds)} at most"]
+    lines = [f"estimated time, from a few steps: about {in_words(seconds)}"]
     if seconds <= _LONG:
         return lines
     shorter = ["--list-only (the list alone, about 0.4 of it)", "--epochs-scale 0.5 (half)"]

@@ -223,6 +223,11 @@ class PoisonSearch(BaseDetector):
         self.epochs = epochs
         self.gamma = gamma
 
+    @property
+    def n_passes(self) -> float:
+        """How often it passes over all rows, about: the probes have as many epochs again at most."""
+        return 2.0 * self.epochs
+
     def _n_phases(self) -> int:
         return 1 + MOST_PROBES
 
