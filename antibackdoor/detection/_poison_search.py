@@ -225,7 +225,7 @@ class PoisonSearch(BaseDetector):
 
     @property
     def n_passes(self) -> float:
-        """How often it passes over all rows, about: the probes have as many epochs again at most."""
+        """How often it passes over all rows: the probes have as many epochs again, about."""
         return 2.0 * self.epochs
 
     def _n_phases(self) -> int:
