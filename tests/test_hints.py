@@ -74,6 +74,8 @@ def test_a_fit_is_estimated_from_a_few_rows(digits):
         for epochs in (2, 20_000)
     )
     assert 0 < short < long
+    rare = np.arange(len(y)) == 1  # in no sample of rows from all over the data
+    assert estimate_fit(UndefendedClassifier(epochs=1, backbone="mlp"), X, rare) > 0
 
 
 @pytest.mark.parametrize("parts", [("train", "test"), ("Train", "cats"), ("cats", "dogs")])

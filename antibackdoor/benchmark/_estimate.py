@@ -92,6 +92,8 @@ def _time_a_row(X: np.ndarray | LazyRows, y: np.ndarray, **settings: Any) -> flo
     n_timed = min(_MOST_TIMED, max(_FEWEST_TIMED, _VALUES_TIMED // n_values), len(y))
     # Rows from all over the set, so that they are of more classes than one.
     rows = np.linspace(0, len(y) - 1, n_timed, dtype=int)
+    if (y[rows] == y[rows[0]]).all():  # all others are rare
+        rows = np.append(rows, np.flatnonzero(y != y[rows[0]])[:1])
     classifier = UndefendedClassifier(epochs=_EPOCHS_TIMED, random_state=0, **settings)
     classifier.fit(X[rows], y[rows])
     return median(epoch["seconds"] for epoch in classifier.history_) / len(rows)
