@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import shlex
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,13 @@ from antibackdoor.cli._codes import DONE, FOUND
 from antibackdoor.cli._data import Data, add_data, read_data
 from antibackdoor.cli._decisions import read_suspects
 from antibackdoor.cli._progress import showing_progress
+from antibackdoor.cli._scan_facts import (
+    tell_facts,
+    tell_notes,
+    tell_settings,
+    tell_shortened,
+    tell_times,
+)
 from antibackdoor.cli._scan_folder import ScanFolder
 from antibackdoor.cli._scan_output import ScanOutput
 from antibackdoor.cli._text import note, printable, say, to_csv
@@ -117,7 +121,7 @@ def add_command(commands: Any) -> None:
     training.add_argument(
         "--list-only",
         action="store_true",
-        help="list the suspects and train no classifier: about a third of the time, and no "
+        help="list the suspects and train no classifier: about 0.4 of the time, and no "
         "model.safetensors",
     )
     training.add_argument(
@@ -164,12 +168,14 @@ def run(arguments: argparse.Namespace) -> int:
         suspects, told = read_suspects(arguments.decisions, data)
         with _kept(folder, output, arguments):
             folder.make()
-            folder.write_log(_settings(arguments) + lines + _all_notes(data))
+            folder.write_log(tell_settings(arguments) + lines + tell_notes(data))
             classifier = _fit(arguments, data, suspects, folder)
-            remarks = [*_shortened(classifier, arguments), *told]
-            _write(classifier, data, folder, remarks=[*remarks, *lines], facts=_facts(arguments))
+            remarks = [*tell_shortened(classifier, arguments), *told]
+            _write(
+                classifier, data, folder, remarks=[*remarks, *lines], facts=tell_facts(arguments)
+            )
             verdict = [*tell_verdict(classifier, data.y), *remarks]
-            folder.write_log([*verdict, *_times(classifier, time.perf_counter() - started)])
+            folder.write_log([*verdict, *tell_times(classifier, time.perf_counter() - started)])
             output.finish(folder)
     for line in [*verdict, *_where(ScanFolder(output.path))]:
         say(line)
@@ -343,56 +349,6 @@ def _suspects(classifier: Any, data: Data) -> bytes:
             for rank, row in enumerate(order, start=1)
         ),
     )
-
-
-def _shortened(classifier: Any, arguments: argparse.Namespace) -> list[str]:
-    """Say that a search was made with other epochs than it was measured with."""
-    if arguments.epochs_scale == 1 or np.isnan(classifier.isolate_pvalue_):
-        return []
-    return [
-        f"The search was measured at --epochs-scale 1, and not at {arguments.epochs_scale:g}: take "
-        f"its figures with care."
-    ]
-
-
-def _facts(arguments: argparse.Namespace) -> dict[str, str]:
-    return {
-        "Data": " ".join(str(Path(path).absolute()) for path in arguments.data),
-        "Command": _command(arguments),
-        "Finished": datetime.now().astimezone().isoformat(" ", timespec="minutes"),
-        "Versions": _versions(),
-    }
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    return f"antibackdoor {shlex.join(arguments.words)}"
-
-
-def _versions() -> str:
-    names = ("antibackdoor", "torch", "scikit-learn", "numpy", "pillow")
-    told = ", ".join(f"{name} {version(name)}" for name in names)
-    return f"Python {platform.python_version()}, {told}"
-
-
-def _settings(arguments: argparse.Namespace) -> list[str]:
-    return [
-        f"{datetime.now().astimezone().isoformat(timespec='seconds')} "
-        f"{printable(_command(arguments))}",
-        f"versions: {_versions()}",
-        f"threads: {arguments.threads or torch.get_num_threads()}",
-    ]
-
-
-def _all_notes(data: Data) -> list[str]:
-    return [f"note: {printable(name)}: {printable(why)}" for name, why in data.notes]
-
-
-def _times(classifier: Any, seconds: float) -> list[str]:
-    spent: dict[str, float] = {}
-    for row in classifier.history_:
-        spent[row["phase"]] = spent.get(row["phase"], 0.0) + row["seconds"]
-    phases = ", ".join(f"{phase} {needed:.1f} s" for phase, needed in spent.items())
-    return [f"epochs of the phases, all runs together: {phases}", f"this run: {seconds:.1f} s"]
 
 
 def _where(folder: ScanFolder) -> list[str]:

@@ -1,0 +1,58 @@
+"""About how long a whole fit takes on this machine, by size and number of images.
+
+    python benchmarks/costs.py --out benchmarks/results/costs.jsonl
+
+As `estimate_fit` tells it, from a few steps on noise. README.md and docs/guide/photos.md have them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from _common import provenance
+
+from antibackdoor import ABLClassifier
+from antibackdoor.backbones import choose_backbone
+from antibackdoor.benchmark import estimate_fit
+
+#: Side, channels and number of images.
+CASES = (
+    (8, 1, 1797),
+    (32, 3, 5000),
+    (32, 3, 50_000),
+    (64, 3, 1000),
+    (128, 3, 1000),
+    (224, 3, 1000),
+)
+
+# No more are timed, whatever the number of images.
+_N_TIMED = 512
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    origin = provenance()
+    random_state = np.random.RandomState(0)
+    classifier = ABLClassifier(layout="channels_last", random_state=0)
+    for side, channels, n_images in CASES:
+        X = random_state.randint(0, 256, (_N_TIMED, side, side, channels), dtype=np.uint8)
+        y = np.arange(len(X)) % 10
+        minutes = estimate_fit(classifier, X, y) / len(X) * n_images / 60
+        row = {
+            "side": side,
+            "n_images": n_images,
+            "backbone": choose_backbone((channels, side, side)),
+            "minutes": round(minutes, 1),
+        }
+        with arguments.out.open("a") as file:
+            file.write(json.dumps(row | origin) + "\n")
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
