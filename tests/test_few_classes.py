@@ -86,7 +86,24 @@ def test_four_classes_are_searched_and_the_rest_is_said_to_be_untested(digits):
 def test_images_without_two_parts_say_so(digits):
     X, y = of_classes(digits, range(5))
     with pytest.warns(UserWarning, match="no class of this data has two parts"):
-        assert_nothing_flagged(quick(ABLClassifier).fit(np.full_like(X, 7), y))
+        clf = quick(ABLClassifier).fit(np.full_like(X, 7), y)
+    assert_nothing_flagged(clf)
+    assert "needs images" not in describe_verdict(clf, y)["assurance"]
+
+
+def test_a_list_that_was_cleared_blames_no_classes(digits):
+    X, y = of_classes(digits, range(5))
+    clf = quick(ABLClassifier).fit(X, y, suspects=np.zeros(len(y), dtype=bool))
+    told = describe_verdict(clf, y)["assurance"]
+    assert told == "Nothing was searched for, which says nothing of the data."
+
+
+def test_a_table_is_said_to_be_no_images(digits):
+    X, y = of_classes(digits, range(5))
+    X = X.reshape(len(X), -1) / 16
+    with pytest.warns(UserWarning, match="X is a table"):
+        search = PoisonSearch(epochs=1).fit(X, y)
+    assert "needs images" in describe_verdict(search, y)["assurance"]
 
 
 def test_another_rule_needs_no_classes(digits):
@@ -114,7 +131,7 @@ def test_page_and_command_line_say_that_nothing_was_searched(digits, tmp_path):
     said = "\n".join(tell_verdict(clf, y))
     for text in (page, said):
         assert "Not searched for poison: nothing is flagged in 60 rows." in text
-        assert "it needs images of 4 classes or more" in text
+        assert "the search needs images of 4 classes or more" in text
         assert "LossRank(ratio=0.05)" in text
     assert "No sign of poison" not in page + said
     assert "false alarm" not in page + said

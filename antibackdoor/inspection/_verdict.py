@@ -30,7 +30,7 @@ def describe_verdict(classifier: Any, y: np.ndarray) -> dict[str, Any]:
     flagged = classifier.isolate_mask_
     return {
         "headline": _headline(classifier),
-        "assurance": _assurance(classifier),
+        "assurance": _assurance(classifier, y),
         "caveats": _caveats(classifier),
         "n_samples": len(y),
         "n_flagged": int(flagged.sum()),
@@ -55,15 +55,12 @@ def _headline(classifier: Any) -> str:
     return f"Signs of poison in {where}: {counted}." if tested else f"{counted}, in {where}."
 
 
-def _assurance(classifier: Any) -> str:
+def _assurance(classifier: Any, y: np.ndarray) -> str:
     if not getattr(classifier, "flags_rows", True):
         return "This method does not look for poisoned rows, so that none is flagged says nothing."
     p_value = _p_value(classifier)
     if not_searched(classifier):
-        return (
-            f"The search looked at nothing, which says nothing of the data: it needs images of "
-            f"{FEWEST_CLASSES} classes or more, each of {SMALLEST_CLASS} images or more. {INSTEAD}"
-        )
+        return f"Nothing was searched for, which says nothing of the data{_reason(classifier, y)}"
     if np.isnan(p_value):
         return "How often clean data would be flagged as well was not tested."
     return (
@@ -90,11 +87,25 @@ def not_searched(classifier: Any) -> bool:
     )
 
 
+def _reason(classifier: Any, y: np.ndarray) -> str:
+    """Return the end of a sentence: the reason, if it is a table, or of too few large classes."""
+    n_large = int((np.unique(y, return_counts=True)[1] >= SMALLEST_CLASS).sum())
+    if _is_of_images(classifier) and n_large >= FEWEST_CLASSES:
+        return "."
+    return (
+        f": the search needs images of {FEWEST_CLASSES} classes or more, each of {SMALLEST_CLASS} "
+        f"images or more. {INSTEAD}"
+    )
+
+
 def _search_of(estimator: Any) -> Any:
     """Return a detector itself, or the one that a classifier has asked; None for its default."""
     detector = getattr(estimator, "detector", estimator)
-    of_images = layout_of(estimator, tuple(estimator.input_shape_)) is not None
-    return PoisonSearch() if detector is None and of_images else detector
+    return PoisonSearch() if detector is None and _is_of_images(estimator) else detector
+
+
+def _is_of_images(estimator: Any) -> bool:
+    return layout_of(estimator, tuple(estimator.input_shape_)) is not None
 
 
 def _untested(classifier: Any) -> list[str]:
