@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from antibackdoor.backbones import build_network
+from antibackdoor.detection._cross_fit import cross_fit
+from antibackdoor.detection._probes import Trained
 from antibackdoor.training import Samples
 from antibackdoor.utils import resolve_layout
 
@@ -22,13 +24,13 @@ def as_samples(X, *, resident=True):
     return Samples(X, layout, CPU, dtype, resident=resident)
 
 
-def linear_network(weight, bias=None, input_shape=None, *, sees=None):
+def linear_network(weight, bias=None, input_shape=None, *, sees=None, n_inputs=N_COLUMNS):
     """A network whose features are the inputs, in the order of channels first.
 
     With `sees`, they are these columns alone, and the weights are theirs.
     """
     weight = torch.as_tensor(np.asarray(weight, dtype=np.float32))
-    n_inputs = weight.shape[1] if sees is None else N_COLUMNS
+    n_inputs = weight.shape[1] if sees is None else n_inputs
     chosen = np.eye(n_inputs, dtype=np.float32)[slice(None) if sees is None else sees]
     first = torch.nn.Linear(n_inputs, len(chosen), bias=False)
     head = torch.nn.Linear(len(chosen), len(weight))
@@ -58,15 +60,18 @@ def class_weights(trigger=0.0):
 
 
 def confused(weight):
-    """A network that takes a class it does not know for one of two, of which it knows one."""
-    weight = weight.copy()
-    for n_further, strength in ((1, 2.0), (3, 1.5)):
+    """A network that takes a class it does not know for one of two, which are like it."""
+    weight = 2 * weight
+    for n_further, strength in ((1, 2.0), (3, 1.95)):
         weight[:, :N_CLASSES] += strength * np.roll(np.eye(N_CLASSES), n_further, axis=0)
     return weight
 
 
 def plant(per_class, n_rows=N_ROWS):
-    """Six classes in the columns of a table; some rows of the others bear class 2's trigger."""
+    """Six classes in the columns of a table; some rows of the others bear class 2's trigger.
+
+    Of all classes so many rows each, or of each its own number.
+    """
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(N_CLASSES), n_rows)
     X = rng.normal(scale=0.3, size=(len(labels), N_COLUMNS)).astype(np.float32)
@@ -82,24 +87,46 @@ def plant(per_class, n_rows=N_ROWS):
 class FakeProbe:
     """Hands out networks in place of trained ones, and notes what it was asked for.
 
-    One that lacks classes, an early one that lacks nothing, and of those that lack rows the next
-    one every time, and at last the last one over and over.
+    What for, it tells from the rows: all of them are the "first", for which it has the first of the
+    halves; about half of every class is a "half", some classes without a
+    row are a "group" held out, and where only rows of some classes lack it is the "rest" of the
+    poison. Of each kind it hands out the networks in turn, and at last the last one over and over.
     """
 
-    def __init__(self, without_classes, *without_rows, early=None):
-        self.labels = None  # those of the search
-        self.networks = {
-            "nothing": [without_classes if early is None else early],
-            "classes": [without_classes],
-            "rows": list(without_rows),
-        }
-        self.asked = {lacks: [] for lacks in self.networks}
+    def __init__(self, labels, *, halves=(), groups=(), rest=()):
+        self.labels = labels  # those of the search
+        self.networks = {"half": list(halves), "group": list(groups), "rest": list(rest)}
+        self.networks["first"] = self.networks["half"][:1]
+        self.asked = {kind: [] for kind in self.networks}
         self.told = []
+        self.disturbed = []
 
-    def __call__(self, trained_on, share, network=None):
-        lacks = "rows" if set(self.labels[trained_on]) == set(self.labels) else "classes"
+    def __call__(self, trained_on, share, network=None, *, disturb=False, **how):
+        kind = self._kind(trained_on)
+        self.asked[kind].append(trained_on.copy())
+        self.told.append((kind, share, network))
+        self.disturbed.append(disturb)
+        networks = self.networks[kind]
+        losses = np.full((2, len(self.labels)), np.nan)
+        losses[:, trained_on] = 0.5
+        return Trained(networks[min(len(self.asked[kind]), len(networks)) - 1], losses)
+
+    def _kind(self, trained_on):
         if trained_on.all():
-            lacks = "nothing"
-        self.asked[lacks].append(trained_on.copy())
-        self.told.append((share, network))
-        return self.networks[lacks][min(len(self.asked[lacks]), len(self.networks[lacks])) - 1]
+            return "first"
+        rows = np.bincount(self.labels)
+        shown = np.bincount(self.labels[trained_on], minlength=len(rows))
+        if (np.abs(2 * shown - rows) <= 1).all():
+            return "half"
+        return "group" if (shown == 0).any() else "rest"
+
+
+def fit_halves(X, labels, *networks, seed=0):
+    """Cross-fit with these networks in place of the two, or with one for both."""
+    return cross_fit(as_samples(X), labels, FakeProbe(labels, halves=networks), seed)
+
+
+def seen_as(features, labels, seed=0):
+    """A cross-fit both of whose networks see these features, and take all rows for class 0."""
+    weight = np.zeros((labels.max() + 1, features.shape[1]))
+    return fit_halves(features, labels, linear_network(weight), seed=seed)

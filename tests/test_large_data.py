@@ -73,9 +73,9 @@ def assert_same_fit(one, other):
 
 @pytest.fixture(scope="module")
 def poisoned(digits):
-    """250 digits, a fifth of them with a trigger: uint8 (250, 8, 8), and their labels."""
+    """400 digits, some of them with a trigger: uint8 (400, 8, 8), and their labels."""
     X, y = digits
-    X_bad, y_bad, _ = make_poisoned(X[:250], y[:250], poison_rate=0.2, random_state=0)
+    X_bad, y_bad, _ = make_poisoned(X[:400], y[:400], poison_rate=0.15, random_state=0)
     return X_bad, y_bad
 
 
@@ -356,12 +356,12 @@ def test_parts_of_lazy_rows_are_lazy(poisoned):
     np.testing.assert_array_equal(np.asarray(second), train_test_split(X, random_state=0)[1])
     np.testing.assert_array_equal(np.asarray(pickle.loads(pickle.dumps(second))), second)
     assert np.asarray(lazy[:2], dtype=np.float32).dtype == np.float32
-    assert (len(lazy), lazy.ndim, lazy.dtype) == (250, 3, np.uint8)
+    assert (len(lazy), lazy.ndim, lazy.dtype) == (400, 3, np.uint8)
 
 
 def test_lazy_rows_are_indexed_by_rows_alone(poisoned):
     lazy = Held(poisoned[0])
-    for key in ((0, 1), (slice(None), 1), np.zeros((2, 2), int), 250, [250], "a"):
+    for key in ((0, 1), (slice(None), 1), np.zeros((2, 2), int), 400, [400], "a"):
         with pytest.raises(IndexError):
             lazy[key]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from search_inputs import (
     N_CLASSES,
     N_COLUMNS,
-    N_ROWS,
     TRIGGER,
     FakeProbe,
     as_samples,
@@ -17,11 +17,12 @@ from search_inputs import (
     plant,
 )
 
+from antibackdoor.backbones import build_network
 from antibackdoor.detection import Detection, Isolation, flag_nothing
-from antibackdoor.detection._search import find_poison
+from antibackdoor.detection._search import MOST_PROBES, find_poison
 
-OTHERS = dict.fromkeys((0, 1, 3, 4, 5), 3)
-NOISE = [N_CLASSES + 1, N_CLASSES + 2]
+OTHERS = dict.fromkeys((0, 1, 3, 4, 5), 4)
+NOISE = N_CLASSES + 1
 
 
 def only_trigger():
@@ -31,282 +32,272 @@ def only_trigger():
     return linear_network(weight)
 
 
-def make_planted():
-    X, labels, poison = plant(OTHERS)
-    probe = FakeProbe(linear_network(confused(class_weights())), only_trigger())
-    return X, labels, poison, linear_network(class_weights(6.0)), probe
-
-
-@pytest.fixture
-def planted():
-    """Poison in class 2, a network that has learned its trigger, and a probe.
-
-    Its new network has not learned the trigger; to the other the class is nothing else.
-    """
-    return make_planted()
+def networks(**changes):
+    """Halves that have learned the trigger, probes that have not, one that knows it alone."""
+    by_hand = {
+        "halves": [linear_network(class_weights(6.0))],
+        "groups": [linear_network(confused(class_weights()))],
+        "rest": [only_trigger()],
+    }
+    return {**by_hand, **changes}
 
 
 @pytest.fixture(scope="module")
-def found():
-    """What is found in them, by a search as the others are."""
-    X, labels, _, network, probe = make_planted()
-    return search(X, labels, network, probe)
+def planted():
+    """Poison in class 2: a fifth of its rows. Of the others three are too small to be split."""
+    return plant(OTHERS, n_rows=[80, 80, 80, 23, 23, 23])
 
 
-def search(X, labels, network, probe, **changes):
-    scores = np.random.default_rng(1).normal(size=len(X))
-    probe.labels = labels
-    settings = {"scores": scores, "probe": probe, "false_alarm_rate": 0.05, "seed": 0}
-    return find_poison(network, as_samples(X), labels, **{**settings, **changes})
+def search(X, labels, **changes):
+    """The detection, and the probe that was asked."""
+    settings = {"false_alarm_rate": 0.05, "seed": 0}
+    given = {name: changes.pop(name, value) for name, value in settings.items()}
+    probe = FakeProbe(labels, **networks(**changes))
+    return find_poison(as_samples(X), labels, probe=probe, **given), probe
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    X, labels, _ = planted
+    return search(X, labels)
 
 
 def flagged_classes(detection, labels):
     return np.unique(labels[detection.isolation.mask]).tolist()
 
 
-def assert_untested(detection, probe):
+def assert_nothing_flagged(detection):
+    assert not detection.isolation.mask.any()
+    assert detection.trusted.all()
+    assert not detection.complementary.any()
+
+
+def assert_untested(detection):
+    assert_nothing_flagged(detection)
     assert np.isnan(detection.p_value)
     assert detection.signs == {}
-    assert not detection.isolation.mask.any()
     assert not detection.isolation.scores.any()
-    assert detection.trusted.all()
-    assert not any(probe.asked.values())
 
 
-def test_a_planted_class_is_poisoned(planted):
-    X, labels, poison, network, probe = planted
-    detection = search(X, labels, network, probe)
-    assert detection.p_value < 1e-3
+def test_a_planted_class_is_poisoned(planted, found):
+    _, labels, poison = planted
+    detection, _ = found
+    assert detection.p_value < 0.01
     np.testing.assert_array_equal(detection.isolation.mask, poison)
     assert not detection.trusted[poison].any()
     assert detection.trusted[labels != 2].all()
-    assert detection.trusted[labels == 2].sum() >= N_ROWS * 0.5
-    assert set(detection.signs) == {"transplant", "diversity", "low_margin"}
-    assert detection.signs["transplant"][2] > 0.9
-    assert np.nanmax(np.delete(detection.signs["transplant"], 2)) < 0.1
-    # The one class that was held out.
-    assert np.flatnonzero(np.isfinite(detection.signs["diversity"])).tolist() == [2]
-    assert detection.signs["diversity"][2] > 0.8
-    (trained_on,) = probe.asked["classes"]
-    assert not trained_on[labels == 2].any()
-    # Some rows of the classes it knows are kept from it, to compare with.
-    assert (~trained_on[labels != 2]).sum() == 50
-    # Then one that knows the class by its poison alone.
-    (trained_on,) = probe.asked["rows"]
-    np.testing.assert_array_equal(trained_on, (labels != 2) | poison)
+    assert detection.trusted[(labels == 2) & ~poison].mean() > 0.9
     assert detection.is_complete
+    # It was recognised as other classes.
+    np.testing.assert_array_equal(detection.complementary, poison)
+
+
+def test_signs_are_of_each_class(found):
+    signs = found[0].signs
+    assert set(signs) == {"diversity", "transplant", "relabelling"}
+    assert all(sign.shape == (N_CLASSES,) for sign in signs.values())
+    assert signs["transplant"][2] > 0.9
+    assert np.nanmax(np.delete(signs["transplant"], 2)) < 0.2
+    assert signs["diversity"][2] > np.nanmax(np.delete(signs["diversity"], 2)) + 0.3
+
+
+def test_networks_are_trained_for_halves_then_groups_then_the_rest(planted, found):
+    _, labels, poison = planted
+    _, probe = found
+    kinds = [kind for kind, _, _ in probe.told]
+    assert kinds[:3] == ["first", "half", "half"]
+    assert len(kinds) <= MOST_PROBES
+    assert sorted(kinds, key=["first", "half", "group", "rest"].index) == kinds
+    # Each row is shown to one of the two halves, both of which go on from the first network.
+    one, other = probe.asked["half"]
+    np.testing.assert_array_equal(one, ~other)
+    # The one that looks for the rest knows the class by its poison alone.
+    shown = probe.asked["rest"][0]
+    assert shown[labels != 2].all() and not shown[(labels == 2) & ~poison].any()
+    assert shown[poison].mean() > 0.9
+
+
+def test_the_network_and_losses_of_the_halves_are_handed_on(planted, found):
+    _, labels, _ = planted
+    detection, probe = found
+    assert detection.network is probe.networks["half"][0]
+    assert detection.losses.shape[1] == len(labels)
+    assert np.isfinite(detection.losses).all()
 
 
 def test_scores_are_shares_and_the_flagged_are_the_highest(found):
-    isolation = found.isolation
+    isolation = found[0].isolation
     assert isolation.scores.dtype == np.float64
     assert isolation.scores.min() >= 0 and isolation.scores.max() <= 1
     assert isolation.scores[isolation.mask].min() > isolation.scores[~isolation.mask].max()
 
 
-def test_nothing_is_found_in_clean_data(planted):
-    X, labels, poison, _, probe = planted
-    X, labels = X[~poison], labels[~poison]
-    detection = search(X, labels, linear_network(class_weights()), probe)
-    assert not detection.isolation.mask.any()
-    assert detection.trusted.all()
-    assert not detection.complementary.any()
-    assert detection.p_value > 0.5
-    # No transplant spoke against any, so the likeliest were held out, and three left to be
-    # known; then, as no class has the rows for it, no low-margin rows.
-    unknown = np.isfinite(detection.signs["diversity"])
-    assert unknown.sum() == 3
-    (trained_on,) = probe.asked["classes"]
-    assert not trained_on[unknown[labels]].any()
-    assert (~trained_on[~unknown[labels]]).sum() == 50
-    assert np.isnan(detection.signs["low_margin"]).all()
-    assert probe.asked["rows"] == []
-    assert probe.told == [(0.5, None)]
+@pytest.mark.parametrize("seed", range(2))
+def test_nothing_is_found_in_clean_data(planted, seed):
+    X, labels, poison = planted
+    detection, probe = search(X[~poison], labels[~poison], seed=seed)
+    assert_nothing_flagged(detection)
+    assert 0.05 < detection.p_value <= 1
+    assert probe.asked["rest"] == []
 
 
 def test_the_search_is_the_same_for_a_seed(planted, found):
-    X, labels, _, network, probe = planted
-    one, other = found, search(X, labels, network, probe)
+    X, labels, _ = planted
+    one, (other, _) = found[0], search(X, labels)
     np.testing.assert_array_equal(one.isolation.scores, other.isolation.scores)
     np.testing.assert_array_equal(one.trusted, other.trusted)
     assert one.p_value == other.p_value
 
 
+def test_order_of_the_classes_does_not_matter(planted):
+    X, labels, poison = planted
+    order = np.array([3, 0, 5, 1, 4, 2])  # what class 0, 1, ... is called
+    by_hand = networks()
+    for network in sum(by_hand.values(), []):
+        network.head.weight.data[order] = network.head.weight.detach().clone()
+    detection, _ = search(X, order[labels], **by_hand)
+    assert detection.p_value < 0.01
+    np.testing.assert_array_equal(detection.isolation.mask, poison)
+
+
 @pytest.mark.parametrize("factor", [1.01, 0.99], ids=["a little above", "a little below"])
 def test_the_false_alarm_rate_is_the_level_of_the_p_value(planted, found, factor):
-    X, labels, poison, network, probe = planted
-    p_value = found.p_value
-    detection = search(X, labels, network, probe, false_alarm_rate=factor * p_value)
+    X, labels, poison = planted
+    p_value = found[0].p_value
+    detection, _ = search(X, labels, false_alarm_rate=factor * p_value)
     is_found = factor > 1
     assert detection.p_value == p_value
     np.testing.assert_array_equal(detection.isolation.mask, poison & is_found)
     assert detection.trusted[poison].all() != is_found
     # A class that came near significance stands out even so.
     scores = detection.isolation.scores
-    assert scores[poison].min() > scores[labels != 2].max()
+    assert np.median(scores[poison]) > scores[labels != 2].max()
 
 
-# ------------------------------------------------------------------------- what the probe says
+# ------------------------------------------------------------------------------ many targets
 
 
-def test_a_trigger_that_no_mean_shows_is_found_by_the_probe(planted):
-    X, labels, poison, _, probe = planted
-    # Its features tell the poison, but it gives no row the class.
+def plant_in(targets, n_rows=100, n_poisoned=16):
+    """Rows of the other classes with a trigger, in each of these classes."""
+    X, labels, _ = plant({}, [n_rows] * 5 + [19])
+    poison = np.zeros(len(labels), dtype=bool)
+    truth = labels.copy()
+    rng = np.random.default_rng(1)
+    for target in targets:
+        rows = rng.choice(np.flatnonzero((truth != target) & ~poison), n_poisoned, replace=False)
+        poison[rows], labels[rows] = True, target
+        X[rows, N_COLUMNS - 3 + targets.index(target)] += 5
+    return X, labels, poison
+
+
+def test_poison_in_more_than_one_class_is_found_in_each():
+    targets = [0, 4]
+    X, labels, poison = plant_in(targets)
     weight = class_weights()
-    weight[2] = 0
-    bias = np.where(np.arange(N_CLASSES) == 2, -9.0, 0.0)
-    detection = search(X, labels, linear_network(weight, bias.astype(np.float32)), probe)
-    assert detection.signs["transplant"][2] == 0
+    for column, target in enumerate(targets):
+        weight[target, N_COLUMNS - 3 + column] = 6.0
+    knows_triggers = weight.copy()
+    knows_triggers[targets, targets] = -2
+    detection, _ = search(
+        X, labels, halves=[linear_network(weight)], rest=[linear_network(knows_triggers)]
+    )
+    assert flagged_classes(detection, labels) == targets
+    np.testing.assert_array_equal(detection.isolation.mask, poison)
+
+
+# ------------------------------------------------------------------------- what the probes say
+
+
+class TakesSize(torch.nn.Module):
+    """Sees whether the column of the trigger is far from 0, above or below."""
+
+    def forward(self, x):
+        far = 3 * torch.relu(x.abs() - 3.5)
+        return torch.where(torch.arange(N_COLUMNS) == TRIGGER, far, x)
+
+
+def knows_size(of_class):
+    """A network that knows class 2 by the size of its trigger, and this much by its own column."""
+    weight = class_weights(6.0)
+    weight[2, 2] = of_class
+    body = torch.nn.Sequential(TakesSize(), linear_network(weight).head)
+    zeros, ones = torch.zeros(N_COLUMNS), torch.ones(N_COLUMNS)
+    return build_network(body, (N_COLUMNS,), N_CLASSES, mean=zeros, scale=ones)
+
+
+def test_a_trigger_that_no_mean_shows_is_found_by_the_probes(planted):
+    X, labels, poison = planted
+    X = X.copy()
+    X[np.flatnonzero(poison)[::2], TRIGGER] *= -1
+    detection, _ = search(X, labels, halves=[knows_size(0.5)], rest=[knows_size(-2)])
+    assert detection.signs["transplant"][2] < 0.2
     assert detection.p_value < 0.05
     np.testing.assert_array_equal(detection.isolation.mask, poison)
-    assert len(probe.asked["classes"]) == 1
 
 
-def test_a_probe_that_knows_no_class_says_nothing(planted):
-    X, labels, _, network, probe = planted
-    probe.networks["classes"] = [linear_network(np.zeros((N_CLASSES, N_COLUMNS)))]
-    detection = search(X, labels, network, probe)
-    assert len(probe.asked["classes"]) == 1
+def test_probes_that_know_no_class_say_nothing(planted):
+    X, labels, poison = planted
+    blind = linear_network(np.zeros((N_CLASSES, N_COLUMNS)))
+    detection, _ = search(X, labels, groups=[blind])
     assert np.isnan(detection.signs["diversity"]).all()
     assert flagged_classes(detection, labels) == [2]  # by the transplant
-
-
-def takes_trigger_for_3(strength, class_2=0.0):
-    """A network that takes the trigger for class 3, and class 2 as well."""
-    weight = confused(class_weights())
-    weight[3, TRIGGER] = strength
-    weight[3, 2] += class_2
-    return linear_network(weight)
-
-
-def test_two_parts_that_look_like_no_other_class_are_natural(planted):
-    """Light and dark images of one thing: a transplant alone would speak against the class."""
-    X, labels, _, network, probe = planted
-    probe.networks["classes"] = [takes_trigger_for_3(9.0, class_2=9.0)]
-    detection = search(X, labels, network, probe)
-    assert detection.signs["transplant"][2] > 0.9
-    assert detection.signs["diversity"][2] < 0.2
-    assert not detection.isolation.mask.any()
-    assert detection.trusted.all()
-    assert detection.p_value > 0.5
-
-
-def test_poison_that_was_recognised_as_other_classes_is_complementary(planted, found):
-    np.testing.assert_array_equal(found.complementary, planted[2])
-
-
-#: Of this strength the trigger makes the probe see class 3 in some of the poison.
-_HALF_HIDDEN = 1.4
-
-
-def test_poison_that_looks_like_its_class_is_not_complementary(planted):
-    X, labels, poison, network, probe = planted
-    probe.networks["classes"] = [takes_trigger_for_3(_HALF_HIDDEN)]
-    detection = search(X, labels, network, probe)
-    assert 0.4 < detection.signs["diversity"][2] < 0.73
     np.testing.assert_array_equal(detection.isolation.mask, poison)
     assert not detection.complementary.any()
 
 
-@pytest.mark.parametrize("sign", [1, -1], ids=["lower-losses", "higher-losses"])
-def test_where_no_network_can_tell_the_smaller_part_is_the_poison(sign):
-    X, labels, poison = plant({1: 12})
-    probe = FakeProbe(linear_network(np.zeros((N_CLASSES, N_COLUMNS))), only_trigger())
-    network = linear_network(class_weights(6.0))
-    detection = search(X, labels, network, probe, scores=sign * poison.astype(float))
-    np.testing.assert_array_equal(detection.isolation.mask, poison)
+def test_networks_that_know_nothing_flag_nothing(planted):
+    X, labels, _ = planted
+    blind = linear_network(np.zeros((N_CLASSES, N_COLUMNS)))
+    detection, _ = search(X, labels, halves=[blind], groups=[blind])
+    assert_nothing_flagged(detection)
+    assert detection.p_value > 0.5
 
 
-# ------------------------------------------------------- a trigger that nobody has learned
-
-
-@pytest.fixture
-def unlearned():
-    """The split is by noise, and no transplant speaks: the network sees neither class nor trigger.
-
-    An early one knows the classes, and the probe all but one.
-    """
-    X, labels, poison = plant(OTHERS, n_rows=100)
-    network = linear_network(np.zeros((N_CLASSES, len(NOISE))), sees=NOISE)
-    early = linear_network(class_weights())
-    return (
-        X,
-        labels,
-        poison,
-        network,
-        FakeProbe(linear_network(confused(class_weights())), early=early),
-    )
-
-
-def test_poison_whose_trigger_was_not_learned_is_found_among_the_low_margins(unlearned):
-    X, labels, poison, network, probe = unlearned
-    detection = search(X, labels, network, probe)
-    assert flagged_classes(detection, labels) == [2]
-    assert detection.p_value < 0.05
-    assert detection.signs["low_margin"][2] > 0.5
-    # First of the halves, in vain; then the early network; then of the low-margin rows.
-    assert probe.told == [(0.5, None), (0.25, None), (0.5, None)]
-    assert not probe.asked["classes"][1][labels == 2].any()
-    # Fifteen rows of 115 are poison: one tenth of eleven, and most of a second.
-    flagged = detection.isolation.mask
-    assert poison[flagged].sum() >= 11
-    assert flagged.sum() in (11, 22)
-    np.testing.assert_array_equal(detection.complementary, flagged)
-    doubtful = ~detection.trusted & ~flagged
-    assert doubtful.sum() == 11
-    assert not detection.trusted[poison].any()
-    # Of flagged rows that may be natural no network is to learn the class.
-    assert probe.asked["rows"] == []
-
-
-def test_low_margin_rows_that_look_like_the_rest_of_their_class_are_natural(unlearned):
-    X, labels, poison, network, probe = unlearned
-    X, labels = X[~poison], labels[~poison]
-    detection = search(X, labels, network, probe)
-    asked = np.isfinite(detection.signs["low_margin"])
-    assert 1 <= asked.sum() <= 2
-    assert np.nanmax(detection.signs["low_margin"]) < 0.2
-    assert not detection.isolation.mask.any()
-    assert detection.trusted.all()
+def test_two_parts_that_look_like_no_other_class_are_natural(planted):
+    """Light and dark images of one thing: a transplant alone would speak against the class."""
+    X, labels, _ = planted
+    weight = confused(class_weights())
+    weight[3, TRIGGER] = weight[3, 2] = 9.0
+    detection, _ = search(X, labels, groups=[linear_network(weight)])
+    assert detection.signs["transplant"][2] > 0.9
+    assert_nothing_flagged(detection)
 
 
 # --------------------------------------------------------------------- what is completed
 
 
-def test_poison_that_the_features_do_not_tell_is_completed():
-    X, labels, poison = plant(OTHERS)
-    # Three rows bear the trigger in a way that the first network does not see.
-    unseen = np.flatnonzero(poison)[:3]
+def test_poison_that_the_features_do_not_tell_is_completed(planted):
+    X, labels, poison = planted
+    X = X.copy()
+    # Three rows bear the trigger in a way that the halves do not see.
+    unseen = np.flatnonzero(poison)[[0, 6, 12]]
     X[unseen, TRIGGER] -= 5
-    X[unseen, NOISE[0]] += 5
-    natural = (labels == 2) & ~poison
+    X[unseen, NOISE] += 5
     weight = np.zeros((N_CLASSES, 2))
     weight[2, 0] = 6.0
-    bias = np.where(np.arange(N_CLASSES) == 0, 9.0, 0.0).astype(np.float32)
-    network = linear_network(weight, bias, sees=[TRIGGER, NOISE[1]])
+    bias = np.float32([9, 0, 0, 0, 0, 0])
+    halves = [linear_network(weight, bias, sees=[TRIGGER, NOISE + 1])]
     both = class_weights(6.0)
+    both[2, NOISE] = 6.0
     both[2, 2] = -2
-    both[2, NOISE[0]] = 6.0
-    probe = FakeProbe(linear_network(confused(class_weights())), linear_network(both))
-    detection = search(X, labels, network, probe)
+    detection, probe = search(X, labels, halves=halves, rest=[linear_network(both)])
     np.testing.assert_array_equal(detection.isolation.mask, poison)
-    np.testing.assert_array_equal(detection.complementary, poison)
     assert not detection.trusted[poison].any()
-    assert detection.trusted[natural].mean() > 0.5
-    # The network that completes it has seen neither the three nor natural rows; then, in a
+    assert detection.trusted[(labels == 2) & ~poison].mean() > 0.5
+    # The network that completes it has seen neither the three nor natural rows; another, in a
     # second round that finds no more, the three as well.
-    first, second = probe.asked["rows"]
+    first, second = probe.asked["rest"]
     assert not first[unseen].any()
     assert second[unseen].all()
-    assert not second[natural].any()
-    assert probe.told[1:] == [(0.3, None), (0.1, probe.networks["rows"][0])]
+    assert not second[(labels == 2) & ~poison].any()
+    assert all(network is None for kind, _, network in probe.told if kind == "rest")
 
 
 def test_a_network_that_has_learned_the_class_completes_nothing(planted):
-    X, labels, poison, network, probe = planted
-    probe.networks["rows"] = [network]
-    detection = search(X, labels, network, probe)
-    np.testing.assert_array_equal(detection.isolation.mask, poison)
+    X, labels, poison = planted
+    detection, _ = search(X, labels, rest=[linear_network(class_weights(6.0))])
+    assert not detection.isolation.mask[~poison].any()
+    assert detection.isolation.mask[poison].mean() > 0.9
     assert detection.trusted[(labels == 2) & ~poison].mean() > 0.5
 
 
@@ -314,25 +305,27 @@ def test_a_network_that_has_learned_the_class_completes_nothing(planted):
 
 
 def test_classes_too_small_to_split_are_trusted(planted):
-    X, labels, _, network, probe = planted
+    X, labels, _ = planted
     few = np.concatenate([np.flatnonzero(labels == c)[:10] for c in range(N_CLASSES)])
-    assert_untested(search(X[few], labels[few], network, probe), probe)
+    detection, probe = search(X[few], labels[few])
+    assert_untested(detection)
+    assert probe.asked["group"] == probe.asked["rest"] == []
 
 
 def test_classes_too_small_to_split_are_trusted_beside_others(planted):
-    X, labels, poison, network, probe = planted
+    X, labels, poison = planted
     few = np.flatnonzero(labels == 5)[:10]
     rows = np.concatenate([np.flatnonzero(labels != 5), few])
-    detection = search(X[rows], labels[rows], network, probe)
-    assert np.isnan(detection.signs["transplant"][5])
+    detection, _ = search(X[rows], labels[rows])
+    assert all(np.isnan(sign[5]) for sign in detection.signs.values())
     np.testing.assert_array_equal(detection.isolation.mask, poison[rows])
     assert detection.trusted[-10:].all()
     assert not detection.isolation.scores[-10:].any()
 
 
 def test_rows_that_are_all_alike_are_not_tested(planted):
-    X, labels, _, network, probe = planted
-    assert_untested(search(np.full_like(X, 0.5), labels, network, probe), probe)
+    X, labels, _ = planted
+    assert_untested(search(np.full_like(X, 0.1), labels)[0])
 
 
 def test_of_what_was_not_tested_nothing_is_doubtful():

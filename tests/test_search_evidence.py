@@ -1,152 +1,155 @@
-"""What speaks for poison in one class, by hand: p-values, sides, and which rows are doubtful."""
+"""What speaks for poison in each class, by hand: p-values, levels, and which part is suspect."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
-from antibackdoor.detection._evidence import ClassEvidence
-from antibackdoor.detection._low_margin import MarginOrder
+from antibackdoor.detection._evidence import Signs
+from antibackdoor.detection._evidence import weigh as weigh_known
 from antibackdoor.detection._parts import Parts
+from antibackdoor.detection._transplant import Transplant
 
-ROWS = np.arange(20)
+NAN = float("nan")
+LEVEL = 0.005
+N_KNOWN = 7
+
+# Of ten natural classes.
+DIVERSITIES = np.array([0.31, 0.25, 0.36, 0.28, 0.3, 0.33, 0.27, 0.29, 0.35, 0.24])
 
 
-def is_first(n_first):
-    return np.arange(20, 0, -1) <= n_first
+def signs_of(
+    label=0,
+    *,
+    diversity=0.3,
+    split_diversity=0.3,
+    converted=0.02,
+    relabelled=0.02,
+    of_second=False,
+):
+    """Ten rows, of which the first two are the first part, and the last two the foreign one."""
+    rows = 10 * label + np.arange(10)
+    return Signs(
+        parts=Parts(label, rows, np.repeat([0.9, 0.2], [2, 8])),
+        foreign=Parts(label, rows, np.repeat([0.1, 0.8], [8, 2])),
+        transplant=Transplant(converted, relabelled, of_second),
+        split_diversity=split_diversity,
+        diversity=diversity,
+    )
 
 
-def evidence_of(diversities=None, excesses=None, *, n_first=10, **changes):
-    """Twenty rows, the last of which are the first part, in the order of their margins."""
-    parts = Parts(0, ROWS, 1.0 * is_first(n_first), overlap=0.1, contrast=0.5)
-    settings = {
-        "transplant": 0.0,
-        "level": 0.05,
-        "order": MarginOrder(ROWS, 0.0),
-        "diversities": diversities,
-        "excesses": excesses,
-    }
-    return ClassEvidence(parts, **{**settings, **changes})
+def weigh(signs, level):
+    return weigh_known(signs, [], N_KNOWN, level)
+
+
+def ten_classes(**of_first):
+    """Ten natural classes, the first of which has these signs."""
+    signs = [signs_of(label, diversity=value) for label, value in enumerate(DIVERSITIES)]
+    return [signs_of(0, **of_first), *signs[1:]]
+
+
+def test_of_natural_classes_none_is_poisoned():
+    evidence = weigh(ten_classes(), LEVEL)
+    assert not any(one.is_poisoned for one in evidence)
+    assert all(0 < one.p_value <= 1 for one in evidence)
+    assert min(one.p_value for one in evidence) > 0.1
 
 
 @pytest.mark.parametrize(
-    ("diversities", "excesses", "flagged", "doubtful"),
-    [
-        # 0.6 is four deviations above 0.2, and half way to it is 0.4.
-        ((0.5, 0.5), (0.6, 0.41, 0.39, 0.41, 0.2), range(4), range(4, 6)),
-        # Doubtful is one tenth more, however many are flagged.
-        ((0.5, 0.5), (0.6, 0.5, 0.5, 0.5, 0.5), range(10), range(10, 12)),
-        # A part that is significant by itself goes before, one that is not does not.
-        ((0.5, 0.9), (0.6, 0.2, 0.2, 0.2, 0.2), range(10), ()),
-        ((0.9, 0.5), (0.6, 0.2, 0.2, 0.2, 0.2), range(10, 20), ()),
-        ((0.5, 0.73), (0.6, 0.2, 0.2, 0.2, 0.2), range(2), range(2, 4)),
-    ],
-    ids=["two tenths", "half", "second part", "first part", "a part near significance"],
+    "sign",
+    [{"diversity": 0.95}, {"converted": 0.9}, {"relabelled": 0.9}],
+    ids=lambda sign: next(iter(sign)),
 )
-def test_low_margin_rows_or_a_part_are_suspect(diversities, excesses, flagged, doubtful):
-    evidence = evidence_of(diversities, excesses)
-    likely = evidence.probabilities > 0.5
-    assert np.flatnonzero(likely).tolist() == list(flagged)
-    assert np.flatnonzero(evidence.doubtful & ~likely).tolist() == list(doubtful)
-    assert evidence.is_poisoned and evidence.is_of_other_classes
+def test_a_class_with_one_large_sign_is_poisoned(sign):
+    first, *others = weigh(ten_classes(**sign), LEVEL)
+    assert first.is_poisoned
+    assert not any(one.is_poisoned for one in others)
+    # The larger, the smaller the p-value.
+    name, value = next(iter(sign.items()))
+    assert weigh(ten_classes(**{name: value / 2}), LEVEL)[0].p_value > first.p_value
 
 
-def test_low_margin_rows_have_a_fifth_of_the_false_alarms():
-    tail = norm.sf(3)
-    # Three deviations from the mean of natural low-margin rows, and of natural parts.
-    assert evidence_of((0.5, 0.5), (0.5,) * 5).p_value == pytest.approx(tail / 0.2)
-    assert evidence_of((0.5, 0.86), (0.2,) * 5).p_value == pytest.approx(4 * tail / 0.8)
-    assert evidence_of((0.5, 0.86), None).p_value == pytest.approx(4 * tail / 0.8)
+def test_half_of_the_classes_may_be_poisoned():
+    natural = [signs_of(label, diversity=value) for label, value in enumerate(DIVERSITIES)]
+    poisoned = [signs_of(label, diversity=0.95) for label in range(5)]
+    evidence = weigh(poisoned + natural[5:], LEVEL)
+    assert [one.is_poisoned for one in evidence] == [True] * 5 + [False] * 5
 
 
-@pytest.mark.parametrize("diversities", [None, (0.5, 0.5), (0.4, 0.1)])
-def test_a_transplant_has_an_exponential_tail(diversities):
-    # Of a mean of 0.06, twice the probability of a rise of 0.3, at four fifths of the alarms.
-    evidence = evidence_of(diversities, transplant=0.3)
-    assert evidence.transplant_p == pytest.approx(np.exp(-0.3 / 0.06))
-    assert evidence.p_value == pytest.approx(2 * np.exp(-0.3 / 0.06) / 0.8)
+def test_a_class_that_is_diverse_as_all_others_are_is_natural():
+    signs = [signs_of(label, diversity=value + 0.6) for label, value in enumerate(DIVERSITIES)]
+    assert not any(one.is_poisoned for one in weigh(signs, LEVEL))
 
 
-def test_a_transplant_is_contradicted_by_two_parts_that_look_like_no_other_class():
-    """Light and dark images of one thing: a transplant alone would speak against the class."""
-    evidence = evidence_of((0.2, 0.39), transplant=0.95)
-    assert evidence.transplant_p < 1e-6
-    assert evidence.p_value == 1.0
-    assert not evidence.is_poisoned
+def test_the_order_of_the_classes_does_not_matter():
+    signs = ten_classes(diversity=0.7, converted=0.3)
+    forwards, backwards = weigh(signs, LEVEL), weigh(signs[::-1], LEVEL)[::-1]
+    for one, same in zip(forwards, backwards, strict=True):
+        assert one.label == same.label
+        assert one.p_value == pytest.approx(same.p_value)
 
 
-@pytest.mark.parametrize("transplant", [0.0, -0.2])
-def test_no_transplant_is_no_sign(transplant):
-    assert evidence_of(transplant=transplant).p_value == 1.0
+def test_the_p_value_allows_for_four_signs():
+    one = weigh(ten_classes(diversity=0.8), LEVEL)[0]
+    smallest = min(one.diversity_p, one.transplant_p, one.together_p, one.relabelling_p)
+    assert one.p_value == pytest.approx(4 * smallest)
+
+
+def test_two_moderate_signs_are_a_strong_one_together():
+    for one_of_them in ({"diversity": 0.55}, {"converted": 0.3}):
+        assert not weigh(ten_classes(**one_of_them), LEVEL)[0].is_poisoned
+    assert weigh(ten_classes(diversity=0.55, converted=0.3), LEVEL)[0].is_poisoned
 
 
 def test_the_level_is_what_the_p_value_has_to_be_below():
-    p_value = evidence_of(transplant=0.3).p_value
-    assert evidence_of(transplant=0.3, level=1.01 * p_value).is_poisoned
-    assert not evidence_of(transplant=0.3, level=p_value).is_poisoned
+    signs = ten_classes(diversity=0.6)
+    p_value = weigh(signs, LEVEL)[0].p_value
+    assert weigh(signs, 1.01 * p_value)[0].is_poisoned
+    assert not weigh(signs, p_value)[0].is_poisoned
 
 
-@pytest.mark.parametrize(
-    ("diversities", "of_others"),
-    [(None, False), ((0.5, 0.5), False), ((0.5, 0.73), False), ((0.74, 0.5), True)],
-)
-def test_poison_is_of_other_classes_where_its_part_is_diverse(diversities, of_others):
-    evidence = evidence_of(diversities, transplant=0.9)
-    assert evidence.is_poisoned
-    assert evidence.is_of_other_classes == of_others
+def test_two_parts_that_both_look_like_no_other_class_speak_against_a_transplant():
+    """Light and dark images of one thing: a transplant alone would speak against the class."""
+    assert not weigh(ten_classes(converted=0.9, split_diversity=0.05), LEVEL)[0].is_poisoned
 
 
-@pytest.mark.parametrize(
-    ("diversities", "n_first", "suspect"),
-    [
-        # Told by its diversity, whatever the sizes.
-        ((0.5, 0.9), 4, "second"),
-        ((0.9, 0.5), 16, "first"),
-        # Not told: the part with less than a quarter of the class.
-        ((0.5, 0.6), 4, "first"),
-        ((0.6, 0.5), 16, "second"),
-        (None, 4, "first"),
-        (None, 16, "second"),
-        # Nor by the sizes: the more diverse one, or that of the lower losses.
-        ((0.5, 0.6), 8, "second"),
-        ((0.6, 0.5), 12, "first"),
-        (None, 8, "first"),
-        (None, 12, "first"),
-    ],
-)
-def test_which_part_is_the_suspect_one(diversities, n_first, suspect):
-    evidence = evidence_of(diversities, transplant=0.9, n_first=n_first)
-    wanted = is_first(n_first)
-    if suspect == "second":
-        wanted = ~wanted
-    np.testing.assert_array_equal(evidence.probabilities, 1.0 * wanted)
+@pytest.mark.parametrize("converted", [0.0, -0.2])
+def test_no_transplant_is_no_sign(converted):
+    assert weigh(ten_classes(converted=converted), LEVEL)[0].transplant_p == 1.0
 
 
-def in_doubt(margins):
-    """Four rows of poison, a row that the split leaves open, and fifteen natural ones."""
-    probabilities = np.repeat([1.0, 0.3, 0.0], [4, 1, 15])
-    parts = Parts(0, ROWS, probabilities, overlap=0.1, contrast=0.9)
-    return ClassEvidence(parts, 0.9, 0.05, margins=margins)
+def test_where_no_diversity_could_be_told_the_transplant_speaks_alone():
+    untold = {"diversity": NAN, "split_diversity": NAN}
+    signs = [signs_of(label, **untold) for label in range(1, 6)]
+    first, *others = weigh([signs_of(0, converted=0.9, **untold), *signs], LEVEL)
+    assert first.is_poisoned
+    assert first.diversity_p == 1.0
+    assert not any(one.is_poisoned for one in others)
 
 
-def test_rows_that_the_split_leaves_open_are_doubtful():
-    assert np.flatnonzero(in_doubt(None).doubtful).tolist() == list(range(5))
+# ------------------------------------------------------------------------ which rows are suspect
 
 
-def test_rows_that_a_probe_is_as_sure_of_as_of_the_poison_are_doubtful():
-    margins = np.repeat([6.0, -1.0, 5.0, 7.0, 0.0], [4, 1, 2, 1, 12])
-    # Of row 7 it is surer than of the poison; of rows 5 and 6 it is not.
-    assert np.flatnonzero(in_doubt(margins).doubtful).tolist() == [0, 1, 2, 3, 4, 7]
+def suspects(**of_first):
+    one = weigh(ten_classes(**of_first), LEVEL)[0]
+    assert one.is_poisoned
+    return one.rows[one.probabilities > 0.5].tolist(), one.is_of_other_classes
 
 
-def test_a_probe_that_is_as_sure_of_natural_rows_makes_none_doubtful():
-    margins = np.repeat([3.0, 9.0, 9.0, 0.0], [4, 1, 7, 8])
-    assert np.flatnonzero(in_doubt(margins).doubtful).tolist() == list(range(5))
+def test_of_a_diverse_class_the_foreign_part_is_suspect():
+    assert suspects(diversity=0.95) == ([8, 9], True)
+    assert suspects(diversity=0.95, converted=0.9) == ([8, 9], True)
 
 
-def test_never_more_than_half_of_the_natural_rows_are_doubtful():
-    # The probe is unsure of one row in ten of the poison, and of no natural row.
-    margins = np.concatenate([[9.0, 9.0, 9.0, -9.0], np.linspace(0, 5, 16)])
-    n_more = np.count_nonzero(in_doubt(margins).doubtful[5:])
-    assert n_more <= 8
+@pytest.mark.parametrize("diversity", [0.3, NAN])
+def test_of_a_class_that_is_told_by_its_transplant_the_part_that_was_put_on_is_suspect(diversity):
+    told = {"converted": 0.9, "diversity": diversity}
+    assert suspects(**told) == ([0, 1], False)
+    assert suspects(**told, of_second=True) == (list(range(2, 10)), False)
+
+
+def test_classes_that_cannot_be_split_are_natural_ones_to_compare_with():
+    poisoned = [signs_of(label, diversity=0.9) for label in range(3)]
+    one = weigh_known(poisoned, [0.3, 0.25, 0.35, 0.3], N_KNOWN, LEVEL)[0]
+    assert one.diversity_p < 0.01
+    assert weigh_known(poisoned, [], N_KNOWN, LEVEL)[0].diversity_p > 0.3

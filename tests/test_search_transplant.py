@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from search_inputs import as_samples, linear_network
+from search_inputs import as_samples, fit_halves, linear_network
 
+from antibackdoor.backbones import build_network
+from antibackdoor.detection._parts import Parts
 from antibackdoor.detection._transplant import transplant
 
 
@@ -37,52 +39,110 @@ def test_shifted_floats_are_not_clipped(dtype):
     assert stored.dtype == torch.from_numpy(X).dtype
 
 
-def trigger_table(kind):
-    """Ten rows of class 0, the first five with a trigger, and thirty of classes 1 and 2.
+# ---------------------------------------------------------------------------- the transplant
 
-    The network gives class 0 where the last pixel is above a half, else the label.
-    """
-    labels = np.repeat([0, 1, 2], [10, 15, 15])
-    X = np.zeros((40, 4))
-    X[np.arange(40), labels] = 0.4
-    X[:5, 3] = 1.0
-    weight, bias = np.eye(3, 4), np.zeros(3)
-    weight[0, 3] = 2.0
+IMAGES = pytest.mark.parametrize("kind", ["table", "float", "uint8"])
+
+
+def trigger_table(kind="table"):
+    """Twenty rows of class 0, the first ten with a trigger, and thirty each of classes 1 and 2."""
+    labels = np.repeat([0, 1, 2], [20, 30, 30])
+    X = np.zeros((80, 4))
+    X[np.arange(80), labels] = 0.4
+    X[:10, 3] = 1.0
     if kind == "table":
-        return as_samples(X.astype(np.float32)), linear_network(weight, bias, (4,)), labels
-    images = X.reshape(40, 2, 2)
-    if kind == "uint8":
-        images = np.round(images * 255).astype(np.uint8)
-    return as_samples(images), linear_network(weight, bias, (1, 2, 2)), labels
+        return X.astype(np.float32), labels
+    images = X.reshape(80, 2, 2)
+    return (np.round(images * 255).astype(np.uint8) if kind == "uint8" else images), labels
 
 
-@pytest.mark.parametrize("kind", ["table", "float", "uint8"])
+def knows(trigger, weight=None, bias=(0, 0, 0), kind="table"):
+    """A network that gives class 0 where the last pixel is above a half, else the label."""
+    weight = np.eye(3, 4) if weight is None else weight
+    weight[0, 3] += trigger
+    return linear_network(weight, np.float32(bias), (4,) if kind == "table" else (1, 2, 2))
+
+
+def parts_of(first, n_rows=20):
+    rows = np.arange(n_rows)
+    return Parts(0, rows, np.isin(rows, first).astype(float))
+
+
+def put(X, labels, *networks, first=range(10)):
+    fitted = fit_halves(X, labels, *networks)
+    return transplant(fitted, as_samples(X), labels, parts_of(first), 0)
+
+
+@IMAGES
 def test_the_difference_of_the_parts_is_the_trigger(kind):
-    samples, network, labels = trigger_table(kind)
-    first, second = np.arange(5), np.arange(5, 10)
-    assert transplant(network, samples, labels, first, second, 0) == 1.0
+    X, labels = trigger_table(kind)
+    told = put(X, labels, knows(2.0, kind=kind))
+    assert told.converted == 1.0
+    assert not told.of_second
     # Either part may be the one that bears it.
-    assert transplant(network, samples, labels, second, first, 0) == 1.0
+    told = put(X, labels, knows(2.0, kind=kind), first=range(10, 20))
+    assert told.converted == 1.0
+    assert told.of_second
 
 
-@pytest.mark.parametrize("kind", ["table", "float", "uint8"])
-def test_equal_parts_convert_nothing(kind):
-    samples, network, labels = trigger_table(kind)
-    marked, unmarked = np.arange(5), np.arange(5, 10)
-    assert transplant(network, samples, labels, marked[:2], marked[2:], 0) == 0.0
-    assert transplant(network, samples, labels, unmarked[:2], unmarked[2:], 0) == 0.0
+@IMAGES
+def test_equal_parts_change_nothing(kind):
+    X, labels = trigger_table(kind)
+    X[:10] = X[10]
+    told = put(X, labels, knows(2.0, kind=kind), first=range(0, 20, 2))
+    assert told.converted == 0.0
+    assert told.relabelled == pytest.approx(0.0, abs=1e-9)
 
 
 def test_rows_that_are_taken_for_the_class_anyway_do_not_count():
-    samples, network, labels = trigger_table("table")
-    with torch.no_grad():
-        network.head.bias[0] = 9.0  # the network knows no other class
-    assert transplant(network, samples, labels, np.arange(5), np.arange(5, 10), 0) == 0.0
+    # The network knows no other class.
+    assert put(*trigger_table(), knows(2.0, bias=[9, 0, 0])).converted == 0.0
 
 
 def test_half_of_the_other_rows_are_converted():
-    samples, network, labels = trigger_table("table")
-    with torch.no_grad():
-        network.head.weight[1, 1] = 9.0  # class 1: 3.6 against 2
-    first, second = np.arange(5), np.arange(5, 10)
-    assert transplant(network, samples, labels, first, second, 0) == 0.5
+    weight = np.eye(3, 4)
+    weight[1, 1] = 9.0  # class 1: 3.6 against 2
+    assert put(*trigger_table(), knows(2.0, weight)).converted == 0.5
+
+
+def test_each_network_is_asked_about_rows_that_it_has_not_seen():
+    """One of the two has learned the trigger: half of the rows are converted."""
+    assert put(*trigger_table(), knows(2.0), knows(0.0)).converted == pytest.approx(0.5, abs=0.02)
+
+
+class Reacts(torch.nn.Module):
+    """Takes columns for others in rows that bear the trigger, or its negative."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.columns = columns
+
+    def forward(self, x):
+        return torch.where(x[:, 3:].abs() > 0.5, x[:, self.columns], x)
+
+
+def reacts(columns):
+    layers = torch.nn.Sequential(Reacts(columns), knows(0.0).head)
+    return build_network(layers, (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+
+
+def test_a_trigger_that_gives_each_class_anothers_label_relabels():
+    told = put(*trigger_table(), reacts([0, 2, 1, 3]))
+    assert told.converted == 0.0
+    assert told.relabelled == pytest.approx(1.0)
+
+
+def test_a_difference_that_blurs_all_classes_relabels_none():
+    told = put(*trigger_table(), reacts([3, 3, 3, 3]))
+    assert told.relabelled == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_network_that_knows_no_class_relabels_none():
+    told = put(*trigger_table(), knows(0.0, np.zeros((3, 4))))
+    assert told.converted == told.relabelled == 0.0
+
+
+def test_the_rows_are_chosen_by_the_seed():
+    X, labels = trigger_table()
+    one, same = (put(X, labels, knows(2.0)) for _ in range(2))
+    assert one == same

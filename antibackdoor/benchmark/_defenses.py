@@ -115,7 +115,7 @@ def count_epochs(classifier: BaseEstimator) -> int:
         params = clone(classifier).set_params(detector=PoisonSearch()).get_params()
     counted = sum(int(value) for name, value in params.items() if name.endswith("epochs"))
     searches = [one for one in (classifier, *params.values()) if isinstance(one, PoisonSearch)]
-    # Its parameter names the epochs of its first network alone.
+    # Its parameter names the epochs of its first two networks alone.
     return counted + round(sum(search.n_passes - search.epochs for search in searches))
 
 

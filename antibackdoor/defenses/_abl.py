@@ -120,12 +120,12 @@ class ABLClassifier(DetectingDefense):
         Probability that clean data shows as strong a sign of poison in any class; nan where
         nothing was tested: of a fixed share, a table, or fewer than four classes.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-        Signs of poison in each class of `classes_`. ``"transplant"``: rise of the share of rows
-        of other classes that are taken for it. ``"diversity"``: how differently a network that was
-        trained without the class predicts the rows of a part of it, as a share of what rows of
-        other classes give. ``"low_margin"``: the diversity of the tenth of its rows that an early
-        network takes least for it, less that of the better half. nan where not looked at. Empty
-        where nothing is tested.
+        Signs of poison in each class of `classes_`, nan where not looked at. ``"diversity"``: how
+        differently a network that was trained without the class predicts the rows of its most
+        foreign part, as a share of what rows of other classes give. ``"transplant"``: rise of the
+        share of rows of other classes that are taken for it when the difference of its parts is
+        added to them. ``"relabelling"``: how far each of these is then taken for one other class.
+        Empty where nothing is tested.
     unlearned_ : bool
         False where nothing was isolated or `Mixed` unlearning was taken back: the
         network is then as fine-tuning left it, with whatever backdoor there is. A longer

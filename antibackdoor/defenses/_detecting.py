@@ -46,7 +46,7 @@ class DetectingDefense(BaseDefense):
         "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
         # Of whichever detector it was; none of them where nothing was tested.
         "isolate_signs_": signs_of_classes(
-            "transplant", "diversity", "low_margin", "size", "silhouette"
+            "diversity", "transplant", "relabelling", "size", "silhouette"
         ),
     }
 

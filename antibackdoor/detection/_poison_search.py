@@ -16,16 +16,18 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.detection._base import BaseDetector, Detection
-from antibackdoor.detection._losses import LOSS_SCORES
+from antibackdoor.detection._disturbance import Disturbance
 from antibackdoor.detection._parts import SMALLEST_CLASS
-from antibackdoor.detection._probes import Probe
+from antibackdoor.detection._probes import Probe, Trained
 from antibackdoor.detection._search import (
     FEWEST_CLASSES,
     MOST_PROBES,
+    SHARE_OF_A_PROBE,
     count_large,
     find_poison,
 )
 from antibackdoor.detection._select import flag_nothing
+from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import (
     CrossEntropy,
     HeldLoss,
@@ -42,13 +44,17 @@ _BATCH = 32
 _SMALLEST_BATCH = 8
 _FEWEST_STEPS, _MOST_STEPS = 40, 160
 
+# `learning_rate` is for steps of so many samples, and less in proportion for smaller ones: with
+# noisier steps a small trigger is not learned in few epochs.
+_WHOLE_RATE = 64
+
 #: What to do where nothing can be searched.
 INSTEAD = (
     "Flag a share of the rows that you choose (detector=LossRank(ratio=0.05)), or try another "
     "detector (SpectralSignatures, ActivationClustering)."
 )
 
-# Of a constant recipe and unchanged images.
+# Of one cycle and unchanged images.
 _NOT_ITS_OWN = ("lr_schedule", "augment")
 
 
@@ -62,11 +68,13 @@ class PoisonSearch(BaseDetector):
         search.isolate_pvalue_  # small means poisoned
         X_kept, y_kept = search.fit_resample(X, y)
 
-    A network is trained on all rows, its loss held at `gamma`, and takes a backdoor in if there
-    is one. Each class is split in two by its features. A class is poisoned where the difference
-    of its two parts, put on rows of other classes, turns them into it; or where a probe, a network
-    that does not know the class, recognises one part, or else the rows that fit the class least,
-    as rows of many others. Where none is, nothing is flagged.
+    A network is trained on all rows, its loss held so that it learns none by heart, and goes on as
+    two, each on half of the rows. Each class is split in two by what they see in rows that they
+    did not go on with. A class is poisoned where networks that do not know
+    it recognise one part as rows of many other classes; or where the difference of its two parts,
+    put on rows of other classes, turns them into it, or exchanges the classes. How large a sign
+    has to be is told by the other classes of the same data. Where no class is poisoned, nothing is
+    flagged.
 
     It looks at images of four classes or more, each of twenty rows or more. Natural clusters of a
     table look like poison to it, and of fewer classes a probe knows too little to tell. There
@@ -75,13 +83,12 @@ class PoisonSearch(BaseDetector):
     Parameters
     ----------
     false_alarm_rate : float, default=0.05
-        Probability to flag anything in clean data. It rests on how clean classes behaved in the
-        benchmarks, not on the data at hand. A class with many wrong labels is not clean.
+        Probability to flag anything in clean data. It rests on how the other classes of the same
+        data behave, and on how clean classes behaved in the benchmarks. A class with many wrong
+        labels is not clean.
     epochs : int, default=20
-        Passes over all rows of the first network. The probes take a half of them and less.
-    gamma : float or None, default=0.5
-        Level at which the loss of the first network is held, in nats, by local gradient ascent.
-        None: it is not held, a plain cross-entropy.
+        Half of them are passes over all rows, by the first network, and half are passes over its
+        half of the rows of each of the two that go on from it. The probes take two fifths of them.
     backbone : str, torch.nn.Module or callable, default="auto"
         A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
         ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
@@ -90,11 +97,11 @@ class PoisonSearch(BaseDetector):
         of classes, and returns a module. The last layer is a `torch.nn.Linear`
         that gives the logits.
     batch_size : int, default=128
-        Samples of a step at most. It takes fewer: 32; still fewer of less than 1,280 rows, more
-        of more than 5,120, for about 40 to 160 steps an epoch.
+        Samples of a step at most. It takes fewer: 32; still fewer where a network is trained on
+        less than 1,280 rows, more where it is on more than 5,120, for about 40 to 160 steps an
+        epoch.
     learning_rate : float, default=0.1
-        Rate of stochastic gradient descent: constant for the first network, the highest of one
-        cycle for the probes.
+        Rate of stochastic gradient descent: the highest of one cycle.
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
@@ -137,11 +144,11 @@ class PoisonSearch(BaseDetector):
         Probability that clean data shows as strong a sign of poison in any class; nan where
         nothing could be tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-        Signs of poison in each class of `classes_`. ``"transplant"``: rise of the share of rows
-        of other classes that are taken for it. ``"diversity"``: how differently a network that was
-        trained without the class predicts the rows of a part of it, as a share of what rows of
-        other classes give. ``"low_margin"``: the diversity of the tenth of its rows that an early
-        network takes least for it, less that of the better half. nan where not looked at.
+        Signs of poison in each class of `classes_`, nan where not looked at. ``"diversity"``: how
+        differently a network that was trained without the class predicts the rows of its most
+        foreign part, as a share of what rows of other classes give. ``"transplant"``: rise of the
+        share of rows of other classes that are taken for it when the difference of its parts is
+        added to them. ``"relabelling"``: how far each of these is then taken for one other class.
     history_ : list of dict
         A row for every epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
@@ -157,6 +164,10 @@ class PoisonSearch(BaseDetector):
 
     References
     ----------
+    Chernozhukov, Chetverikov, Demirer, Duflo, Hansen, Newey & Robins, Double/Debiased Machine
+    Learning for Treatment and Structural Parameters, The Econometrics Journal 2018, for
+    cross-fitting.
+
     Guo, Tondi & Barni, Universal Detection of Backdoor Attacks via Density-based Clustering and
     Centroids Analysis, IEEE TIFS 2023, adds the centroid of a cluster to rows of other classes.
 
@@ -185,7 +196,6 @@ class PoisonSearch(BaseDetector):
         },
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
         "epochs": [Interval(Integral, 1, None, closed="left")],
-        "gamma": [Interval(Real, 0, None, closed="left"), None],
     }
 
     def __init__(
@@ -193,7 +203,6 @@ class PoisonSearch(BaseDetector):
         *,
         false_alarm_rate: float = 0.05,
         epochs: int = 20,
-        gamma: float | None = 0.5,
         backbone: Backbone = "auto",
         batch_size: int = 128,
         learning_rate: float = 0.1,
@@ -221,20 +230,21 @@ class PoisonSearch(BaseDetector):
         )
         self.false_alarm_rate = false_alarm_rate
         self.epochs = epochs
-        self.gamma = gamma
 
     @property
     def n_passes(self) -> float:
-        """How often it passes over all rows: the probes have as many epochs again, about."""
-        return 2.0 * self.epochs
+        """How often it passes over all rows, about, where it finds poison."""
+        shares = SETTINGS.n_groups * SETTINGS.probe_epochs * SHARE_OF_A_PROBE
+        completion = SETTINGS.completion_rounds * SETTINGS.completion_epochs
+        return self.epochs * (1 + shares + completion)
 
     def _n_phases(self) -> int:
-        return 1 + MOST_PROBES
+        return MOST_PROBES
 
     def _recipe(self, layout: ImageLayout | None) -> Recipe:
         return Recipe(
             learning_rate=self.learning_rate,
-            schedule="constant",
+            schedule="onecycle",
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
@@ -249,29 +259,16 @@ class PoisonSearch(BaseDetector):
                 f"y has {count_large(labels)} classes of {SMALLEST_CLASS} rows or more, and it "
                 f"needs {FEWEST_CLASSES}",
             )
-        batches = self._batch_size(len(run.samples))
-        network = run.new_network()
-        recorded = run.phase(
-            "search",
-            network,
-            CrossEntropy() if self.gamma is None else HeldLoss(self.gamma, "batch"),
-            epochs=self.epochs,
-            batches=ShuffledRows(run.every_row, batches),
-            keep_losses=True,
-        )
-        losses = torch.stack(recorded).double().cpu().numpy()
         detection = find_poison(
-            network,
             run.samples,
             labels,
-            LOSS_SCORES["trajectory"](losses),
-            probe=self._prober(run, batches),
+            probe=self._prober(run),
             false_alarm_rate=self.false_alarm_rate,
             seed=run.draw_seed(),
         )
         if math.isnan(detection.p_value):
             return self._untested(run, "no class of this data has two parts to compare")
-        return replace(detection, network=network, losses=losses)
+        return detection
 
     def _untested(self, run: Run, why: str) -> Detection:
         """Flag nothing, and say that this says nothing."""
@@ -283,20 +280,37 @@ class PoisonSearch(BaseDetector):
         )
         return Detection.untested(flag_nothing(len(run.samples)))
 
-    def _prober(self, run: Run, batch_size: int) -> Probe:
-        def probe(trained_on: np.ndarray, share: float, network: Network | None = None) -> Network:
+    def _prober(self, run: Run) -> Probe:
+        disturbance = Disturbance(*run.samples.value_range())
+
+        def probe(
+            trained_on: np.ndarray,
+            share: float,
+            network: Network | None = None,
+            *,
+            name: str = "probe",
+            held: bool = False,
+            gently: bool = False,
+            disturb: bool = False,
+        ) -> Trained:
             probed = run.new_network() if network is None else network
-            # What has been learned is not to be thrown over by what is shown beside it.
-            rate = self.learning_rate if network is None else self.learning_rate / 2
-            run.phase(
-                "probe",
+            batch_size = self._batch_size(int(trained_on.sum()))
+            rate = self.learning_rate * min(1, batch_size / _WHOLE_RATE)
+            losses = run.phase(
+                name,
                 probed,
-                CrossEntropy(),
+                HeldLoss(SETTINGS.held_loss, "batch") if held else CrossEntropy(),
                 epochs=math.ceil(share * self.epochs),
-                recipe=replace(run.recipe, learning_rate=rate, schedule="onecycle"),
+                recipe=replace(
+                    run.recipe,
+                    learning_rate=rate / 2 if gently else rate,
+                    schedule="constant" if held else "onecycle",
+                    augmentation=disturbance if disturb else None,
+                ),
                 batches=ShuffledRows(run.rows(trained_on), batch_size),
+                keep_losses=True,
             )
-            return probed
+            return Trained(probed, torch.stack(losses).double().cpu().numpy())
 
         return probe
 

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from antibackdoor.backbones import Network
 from antibackdoor.detection._base import Detection
-from antibackdoor.detection._completion import MOST_ROUNDS, find_rest
-from antibackdoor.detection._evidence import ClassEvidence
-from antibackdoor.detection._low_margin import has_tenths, order_by_margin
-from antibackdoor.detection._parts import SMALLEST_CLASS, split_classes
-from antibackdoor.detection._probes import HeldOutPrediction, Probe, predict_held_out
+from antibackdoor.detection._completion import find_rest
+from antibackdoor.detection._cross_fit import CrossFit, cross_fit
+from antibackdoor.detection._evidence import ClassEvidence, Signs, weigh
+from antibackdoor.detection._held_out import HeldOutPrediction, predict_held_out
+from antibackdoor.detection._parts import SMALLEST_CLASS, Parts, split_classes
+from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._select import Isolation, flag_nothing
 from antibackdoor.detection._settings import SETTINGS
+from antibackdoor.detection._suspects import Candidates, find_candidates, part_diversity
 from antibackdoor.detection._transplant import transplant
-from antibackdoor.training import Samples, compute_features
+from antibackdoor.training import Samples
 
 #: How often a search has a network trained, or trained further, at most.
-MOST_PROBES = 1 + max(2, MOST_ROUNDS)
+MOST_PROBES = 3 + SETTINGS.n_groups * SETTINGS.most_turns + SETTINGS.completion_rounds
+
+#: Of all rows, those that a probe which lacks one group of classes is trained on.
+SHARE_OF_A_PROBE = (1 - 1 / SETTINGS.n_groups) * (1 - SETTINGS.compared_share)
 
 #: Of fewer classes that are large enough none is searched.
 FEWEST_CLASSES = 1 + SETTINGS.fewest_known
-
-#: Turns the evidence of a class that was held out into more of it.
-_Reading = Callable[[ClassEvidence, HeldOutPrediction], ClassEvidence]
 
 
 def count_large(labels: np.ndarray) -> int:
@@ -35,10 +36,8 @@ def count_large(labels: np.ndarray) -> int:
 
 
 def find_poison(
-    network: Network,
     samples: Samples,
     labels: np.ndarray,
-    scores: np.ndarray,
     *,
     probe: Probe,
     false_alarm_rate: float,
@@ -46,23 +45,18 @@ def find_poison(
 ) -> Detection:
     """Find the poisoned rows of training data, if there are any.
 
-    Each class is split in two by what a backdoored network sees in its rows. Two signs
-    speak for poison in one of the parts: the difference of the two, put on rows of other
-    classes, turns them into this class (`transplant`); or a probe that does not know this
-    class recognises the rows of the part as rows of many others (`prediction_diversity`). Both
-    are compared with what natural parts of clean data give. A trigger that the backdoored
-    network has not learned splits nothing: so where neither is significant in any class, an early
-    network orders the rows by their margin, and those of the lowest are predicted held out.
+    Each class is split in two by what networks see in rows that they were not trained on
+    (`cross_fit`, `split_classes`). Two signs of poison are looked for in every class. A network
+    that does not know the class recognises the rows of one part as rows of many others
+    (`predict_held_out`, `find_foreign_part`). Or the difference of the two parts, put on rows of
+    other classes, turns them into this class, or exchanges the classes (`transplant`). Each sign
+    is compared with what the other classes of the same data show (`weigh`).
 
     Parameters
     ----------
-    network : Network
-        That has seen all rows, and taken the backdoor in if there is one.
     samples : Samples
     labels : numpy.ndarray of shape (n_samples,), int
         Encoded as 0 to n_classes - 1; `FEWEST_CLASSES` or more of them are large enough.
-    scores : numpy.ndarray of shape (n_samples,)
-        Suspicion from the losses of `network`: higher where they are lower.
     probe : Probe
         Called `MOST_PROBES` times at most.
     false_alarm_rate : float
@@ -73,98 +67,79 @@ def find_poison(
     -------
     Detection
     """
-    n_held_out = count_large(labels) - SETTINGS.fewest_known
-    n_classes = int(labels.max()) + 1
-
-    def hold_out(
-        evidence: list[ClassEvidence], chosen: list[int], read: _Reading
-    ) -> list[ClassEvidence]:
-        prediction = predict_held_out(np.array(chosen), samples, labels, probe, seed)
-        return [read(one, prediction) if one.label in chosen else one for one in evidence]
-
-    evidence = _split_and_transplant(
-        network, samples, labels, scores, false_alarm_rate / n_classes, seed
-    )
-    if not evidence:
+    fitted = cross_fit(samples, labels, probe, seed)
+    parts = split_classes(fitted, labels, seed)
+    if not parts:
         return Detection.untested(flag_nothing(len(labels)))
-    evidence = hold_out(evidence, _likeliest(evidence)[:n_held_out], _read_parts)
-    in_parts = any(one.is_poisoned for one in evidence)
-    if not in_parts and any(has_tenths(one.parts.rows) for one in evidence):
-        evidence = _order(evidence, samples, labels, probe)
-        evidence = hold_out(evidence, _lowest_margins(evidence)[:n_held_out], _read_low_margin)
+    predictions = predict_held_out(samples, labels, fitted, probe, seed)
+    recognised = fitted.recognised(labels)
+    candidates = [find_candidates(fitted, predictions[one.label], labels, one) for one in parts]
+    usual = _usual_diversity(candidates)
+    signs = [
+        _measure(one, of_class, usual, fitted, predictions[one.label], samples, labels, seed)
+        for one, of_class in zip(parts, candidates, strict=True)
+    ]
+    n_classes = int(labels.max()) + 1
+    n_known = min(one.probabilities.shape[1] for one in predictions.values())
+    # Classes that cannot be split are natural ones too, to compare with.
+    split = [one.label for one in parts]
+    unsplit = [
+        part_diversity(predictions[label], recognised, np.flatnonzero(labels == label))
+        for label in range(n_classes)
+        if label not in split
+    ]
+    evidence = weigh(signs, unsplit, n_known, false_alarm_rate / n_classes)
     detection = _conclude(evidence, labels)
-    # Of low-margin rows, which are not all poison, a network would learn the class.
-    if in_parts:
+    if any(one.is_poisoned for one in evidence):
         detection = _complete(detection, evidence, samples, labels, probe)
-    of_others = [one.label for one in evidence if one.is_of_other_classes]
+    of_others = [one.label for one in evidence if one.is_poisoned and one.is_of_other_classes]
     # Of all that is flagged in these classes, what was completed included.
     complementary = detection.isolation.mask & np.isin(labels, of_others)
-    return replace(detection, complementary=complementary)
+    return replace(
+        detection,
+        complementary=complementary,
+        network=fitted.networks[0],
+        losses=fitted.losses,
+    )
 
 
-def _split_and_transplant(
-    network: Network,
+def _usual_diversity(candidates: Sequence[Candidates]) -> float:
+    """Return that of the class in the middle, of an even number the lower one."""
+    most = [one.certain[one.most_diverse] for one in candidates if one.most_diverse is not None]
+    return float(np.sort(most)[(len(most) - 1) // 2]) if most else float("nan")
+
+
+def _measure(
+    parts: Parts,
+    candidates: Candidates,
+    usual: float,
+    fitted: CrossFit,
+    prediction: HeldOutPrediction,
     samples: Samples,
     labels: np.ndarray,
-    scores: np.ndarray,
-    level: float,
     seed: int,
-) -> list[ClassEvidence]:
-    """Return the evidence of each class that can be split."""
-    features = compute_features(network, samples).cpu().numpy()
-    return [
-        ClassEvidence(
-            parts, transplant(network, samples, labels, parts.first, parts.second, seed), level
-        )
-        for parts in split_classes(features, scores, labels, seed)
+) -> Signs:
+    recognised = fitted.recognised(labels)
+    diversities = [
+        part_diversity(prediction, recognised, part) for part in (parts.first, parts.second)
     ]
-
-
-def _likeliest(evidence: Sequence[ClassEvidence]) -> list[int]:
-    """Pick the classes of a significant transplant or, if none, the likeliest."""
-    strongest = sorted(evidence, key=lambda one: -one.transplant)
-    significant = [one.label for one in strongest if one.transplant_p < one.level]
-    if significant:
-        return significant
-    clearest = sorted(evidence, key=lambda one: one.parts.overlap)
-    pairs = zip(clearest, strongest, strict=True)
-    both = [one.label for pair in list(pairs)[: SETTINGS.n_held_out] for one in pair]
-    return list(dict.fromkeys(both))
-
-
-def _read_parts(evidence: ClassEvidence, prediction: HeldOutPrediction) -> ClassEvidence:
-    parts = evidence.parts
-    evidence = replace(evidence, margins=prediction.margins(parts.rows))
-    if not prediction.tells_classes_apart:
-        return evidence
-    diversities = prediction.diversity(parts.first), prediction.diversity(parts.second)
-    return replace(evidence, diversities=diversities)
-
-
-def _order(
-    evidence: list[ClassEvidence], samples: Samples, labels: np.ndarray, probe: Probe
-) -> list[ClassEvidence]:
-    """Give each class the order of its rows under an early network."""
-    early = probe(np.ones(len(labels), dtype=bool), SETTINGS.early_epochs)
-    orders = order_by_margin(early, samples, labels)
-    return [replace(one, order=orders.get(one.label)) for one in evidence]
-
-
-def _lowest_margins(evidence: Sequence[ClassEvidence]) -> list[int]:
-    """Pick the classes whose low-margin rows are predicted most differently."""
-    diversities = {
-        one.label: one.order.first_diversity for one in evidence if one.order is not None
-    }
-    return sorted(diversities, key=lambda label: -diversities[label])[: SETTINGS.n_low_margin]
-
-
-def _read_low_margin(evidence: ClassEvidence, prediction: HeldOutPrediction) -> ClassEvidence:
-    if not prediction.tells_classes_apart:
-        return evidence
-    assert evidence.order is not None
-    usual = prediction.diversity(evidence.order.better_half)
-    excesses = tuple(prediction.diversity(rows) - usual for rows in evidence.order.tenths)
-    return replace(evidence, excesses=excesses)
+    foreign, most_diverse = candidates.agree(usual), candidates.most_diverse
+    transplants = [(transplant(fitted, samples, labels, parts, seed), parts)]
+    if foreign is not None:
+        transplants.append((transplant(fitted, samples, labels, foreign, seed), foreign))
+    by_features, by_diversity = transplants[0], transplants[-1]
+    is_same = by_diversity[0].most >= SETTINGS.about_as_much * by_features[0].most
+    return Signs(
+        parts=by_diversity[1] if is_same else parts,
+        foreign=by_diversity[1],
+        transplant=max(by_features[0], by_diversity[0], key=lambda one: one.most),
+        split_diversity=max(diversities, key=lambda one: -np.inf if np.isnan(one) else one),
+        diversity=(
+            part_diversity(prediction, recognised, parts.rows)
+            if most_diverse is None
+            else float(candidates.diversities[most_diverse])
+        ),
+    )
 
 
 def _conclude(evidence: Sequence[ClassEvidence], labels: np.ndarray) -> Detection:
@@ -172,13 +147,12 @@ def _conclude(evidence: Sequence[ClassEvidence], labels: np.ndarray) -> Detectio
     scores = np.zeros(len(labels))
     trusted = np.ones(len(labels), dtype=bool)
     for one in evidence:
-        rows, probabilities = one.parts.rows, one.probabilities
         if one.is_poisoned:
-            scores[rows] = probabilities
-            trusted[rows] = ~one.doubtful
+            scores[one.rows] = one.probabilities
+            trusted[one.rows] = one.probabilities <= SETTINGS.doubtful
         else:
             # Below the threshold, and the higher the nearer its class came to being significant.
-            scores[rows] = SETTINGS.poison * probabilities * one.level / one.p_value
+            scores[one.rows] = SETTINGS.poison * one.probabilities * one.level / one.p_value
     n_classes = int(labels.max()) + 1
     smallest = min(one.p_value for one in evidence)
     return Detection(
@@ -191,14 +165,12 @@ def _conclude(evidence: Sequence[ClassEvidence], labels: np.ndarray) -> Detectio
 
 
 def _signs(evidence: Sequence[ClassEvidence], n_classes: int) -> dict[str, np.ndarray]:
-    names = ("transplant", "diversity", "low_margin")
+    names = ("diversity", "transplant", "relabelling")
     signs = {name: np.full(n_classes, np.nan) for name in names}
     for one in evidence:
-        signs["transplant"][one.label] = one.transplant
-        if one.diversities is not None:
-            signs["diversity"][one.label] = max(one.diversities)
-        if one.excesses is not None:
-            signs["low_margin"][one.label] = one.excesses[0]
+        signs["diversity"][one.label] = one.signs.diversity
+        signs["transplant"][one.label] = one.signs.transplant.converted
+        signs["relabelling"][one.label] = one.signs.transplant.relabelled
     return signs
 
 
@@ -211,7 +183,13 @@ def _complete(
 ) -> Detection:
     """Flag the rest of the poison of the poisoned classes."""
     poisoned = np.array([one.label for one in evidence if one.is_poisoned], dtype=np.int64)
-    triggered = find_rest(detection.isolation.mask, poisoned, samples, labels, probe)
-    scores = np.maximum(detection.isolation.scores, triggered)
-    trusted = detection.trusted & (triggered <= SETTINGS.doubtful)
-    return replace(detection, isolation=Isolation(scores, SETTINGS.poison), trusted=trusted)
+    if int(labels.max()) + 1 - len(poisoned) < SETTINGS.fewest_known:
+        # No class is left whose rows show what is not poison.
+        return detection
+    told = find_rest(detection.isolation.mask, poisoned, samples, labels, probe)
+    is_told = np.isfinite(told)
+    return replace(
+        detection,
+        isolation=Isolation(np.where(is_told, told, detection.isolation.scores), SETTINGS.poison),
+        trusted=np.where(is_told, told <= SETTINGS.doubtful, detection.trusted),
+    )

@@ -2,58 +2,103 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from sklearn.metrics import mutual_info_score
 
-from antibackdoor.backbones import Network
+from antibackdoor.detection._cross_fit import CrossFit
+from antibackdoor.detection._parts import Parts
 from antibackdoor.training import Samples, compute_logits
 
-# Rows of other classes that are asked about: a share of them is known to two per cent.
-_N_ROWS = 500
+# Rows of other classes that each network is asked about: a share of them is known to two per cent.
+_N_ROWS = 250
+
+
+@dataclass(frozen=True)
+class Transplant:
+    """What becomes of rows of other classes.
+
+    Attributes
+    ----------
+    converted : float
+        Rise of the share of these rows that are taken for the class of the parts, -1 to 1.
+    relabelled : float
+        How far each other class is taken for one class that it is not: 0 where the difference
+        changes nothing or blurs all, 1 where it exchanges the classes.
+    of_second : bool
+        Whether it is the second part that the other rows were made like.
+    """
+
+    converted: float
+    relabelled: float
+    of_second: bool
+
+    @property
+    def most(self) -> float:
+        """The larger of the two signs."""
+        return max(self.converted, self.relabelled)
 
 
 def transplant(
-    network: Network,
-    samples: Samples,
-    labels: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    seed: int,
-) -> float:
-    """Return how many rows of other classes the difference of two parts of a class converts.
+    fitted: CrossFit, samples: Samples, labels: np.ndarray, parts: Parts, seed: int
+) -> Transplant:
+    """Put the difference of two parts of a class on rows of other classes.
 
     Two natural parts of a class differ in what either has of the class, and the mean
     difference of their rows turns few rows of other classes into it. Where one of them
-    bears a fixed trigger, it is the trigger, and turns most.
+    bears a fixed trigger, it is the trigger, and turns most; or, of a trigger that gives each
+    class another's label, changes each class into that one.
 
     Parameters
     ----------
-    network : Network
-        That has seen all rows.
+    fitted : CrossFit
+        Each of its networks is asked about rows that it has not seen.
     samples : Samples
     labels : numpy.ndarray of shape (n_samples,), int
-    first, second : numpy.ndarray of shape (n_rows,), int64
-        Rows of the two parts.
+    parts : Parts
     seed : int
         Chooses the rows of other classes.
 
     Returns
     -------
-    float
-        Rise of the share of these rows that `network` gives the label of the parts, when
-        the mean row of one part is added and that of the other taken away: the larger
-        of the two ways, -1 to 1.
+    Transplant
+        The more telling of the two ways: one part's mean row added and the other's taken away.
     """
-    label = labels[first[0]]
-    elsewhere = np.flatnonzero(labels != label)
-    chosen = np.random.RandomState(seed).permutation(elsewhere)[:_N_ROWS]
-    rows, first_rows, second_rows = (
-        torch.as_tensor(index, device=samples.device) for index in (np.sort(chosen), first, second)
-    )
-    difference = samples.mean(first_rows) - samples.mean(second_rows)
+    truth, before = [], []
+    after: dict[bool, list[np.ndarray]] = {False: [], True: []}
+    for number, network in enumerate(fitted.networks):
+        unseen = fitted.half != number
+        elsewhere = np.flatnonzero((labels != parts.label) & unseen)
+        chosen = np.sort(np.random.RandomState(seed).permutation(elsewhere)[:_N_ROWS])
+        rows, first, second = (
+            torch.as_tensor(index, device=samples.device)
+            for index in (chosen, *(part[unseen[part]] for part in (parts.first, parts.second)))
+        )
+        difference = samples.mean(first) - samples.mean(second)
+        truth.append(labels[chosen])
+        before.append(fitted.logits[chosen].argmax(axis=1))
+        for like_second, told in after.items():
+            moved = samples.shifted(rows, -difference if like_second else difference)
+            told.append(compute_logits(network, moved).argmax(1).cpu().numpy())
+    readings = {
+        like_second: _read(
+            np.concatenate(told), np.concatenate(before), np.concatenate(truth), parts.label
+        )
+        for like_second, told in after.items()
+    }
+    of_second = max(readings[True]) > max(readings[False])
+    converted, relabelled = readings[of_second]
+    return Transplant(converted, relabelled, of_second)
 
-    def share(sign: int) -> float:
-        moved = samples.shifted(rows, sign * difference)
-        return float((compute_logits(network, moved).argmax(1) == int(label)).double().mean())
 
-    return max(share(1), share(-1)) - share(0)
+def _read(
+    after: np.ndarray, before: np.ndarray, truth: np.ndarray, label: int
+) -> tuple[float, float]:
+    converted = (after == label).mean() - (before == label).mean()
+    known = mutual_info_score(truth, before)
+    told = mutual_info_score(truth, after) / known if known > 0 else 0.0
+    was_right, is_right = (before == truth).mean(), (after == truth).mean()
+    lost = max(0.0, 1 - is_right / was_right) if was_right > 0 else 0.0
+    return float(converted), float(min(1.0, told) * lost)

@@ -1,10 +1,11 @@
-"""Look at the suspects: displays in scikit-learn's style, and a page to review them on."""
+"""Look at the suspects: displays in scikit-learn's style, a page to review them on, the power."""
 
 from antibackdoor.inspection._decisions import Decisions, read_decisions
 from antibackdoor.inspection._drop import drop_confirmed
 from antibackdoor.inspection._history_display import HistoryDisplay
 from antibackdoor.inspection._isolation_display import IsolationDisplay
 from antibackdoor.inspection._loss_recorder import LossRecorder
+from antibackdoor.inspection._power import detection_power
 from antibackdoor.inspection._report import write_report
 from antibackdoor.inspection._suspects_display import SuspectsDisplay
 from antibackdoor.inspection._tradeoff_display import TradeoffDisplay
@@ -20,6 +21,7 @@ __all__ = [
     "TradeoffDisplay",
     "TriggerDisplay",
     "describe_verdict",
+    "detection_power",
     "drop_confirmed",
     "read_decisions",
     "write_report",

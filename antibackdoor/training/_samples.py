@@ -120,6 +120,18 @@ class Samples:
         """
         return _Shifted(self, rows, difference)
 
+    def value_range(self) -> tuple[float, float]:
+        """Return the least and the greatest value that a stored row can be expected to have.
+
+        Of pixels 0 and 255, else what there is; a little apart where all values are one.
+        """
+        low, high = math.inf, -math.inf
+        for stored in self._stored_chunks(None):
+            if stored.dtype == torch.uint8:
+                return 0.0, 255.0
+            low, high = min(low, float(stored.min())), max(high, float(stored.max()))
+        return low, max(high, low + 1e-6 * max(1.0, abs(low)))
+
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and scale per channel, or per column of a table.
 

@@ -1,0 +1,138 @@
+"""Triggers of our own, that say nothing: what a probe is shown beside the images as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from antibackdoor.training import Augmentation
+
+# Shares of the range of values, or of the shorter side.
+_FAINTEST, _STRONGEST = 0.05, 0.3
+_MOST_MOVED = 0.1
+_LONGEST_SIDE = 0.3
+
+# Waves over an image, from a ramp to a fine stripe.
+_MOST_WAVES = 8.0
+
+
+class Disturbance(Augmentation):
+    """Put a random trigger on most images of a batch: a blend, a wave, a warp or a patch.
+
+    A network that has met few images of a kind takes all of that kind for one class. So a probe
+    would recognise no triggered row, whatever it is. To one that is trained under triggers of every
+    kind, which keep the labels of their rows, a new one says nothing either.
+
+    Parameters
+    ----------
+    low, high : float
+        Least and greatest value of a pixel, in stored units.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__(())
+        self.low = low
+        self.high = high
+
+    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return disturbed images.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (n, H, W, C)
+            In any type.
+        generator : torch.Generator
+            On the device of the images.
+
+        Returns
+        -------
+        torch.Tensor of shape (n, H, W, C)
+            Of the same type.
+        """
+        # In [0, 1], channels first; each kind has a fifth of the images, and a fifth has none.
+        values = ((images.float() - self.low) / (self.high - self.low)).permute(0, 3, 1, 2)
+        kinds = torch.randint(5, (len(images),), generator=generator, device=images.device)
+        disturbed = values.clone()
+        for number, disturb in enumerate(_KINDS):
+            rows = torch.nonzero(kinds == number)[:, 0]
+            if len(rows):
+                disturbed[rows] = disturb(values[rows], generator)
+        told = disturbed.clamp_(0, 1).permute(0, 2, 3, 1) * (self.high - self.low) + self.low
+        told = told if images.is_floating_point() else told.round()
+        # As they were, to the last bit, where nothing was to be changed.
+        untouched = (kinds == len(_KINDS))[:, None, None, None]
+        return torch.where(untouched, images, told.to(images.dtype))
+
+
+def _blend(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A picture of random squares, coarse or fine, over the whole image."""
+    n, channels, height, width = images.shape
+    fine = torch.rand(images.shape, generator=generator, device=images.device)
+    grid = torch.rand((n, channels, 4, 4), generator=generator, device=images.device)
+    coarse = F.interpolate(grid, size=(height, width))
+    picture = torch.where(_uniform(generator, images, n, 0, 1) < 0.5, fine, coarse)
+    share = _uniform(generator, images, n, _FAINTEST, _STRONGEST)
+    return images * (1 - share) + picture * share
+
+
+def _wave(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Brightness that rises and falls across the image in a random direction."""
+    n, _, height, width = images.shape
+    down = torch.linspace(0, 1, height, device=images.device)[:, None]
+    across = torch.linspace(0, 1, width, device=images.device)[None, :]
+    direction = _uniform(generator, images, n, 0, 2 * math.pi)
+    waves = _MOST_WAVES * _uniform(generator, images, n, 0, 1) ** 2
+    start = _uniform(generator, images, n, 0, 2 * math.pi)
+    phase = math.pi * 2 * waves * (down * direction.sin() + across * direction.cos()) + start
+    return images + phase.cos() * _uniform(generator, images, n, _FAINTEST, _STRONGEST)
+
+
+def _warp(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Pixels moved by a smooth random field."""
+    n, _, height, width = images.shape
+    field = torch.randn((n, 2, 4, 4), generator=generator, device=images.device)
+    field = F.interpolate(field, size=(height, width), mode="bilinear", align_corners=True)
+    # The grid of `grid_sample` is two wide.
+    field = field * 2 * _uniform(generator, images, n, 0, _MOST_MOVED)
+    still = F.affine_grid(
+        torch.eye(2, 3, device=images.device).expand(n, 2, 3),
+        [n, 1, height, width],
+        align_corners=False,
+    )
+    moved = still + field.permute(0, 2, 3, 1)
+    return F.grid_sample(images, moved, padding_mode="border", align_corners=False)
+
+
+def _patch(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A rectangle of random pixels, or of one colour, anywhere."""
+    n, channels, height, width = images.shape
+    down = torch.linspace(0, 1, height, device=images.device)[:, None]
+    across = torch.linspace(0, 1, width, device=images.device)[None, :]
+    inside = torch.ones((n, 1, height, width), dtype=torch.bool, device=images.device)
+    for place in (down, across):
+        centre = _uniform(generator, images, n, 0, 1)
+        side = _uniform(generator, images, n, 2 / min(height, width), _LONGEST_SIDE)
+        inside &= (place - centre).abs() <= side / 2
+    pixels = torch.rand((n, channels, height, width), generator=generator, device=images.device)
+    colour = torch.rand((n, channels, 1, 1), generator=generator, device=images.device)
+    is_plain = _uniform(generator, images, n, 0, 1) < 0.5
+    return torch.where(inside, torch.where(is_plain, colour, pixels), images)
+
+
+_KINDS: tuple[Callable[[torch.Tensor, torch.Generator], torch.Tensor], ...] = (
+    _blend,
+    _wave,
+    _warp,
+    _patch,
+)
+
+
+def _uniform(
+    generator: torch.Generator, like: torch.Tensor, n: int, low: float, high: float
+) -> torch.Tensor:
+    """Draw n numbers, shape (n, 1, 1, 1)."""
+    drawn = torch.rand((n, 1, 1, 1), generator=generator, device=like.device)
+    return low + (high - low) * drawn

@@ -1,0 +1,167 @@
+"""Held-out predictions: what a network says of rows of classes that it has not been shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+from scipy.stats import entropy
+
+from antibackdoor.detection._cross_fit import CrossFit
+from antibackdoor.detection._probes import Probe
+from antibackdoor.detection._settings import SETTINGS
+from antibackdoor.training import Samples, compute_logits
+
+
+@dataclass(frozen=True)
+class HeldOutPrediction:
+    """What a probe says of rows of the classes that it does not know.
+
+    Attributes
+    ----------
+    probabilities : numpy.ndarray of shape (n_samples, n_known)
+        Of the classes it knows, for all rows.
+    compared : numpy.ndarray of shape (n_compared,), int64
+        Recognised rows of those classes that it was not trained on.
+    """
+
+    probabilities: np.ndarray
+    compared: np.ndarray
+
+    @property
+    def most(self) -> float:
+        """Prediction diversity of the rows to compare with, in nats."""
+        return prediction_diversity(self.probabilities[self.compared])
+
+    @property
+    def usual(self) -> np.ndarray:
+        """Mean prediction of the rows to compare with, shape (n_known,)."""
+        return self.probabilities[self.compared].mean(axis=0)
+
+    @property
+    def tells_classes_apart(self) -> bool:
+        """Whether the probe knows one class from another at all."""
+        return len(self.compared) > 0 and self.most > SETTINGS.knows_nothing
+
+    def diversity(self, rows: np.ndarray) -> float:
+        """Prediction diversity of these rows, as a share of that of rows of known classes."""
+        return prediction_diversity(self.probabilities[rows]) / self.most
+
+
+def predict_held_out(
+    samples: Samples, labels: np.ndarray, fitted: CrossFit, probe: Probe, seed: int
+) -> dict[int, HeldOutPrediction]:
+    """Have each class predicted by a network that does not know it.
+
+    The classes are shared out among a few groups, those that are taken for one another to
+    different ones, and a probe is trained without each group.
+
+    Parameters
+    ----------
+    samples : Samples
+    labels : numpy.ndarray of shape (n_samples,), int
+    fitted : CrossFit
+        Says which classes are taken for one another, and which rows are recognised.
+    probe : Probe
+        Called `SETTINGS.n_groups * SETTINGS.most_turns` times at most.
+    seed : int
+        Draws the rows that no probe is shown, to compare with.
+
+    Returns
+    -------
+    dict of int to HeldOutPrediction
+        For each class.
+    """
+    groups = share_out(_confusion(fitted.logits, labels), SETTINGS.n_groups)
+    recognised = fitted.recognised(labels)
+    kept_back = np.random.RandomState(seed).rand(len(labels)) < SETTINGS.compared_share
+    predictions = {}
+    for group in np.unique(groups):
+        known = groups != group
+        of_known = known[labels]
+        compared = np.flatnonzero(of_known & kept_back & recognised)
+        prediction = _predict(samples, labels, of_known & ~kept_back, compared, known, probe)
+        for label in np.flatnonzero(~known):
+            predictions[int(label)] = prediction
+    return predictions
+
+
+def prediction_diversity(probabilities: np.ndarray) -> float:
+    """Return how much the prediction depends on the row.
+
+    Rows with an attacker's label come from the other classes, and a network that has been
+    trained without their label recognises each for what it is. Rows of the unknown class
+    it takes all for the one or two known classes that look alike; or, where they are odd ones,
+    it is sure of none.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray of shape (n_rows, n_known)
+        Of the classes that the network knows.
+
+    Returns
+    -------
+    float
+        Mutual information of row and prediction, in nats, a generalised Jensen-Shannon
+        divergence: the entropy of the mean prediction less the mean entropy of the predictions.
+        0 where all rows are predicted the same.
+    """
+    return float(entropy(probabilities.mean(axis=0)) - entropy(probabilities, axis=1).mean())
+
+
+def share_out(confusion: np.ndarray, n_groups: int) -> np.ndarray:
+    """Share classes out among groups of one size, those taken for one another to different ones.
+
+    Parameters
+    ----------
+    confusion : numpy.ndarray of shape (n_classes, n_classes)
+        Mean prediction of the rows of each class.
+    n_groups : int
+        At most: no group has fewer classes than one, and the last may stay empty.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_classes,), int64
+        The group of each class.
+    """
+    alike = confusion + confusion.T
+    np.fill_diagonal(alike, 0)
+    size = -(-len(alike) // n_groups)
+    groups = np.full(len(alike), -1)
+    # First those that are the hardest to place.
+    for label in np.argsort(-alike.max(axis=1), kind="stable"):
+        inside = [groups == group for group in range(n_groups)]
+        cost = [
+            (alike[label, members].sum(), members.sum()) if members.sum() < size else (np.inf, 0)
+            for members in inside
+        ]
+        groups[label] = min(range(n_groups), key=cost.__getitem__)
+    return groups
+
+
+def _predict(
+    samples: Samples,
+    labels: np.ndarray,
+    trained_on: np.ndarray,
+    compared: np.ndarray,
+    known: np.ndarray,
+    probe: Probe,
+) -> HeldOutPrediction:
+    """Train a probe until it knows its classes nearly as well as the cross-fitted networks do."""
+    network = None
+    for _ in range(SETTINGS.most_turns):
+        further = network is not None
+        network = probe(
+            trained_on, SETTINGS.probe_epochs, network, gently=further, disturb=True
+        ).network
+        logits = compute_logits(network, samples).double().cpu().numpy()
+        predicted = np.flatnonzero(known)[logits[compared][:, known].argmax(axis=1)]
+        if (predicted == labels[compared]).sum() >= SETTINGS.well_known * len(compared):
+            break
+    return HeldOutPrediction(softmax(logits[:, known], axis=1), compared)
+
+
+def _confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    predicted = softmax(logits, axis=1)
+    return np.stack([predicted[labels == label].mean(axis=0) for label in np.unique(labels)])

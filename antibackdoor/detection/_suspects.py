@@ -1,0 +1,206 @@
+"""The part of a class that is foreign to it: which of its rows are recognised as of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from antibackdoor.detection._cross_fit import CrossFit, log_odds
+from antibackdoor.detection._discriminant import SMALLEST_PART, View, discriminate, look_at, widen
+from antibackdoor.detection._held_out import HeldOutPrediction
+from antibackdoor.detection._parts import Parts
+from antibackdoor.detection._settings import SETTINGS
+
+# Rows at the head of an order, as shares of a class: poison may be a little of it or much.
+_AT_THE_HEAD = (0.1, 0.2, 0.4)
+
+_ROUNDS = 4
+_ROUNDS_TO_WIDEN = 8
+
+# A prediction that no row has is not impossible.
+_SMALLEST = 1e-3
+
+_STEPS = 60
+
+
+def part_diversity(
+    prediction: HeldOutPrediction, recognised: np.ndarray, rows: np.ndarray
+) -> float:
+    """Return the prediction diversity of those rows that are recognised as their class.
+
+    Rows that a network gives their label without having seen them have the class in them, or a
+    trigger. Natural ones are the typical ones then, and a probe takes them for what the class is
+    like.
+
+    Returns
+    -------
+    float
+        nan where they are too few, or the probe tells no classes apart.
+    """
+    chosen = rows[recognised[rows]]
+    if len(chosen) < SETTINGS.fewest_recognised or not prediction.tells_classes_apart:
+        return float("nan")
+    return prediction.diversity(chosen)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Parts of a class, each of which may be its poison.
+
+    Attributes
+    ----------
+    label : int
+    rows : numpy.ndarray of shape (n_rows,), int64
+        All rows of the class.
+    views : tuple of two View
+        Their features.
+    half : numpy.ndarray of shape (n_rows,), int64
+        Which of the two networks they were shown to.
+    recognised : numpy.ndarray of shape (n_rows,), bool
+        Whether the other one recognises them.
+    probabilities : numpy.ndarray of shape (n_candidates, n_rows)
+        That a row is of a candidate.
+    diversities : numpy.ndarray of shape (n_candidates,)
+        Nan of candidates that have too few recognised rows.
+    """
+
+    label: int
+    rows: np.ndarray
+    views: tuple[View, View]
+    half: np.ndarray
+    recognised: np.ndarray
+    probabilities: np.ndarray
+    diversities: np.ndarray
+
+    @property
+    def certain(self) -> np.ndarray:
+        """Diversities less about one standard error: of few rows they are uncertain."""
+        n_rows = ((self.probabilities > 0.5) & self.recognised).sum(axis=1)
+        return self.diversities - 1 / np.sqrt(np.maximum(1, n_rows))
+
+    @property
+    def most_diverse(self) -> int | None:
+        """Number of the candidate that is surest to be diverse."""
+        certain = self.certain
+        return None if np.isnan(certain).all() else int(np.nanargmax(certain))
+
+    def agree(self, usual: float) -> Parts | None:
+        """Return the rows that the candidates agree on, and those like them, as the first part.
+
+        Each candidate counts as much as it is more diverse than is usual. One alone may hold
+        half of the natural rows and be as diverse as the poison is; what they agree on is pure,
+        and may be little of it. Rows that are not recognised are not among it: whatever they are,
+        they do not bear a trigger that works.
+
+        Parameters
+        ----------
+        usual : float
+            What other classes reach in `certain`.
+
+        Returns
+        -------
+        Parts or None
+            The most diverse candidate where they agree on nothing; None where there is none.
+        """
+        chosen = self.most_diverse
+        if chosen is None:
+            return None
+        excess = np.nan_to_num(np.maximum(self.certain - usual, 0))
+        if excess.sum() > 0:
+            agreed = excess @ self.probabilities / excess.sum()
+            first = self.recognised & (agreed > 0.5)
+            if np.bincount(self.half[first], minlength=2).min() >= SMALLEST_PART:
+                wide = widen(self.views, first, self.recognised, _ROUNDS_TO_WIDEN)
+                told = np.where(first, np.maximum(wide, agreed), wide)
+                return Parts(self.label, self.rows, told)
+        return Parts(self.label, self.rows, self.probabilities[chosen])
+
+
+def find_candidates(
+    fitted: CrossFit, prediction: HeldOutPrediction, labels: np.ndarray, parts: Parts
+) -> Candidates:
+    """Return parts of a class that may be its poison.
+
+    The parts by features may be wrong. So there are other candidates, which begin from the rows
+    at the head of an order. By the odds of their label: where classes are hard to know, a trigger
+    is what is recognised best. And by how foreign the held-out prediction is (`foreignness`),
+    which tells most where classes are easy to know. What the head of an order has in common, a
+    discriminant learns from its features, in rounds.
+
+    Parameters
+    ----------
+    fitted : CrossFit
+    prediction : HeldOutPrediction
+        Of the class.
+    labels : numpy.ndarray of shape (n_samples,), int
+    parts : Parts
+
+    Returns
+    -------
+    Candidates
+    """
+    rows, recognised = parts.rows, fitted.recognised(labels)
+    probabilities = [parts.probabilities, 1 - parts.probabilities]
+    orders = [log_odds(fitted.logits[rows], labels[rows])]
+    if prediction.tells_classes_apart:
+        orders.append(foreignness(prediction.probabilities[rows], prediction.usual))
+    views = look_at(fitted, rows)
+    for order in orders:
+        probabilities += _from_the_head(views, order)
+    return Candidates(
+        label=parts.label,
+        rows=rows,
+        views=views,
+        half=fitted.half[rows],
+        recognised=recognised[rows],
+        probabilities=np.stack(probabilities),
+        diversities=np.array(
+            [part_diversity(prediction, recognised, rows[one > 0.5]) for one in probabilities]
+        ),
+    )
+
+
+def foreignness(predicted: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """Return how foreign to its class the held-out prediction of each row is, in nats.
+
+    The rows of a class are natural or foreign. Foreign ones are of other classes, as often of each
+    as rows of these are; what natural ones are like is found by expectation and maximisation of
+    the mixture's likelihood.
+
+    Parameters
+    ----------
+    predicted : numpy.ndarray of shape (n_rows, n_known)
+        Of the rows of one class, by a probe that does not know it.
+    usual : numpy.ndarray of shape (n_known,)
+        Mean prediction of rows of the known classes.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_rows,), float64
+        Log likelihood of each row among rows of other classes, less that among natural ones.
+    """
+    usual = (usual + _SMALLEST) / (usual + _SMALLEST).sum()
+    share = 0.5
+    natural = np.maximum(predicted.mean(axis=0) - share * usual, _SMALLEST)
+    natural /= natural.sum()
+    for _ in range(_STEPS):
+        # What a row is predicted as, seen as a natural row: its likelihood, a term for each class.
+        terms = predicted * (natural / usual)
+        likelihood = terms.sum(axis=1)
+        foreign = share / (share + (1 - share) * likelihood)
+        share = float(np.clip(foreign.mean(), 0.01, 0.99))
+        natural = ((1 - foreign)[:, None] * terms / likelihood[:, None]).sum(axis=0) + _SMALLEST
+        natural /= natural.sum()
+    return -np.log((predicted * (natural / usual)).sum(axis=1))
+
+
+def _from_the_head(views: tuple[View, View], order: np.ndarray) -> list[np.ndarray]:
+    """Return what a discriminant makes of the rows at the head of an order, a few shares of it."""
+    rank = np.empty(len(order))
+    for view in views:
+        # Each half by itself: its network may be surer than the other.
+        rank[view.unseen] = rankdata(order[view.unseen]) / view.unseen.sum()
+    told = (discriminate(views, rank > 1 - share, _ROUNDS) for share in _AT_THE_HEAD)
+    return [one for one in told if one is not None]

@@ -1,0 +1,124 @@
+"""What would have been found? Plant triggers of our own, and search again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from antibackdoor.attacks import BaseAttack
+from antibackdoor.datasets import make_poisoned
+from antibackdoor.detection import BaseDetector
+from antibackdoor.utils import as_labels, as_rows, check_number
+
+
+def detection_power(
+    detector: BaseDetector,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    n_rows: int = 50,
+    n_planted: int = 10,
+    attacks: Sequence[str | BaseAttack] = ("badnets", "blend"),
+    n_jobs: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> dict[str, np.ndarray]:
+    """Tell how often a detector finds a trigger that is planted in these rows.
+
+    "Nothing found" says little alone. Where nine planted triggers of ten are found in rows like
+    these, a trigger of that kind in as many rows is unlikely to be there. Of other triggers, and of
+    fewer rows, it says nothing.
+
+    Parameters
+    ----------
+    detector : BaseDetector
+        Cloned and fitted once for each planted trigger: that takes `n_planted` times its time.
+    X : array-like of shape (n_samples, ...)
+        Rows that are taken for clean, such as `detector.fit_resample` returns.
+    y : array-like of shape (n_samples,)
+    n_rows : int, default=50
+        Rows that each trigger is put in.
+    n_planted : int, default=10
+        Triggers that are planted, one a fit, the attacks in turn, each with a class drawn at random
+        as its target.
+    attacks : sequence of str or BaseAttack, default=("badnets", "blend")
+        As in `make_poisoned`. With one attack given as an object, its own target is taken.
+    n_jobs : int or None, default=None
+        Fits at a time, by joblib.
+    random_state : int, RandomState instance or None, default=None
+        Draws targets and rows, and seeds a detector that has no `random_state` of its own.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of shape (n_planted,)
+        ``"attack"``: its name. ``"target"``: the class. ``"recall"``: share of the planted rows
+        that were flagged. ``"found"``: whether it was half of them or more. ``"p_value"``: of
+        the fit.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range, or a trigger cannot be planted in so many rows.
+
+    Examples
+    --------
+    >>> from antibackdoor import PoisonSearch
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.inspection import detection_power
+    >>> X, y = load_digits_images()
+    >>> power = detection_power(
+    ...     PoisonSearch(epochs=5), X, y, n_rows=100, n_planted=1, random_state=0
+    ... )
+    >>> int(power["found"].sum())
+    1
+    """
+    check_number("n_rows", n_rows, "wanted a whole number of rows from 1 on", int)
+    check_number("n_planted", n_planted, "wanted a whole number of triggers from 1 on", int)
+    rows, labels = as_rows(X), as_labels("y", y)
+    if not 1 <= n_rows < len(labels):
+        raise ValueError(f"n_rows={n_rows}; wanted 1 to {len(labels) - 1}, fewer than y has rows.")
+    if n_planted < 1:
+        raise ValueError(f"n_planted={n_planted}; wanted a whole number of triggers from 1 on.")
+    if isinstance(attacks, str) or len(attacks) == 0:
+        raise ValueError(f"attacks={attacks!r}; wanted a list of one attack or more.")
+    generator = check_random_state(random_state)
+    planted = []
+    for number in range(n_planted):
+        attack = attacks[number % len(attacks)]
+        target = generator.choice(np.unique(labels)) if isinstance(attack, str) else None
+        planted.append((attack, target, int(generator.randint(np.iinfo(np.int32).max))))
+    found = Parallel(n_jobs=n_jobs)(
+        delayed(_search_for)(detector, rows, labels, n_rows / len(labels), *one) for one in planted
+    )
+    return {name: np.array([one[name] for one in found]) for name in found[0]}
+
+
+def _search_for(
+    detector: BaseDetector,
+    X: Any,
+    labels: np.ndarray,
+    rate: float,
+    attack: str | BaseAttack,
+    target: Any,
+    seed: int,
+) -> dict[str, Any]:
+    X_bad, y_bad, planted = make_poisoned(
+        X, labels, attack=attack, poison_rate=rate, target_label=target, random_state=seed
+    )
+    search = clone(detector)
+    if search.get_params().get("random_state", 0) is None:
+        search.set_params(random_state=seed)
+    search.fit(X_bad, y_bad)
+    recall = float(search.isolate_mask_[planted].mean())
+    return {
+        "attack": attack if isinstance(attack, str) else type(attack).__name__,
+        "target": np.unique(y_bad[planted])[0],
+        "recall": recall,
+        "found": recall >= 0.5,
+        "p_value": search.isolate_pvalue_,
+    }

@@ -1,0 +1,169 @@
+"""The search on sets and triggers of every kind: what is found, what is flagged wrongly.
+
+    python benchmarks/search_trials.py --cells quick --shard 0/2 &
+    python benchmarks/search_trials.py --cells quick --shard 1/2 &
+    python benchmarks/search_trials.py --table
+
+A cell is a set, an attack, its rate and a seed; `image_sets.py` has the sets and the triggers that
+no attack of the package has. ``quick``: images of half the size and a small network; ``full``:
+5,000 images and `wrn-16-1`; ``clean``: sets without poison. Each finished cell is a line of JSON in
+benchmarks/results/search-trials.jsonl; a second run takes up where the first one was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: it reads the number of threads once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import image_sets
+import numpy as np
+from _common import provenance
+from torch import nn
+
+from antibackdoor import PoisonSearch
+
+RESULTS = Path(__file__).parent / "results" / "search-trials.jsonl"
+N_ROWS = 5_000
+
+Cell = dict[str, Any]
+
+#: The constants of the search were chosen on these; the other sets and attacks only report.
+DESIGN = {"sets": ("half-fashion", "half-letters"), "attacks": ("pattern", "displaced")}
+
+
+def cells(name: str) -> Iterator[Cell]:
+    """Give the cells of one of the three tables."""
+    if name == "clean":
+        sets = ["half-fashion", "half-letters", "half-cifar10", "digits"]
+        fours = [f"digits-{digits}" for digits in ("0123", "1479", "3568")]
+        for seed, of in product(range(10), [*sets, *fours]):
+            yield _cell(of, "none", 0.0, seed)
+        return
+    half = "half-" if name == "quick" else ""
+    attacks = [
+        ("pattern", 0.05),
+        ("displaced", 0.1),
+        ("none", 0.0),
+        ("ramp", 0.05),
+        ("dot", 0.01),
+        ("dot-all-to-all", 0.1),
+        ("badnets", 0.05),
+        ("blend", 0.05),
+        ("sig", 0.05),
+        ("wanet", 0.1),
+        ("adaptive-blend", 0.1),
+        ("lf", 0.1),
+        ("dynamic", 0.1),
+        ("cl", 0.05),
+        ("pattern", 0.01),
+    ]
+    for (attack, rate), of in product(attacks, ("fashion", "letters", "cifar10")):
+        yield _cell(half + of, attack, rate, 0)
+
+
+def _cell(of: str, attack: str, rate: float, seed: int) -> Cell:
+    return {"set": of, "attack": attack, "poison_rate": rate, "seed": seed}
+
+
+def run(cell: Cell, data_root: str) -> Cell:
+    """Poison, search and measure one cell."""
+    origin = provenance()
+    X, y = image_sets.load(cell["set"], N_ROWS, cell["seed"], data_root)
+    X, y, poison = image_sets.poisoned(X, y, cell["attack"], cell["poison_rate"], cell["seed"])
+    search = PoisonSearch(
+        backbone=small if cell["set"].startswith("half-") else "auto",
+        layout="channels_last",
+        random_state=cell["seed"],
+    )
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of sets that cannot be searched
+        search.fit(X, y)
+    flagged = search.isolate_mask_
+    return {
+        **cell,
+        "n_rows": len(y),
+        "n_poisoned": int(poison.sum()),
+        "n_flagged": int(flagged.sum()),
+        "tpr": round(float(flagged[poison].mean()), 4) if poison.any() else None,
+        "fpr": round(float(flagged[~poison].mean()), 5),
+        "p_value": search.isolate_pvalue_,
+        "classes": search.isolate_classes_.tolist(),
+        "signs": {name: np.round(v, 3).tolist() for name, v in search.isolate_signs_.items()},
+        "epochs": Counter(epoch["phase"] for epoch in search.history_),
+        "seconds": round(time.perf_counter() - started),
+    } | origin
+
+
+def small(shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
+    """Four convolutions: enough for images of sixteen pixels, and quick."""
+    layers: list[nn.Module] = []
+    for n_in, n_out, stride in ((shape[0], 16, 2), (16, 32, 1), (32, 64, 2), (64, 64, 1)):
+        layers += [nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out)]
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, n_classes))
+
+
+def finished(path: Path) -> dict[tuple[Any, ...], Cell]:
+    """Return the rows so far, by their cell."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {_key(row): row for row in map(json.loads, lines)}
+
+
+def _key(cell: Cell) -> tuple[Any, ...]:
+    return cell["set"], cell["attack"], cell["poison_rate"], cell["seed"]
+
+
+def print_table(path: Path) -> None:
+    """Print the finished cells as a Markdown table, rates in per cent."""
+    print("| set | attack | rate | seed | p | TPR | FPR | epochs | seconds | commit |")
+    print("|" + "---|" * 10)
+    for row in sorted(finished(path).values(), key=_key):
+        tpr = "" if row["tpr"] is None else f"{100 * row['tpr']:.1f}"
+        print(
+            f"| {row['set']} | {row['attack']} | {100 * row['poison_rate']:g} | {row['seed']} "
+            f"| {row['p_value']:.2g} | {tpr} | {100 * row['fpr']:.2f} "
+            f"| {sum(row['epochs'].values())} | {row['seconds']} | {row['commit']} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", default="../shared/data")
+    parser.add_argument("--cells", choices=("quick", "full", "clean"), default="quick")
+    parser.add_argument("--shard", default="0/1", help="which share of the cells, as 0/2")
+    parser.add_argument("--only", nargs="*", help="such cells alone, as fashion/pattern/0.05")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print_table(arguments.out)
+        return
+    number, of = map(int, arguments.shard.split("/"))
+    wanted = list(cells(arguments.cells))[number::of]
+    if arguments.only:
+        named = [f"{c['set']}/{c['attack']}/{c['poison_rate']:g}" for c in wanted]
+        wanted = [wanted[named.index(name)] for name in arguments.only]
+    for cell in wanted:
+        if _key(cell) in finished(arguments.out):
+            continue
+        row = run(cell, arguments.data_root)
+        with arguments.out.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        shown = ("set", "attack", "poison_rate", "tpr", "fpr", "p_value")
+        print({name: row[name] for name in shown}, flush=True)
+
+
+if __name__ == "__main__":
+    main()

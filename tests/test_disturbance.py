@@ -1,0 +1,45 @@
+"""Triggers of our own: within the range of the pixels, on most rows, the same for a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from antibackdoor.detection._disturbance import Disturbance
+
+
+def disturbed(images, low=0.0, high=255.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Disturbance(low, high)(torch.as_tensor(images), generator).numpy()
+
+
+@pytest.mark.parametrize(
+    "shape", [(200, 16, 16, 3), (200, 8, 8, 1), (200, 5, 9, 1), (200, 1, 1, 3)]
+)
+def test_most_rows_are_changed_and_stay_in_range(shape):
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    told = disturbed(images)
+    assert told.shape == shape
+    assert told.dtype == np.uint8
+    changed = (told != images).any(axis=(1, 2, 3)).mean()
+    assert 0.4 < changed < 0.95
+    assert not np.array_equal(told, disturbed(images, seed=1))
+    np.testing.assert_array_equal(told, disturbed(images))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_stay_between_the_lowest_and_the_highest(dtype):
+    images = np.random.default_rng(0).uniform(-3, 5, (100, 8, 8, 3)).astype(dtype)
+    told = disturbed(images, low=-3.0, high=5.0)
+    assert told.dtype == dtype
+    assert told.min() >= -3 - 1e-5 and told.max() <= 5 + 1e-5
+    assert (told == images).all(axis=(1, 2, 3)).any()
+
+
+def test_what_an_image_shows_stays_in_it():
+    images = np.zeros((200, 16, 16, 1), np.uint8)
+    images[:, 4:12, 4:12] = 255
+    told = disturbed(images).astype(float)
+    inside, outside = told[:, 6:10, 6:10].mean(axis=(1, 2, 3)), told[:, 0].mean(axis=(1, 2))
+    assert np.mean(inside > outside) > 0.95

@@ -1,0 +1,208 @@
+"""Which rows of a class are suspect: candidates, and what they agree on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from search_inputs import (
+    N_CLASSES,
+    N_COLUMNS,
+    class_weights,
+    confused,
+    fit_halves,
+    linear_network,
+    plant,
+    seen_as,
+)
+
+from antibackdoor.detection._discriminant import look_at
+from antibackdoor.detection._held_out import HeldOutPrediction
+from antibackdoor.detection._parts import Parts
+from antibackdoor.detection._suspects import (
+    Candidates,
+    find_candidates,
+    foreignness,
+    part_diversity,
+)
+
+TARGET = 2
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Labels, poison, a cross-fit that has learned the trigger, and what a probe predicts."""
+    X, labels, poison = plant(dict.fromkeys((0, 1, 3, 4, 5), 5), n_rows=100)
+    fitted = fit_halves(X, labels, linear_network(class_weights(6.0)))
+    return labels, poison, fitted, predicted(X, labels, confused(class_weights()))
+
+
+def predicted(X, labels, weight):
+    """What this network says of the rows, that does not know the target."""
+    known = np.arange(N_CLASSES) != TARGET
+    logits = X @ weight[known].T
+    compared = np.flatnonzero(labels != TARGET)[::10]
+    return HeldOutPrediction(softmax(logits, axis=1), compared)
+
+
+def parts_of(labels, suspect):
+    """Parts of the target: these rows first."""
+    rows = np.flatnonzero(labels == TARGET)
+    return Parts(TARGET, rows, np.isin(rows, np.flatnonzero(suspect)).astype(float))
+
+
+# ---------------------------------------------------------------------------------- foreignness
+
+
+def test_rows_of_other_classes_are_foreign(planted):
+    labels, poison, _, prediction = planted
+    rows = np.flatnonzero(labels == TARGET)
+    told = foreignness(prediction.probabilities[rows], prediction.usual)
+    natural = told[~poison[rows]]
+    # Poison of the one class that natural rows look like is not told from them.
+    assert (told[poison[rows]] > np.quantile(natural, 0.95)).mean() >= 0.8
+    assert np.isfinite(told).all()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_natural_rows_look_like_one_class_however_many_are_foreign(share):
+    rng = np.random.default_rng(0)
+    is_foreign = rng.random(400) < share
+    seen = np.where(is_foreign, rng.integers(0, 5, 400), 3)
+    predicted = 0.02 + 0.9 * np.eye(5)[seen]
+    told = foreignness(predicted, np.full(5, 0.2))
+    assert told[seen != 3].min() > 0 > told[seen == 3].max()
+
+
+def test_of_a_class_that_is_like_all_others_no_row_is_more_foreign_than_another():
+    told = foreignness(np.full((30, 5), 0.2), np.full(5, 0.2))
+    np.testing.assert_allclose(told, told[0], atol=1e-9)
+
+
+# --------------------------------------------------------------------------------- candidates
+
+
+def suspected(candidates, usual=0.2):
+    """Rows that the candidates agree on."""
+    return candidates.agree(usual).first
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_the_split_the_candidates_agree_on_the_poison(planted, seed):
+    labels, poison, fitted, prediction = planted
+    drawn = np.random.default_rng(seed).random(len(labels)) < 0.5
+    candidates = find_candidates(fitted, prediction, labels, parts_of(labels, drawn))
+    assert np.isin(np.flatnonzero(poison), suspected(candidates)).mean() > 0.9
+    assert poison[suspected(candidates)].mean() > 0.9
+    assert candidates.diversities[candidates.most_diverse] > 0.7
+
+
+def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
+    """A probe that sees nothing in a quarter of the poison, and a split that is no help."""
+    labels, poison, fitted, prediction = planted
+    surer = fitted.logits.copy()
+    surer[np.flatnonzero(poison), TARGET] += 20
+    blurred = prediction.probabilities.copy()
+    blurred[np.flatnonzero(poison)[::4]] = prediction.usual
+    candidates = find_candidates(
+        replace(fitted, logits=surer),
+        replace(prediction, probabilities=blurred),
+        labels,
+        parts_of(labels, np.random.default_rng(0).random(len(labels)) < 0.5),
+    )
+    assert np.isin(np.flatnonzero(poison), suspected(candidates)).mean() > 0.9
+    assert poison[suspected(candidates)].mean() > 0.9
+
+
+def test_of_a_class_that_nobody_recognises_nothing_is_said(planted):
+    labels, poison, fitted, prediction = planted
+    unsure = fitted.logits.copy()
+    unsure[:, TARGET] -= 1000
+    candidates = find_candidates(
+        replace(fitted, logits=unsure), prediction, labels, parts_of(labels, poison)
+    )
+    assert candidates.most_diverse is None and candidates.agree(0.2) is None
+
+
+def of_candidates(probabilities, diversities, recognised=None, features=None):
+    """Candidates of a class of as many rows, every second one shown to either network.
+
+    By default the features tell nothing.
+    """
+    probabilities = np.array(probabilities, dtype=float)
+    n_rows = probabilities.shape[1]
+    fitted = seen_as(
+        np.zeros((n_rows, 1), np.float32) if features is None else features, np.zeros(n_rows, int)
+    )
+    return Candidates(
+        label=0,
+        rows=np.arange(n_rows),
+        views=look_at(fitted, np.arange(n_rows)),
+        half=fitted.half,
+        recognised=np.ones(n_rows, dtype=bool) if recognised is None else recognised,
+        probabilities=probabilities,
+        diversities=np.array(diversities, dtype=float),
+    )
+
+
+def test_each_candidate_counts_as_much_as_it_is_more_diverse_than_is_usual():
+    """One holds the first 60 rows, one the first 20; a third, of the rest, is as usual."""
+    rows = np.arange(100)
+    probabilities = [rows < 60, rows < 20, rows >= 20]
+    for diversities, n_first in (([0.9, 0.9, 0.2], 60), ([0.7, 0.9, 0.2], 20)):
+        agreed = of_candidates(probabilities, diversities).agree(0.2)
+        assert agreed.first.tolist() == list(range(n_first))
+
+
+def test_rows_like_those_agreed_on_are_suspect_too():
+    """The candidates agree on a part of a cloud; what is not recognised is no part of that."""
+    rows = np.arange(100)
+    features = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
+    features[:40] += 4
+    recognised = rows % 5 > 0
+    agreed = of_candidates([rows < 20, rows >= 40], [0.9, 0.1], recognised, features).agree(0.2)
+    assert set(range(40)) <= set(agreed.first) and len(agreed.first) < 45
+
+
+def test_candidates_that_agree_on_nothing_leave_it_to_the_most_diverse():
+    rows = np.arange(100)
+    known = rows >= 50
+    # Of the first no row is recognised; or none is more diverse than is usual.
+    for diversities, usual in (([np.nan, 0.5], 0.2), ([0.4, 0.5], 0.95)):
+        candidates = of_candidates([~known, known], diversities, known)
+        assert candidates.most_diverse == 1
+        told = candidates.agree(usual)
+        assert np.isin(np.arange(50, 100), told.first).all()
+
+
+# ---------------------------------------------------------------------------------- diversity
+
+
+def test_poison_is_more_diverse_than_the_class(planted):
+    labels, poison, _, prediction = planted
+    recognised = np.ones(len(labels), dtype=bool)
+    natural = (labels == TARGET) & ~poison
+    of_poison, of_natural = (
+        part_diversity(prediction, recognised, np.flatnonzero(rows)) for rows in (poison, natural)
+    )
+    assert of_poison > 0.7
+    assert of_natural < 0.2
+
+
+def test_rows_that_are_not_recognised_do_not_count(planted):
+    labels, poison, _, prediction = planted
+    natural = (labels == TARGET) & ~poison
+    rows = np.flatnonzero(labels == TARGET)
+    told = part_diversity(prediction, natural, rows)
+    assert told == prediction.diversity(np.flatnonzero(natural))
+
+
+def test_few_recognised_rows_and_a_probe_that_knows_nothing_have_no_diversity(planted):
+    labels, poison, _, prediction = planted
+    rows = np.flatnonzero(poison)
+    few = np.isin(np.arange(len(labels)), rows[:3])
+    assert np.isnan(part_diversity(prediction, few, rows))
+    blind = predicted(np.zeros((len(labels), N_COLUMNS)), labels, class_weights())
+    assert np.isnan(part_diversity(blind, poison, rows))
