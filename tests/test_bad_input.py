@@ -181,7 +181,7 @@ CASES = [
     bad_abl("cure-class", "cure", cure=Retrain),
     bad_abl("cure-number", "cure", cure=3),
     bad_abl("epochs-0-abl", "epochs", epochs=0),
-    bad_abl("gamma", "gamma", detector__gamma=-1),
+    bad_abl("gamma", "gamma", detector=LossRank(gamma=-1)),
     bad_abl("alarms-0", "false_alarm_rate", detector__false_alarm_rate=0),
     bad_abl("alarms-1", "false_alarm_rate", detector__false_alarm_rate=1),
     bad_abl("alarms-text", "false_alarm_rate", detector__false_alarm_rate="x"),

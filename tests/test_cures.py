@@ -153,7 +153,7 @@ def test_a_detector_cannot_contradict_its_classifier(few, classifier, own, outer
 
 
 @BOTH
-@pytest.mark.parametrize("detector", [LossRank(epochs=0), PoisonSearch(gamma=-1)], ids=repr)
+@pytest.mark.parametrize("detector", [LossRank(epochs=0), PoisonSearch(epochs=0)], ids=repr)
 def test_bad_parameters_of_a_detector_are_refused_by_name(few, classifier, detector):
     clf = classifier(detector=detector)
     with pytest.raises(ValueError, match=rf"parameter of {type(detector).__name__}\b"):

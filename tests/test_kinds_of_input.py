@@ -297,7 +297,7 @@ def test_numbers_of_any_kind_are_numbers(cls):
     """All parameters at once, each in the smallest type of numpy's that holds it."""
     X, y = (PIXELS[..., 0] if issubclass(cls, TrainingEstimator) else PIXELS), LABELS
     if issubclass(cls, BaseDetector):  # enough to be searched
-        X, y = np.tile(X, (2, 1, 1)), np.tile(y, 2)
+        X, y = np.tile(X, (4, 1, 1)), np.tile(y, 4)
     estimator = tiny(cls)
     wanted = outcome(estimator, X, y)
     given = estimator.get_params()
