@@ -33,7 +33,7 @@ def main() -> None:
     X, _, y, _ = load_cifar10(arguments.data_root, arguments.n_train)
     X, y, poison = make_poisoned(X, y, attack=arguments.attack, random_state=arguments.seed)
     same = {"backbone": arguments.backbone, "random_state": arguments.seed}
-    epochs = {"search": round(15 * arguments.scale), "kept": round(60 * arguments.scale)}
+    epochs = {"search": round(20 * arguments.scale), "kept": round(60 * arguments.scale)}
     search = PoisonSearch(epochs=epochs["search"], **same)
     whole = ABLClassifier(
         detector=PoisonSearch(epochs=epochs["search"]), epochs=epochs["kept"], **same
