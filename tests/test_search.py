@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,8 @@ from search_inputs import (
 from antibackdoor.backbones import build_network
 from antibackdoor.detection import Detection, Isolation, flag_nothing
 from antibackdoor.detection._search import MOST_PROBES, find_poison
+from antibackdoor.detection._settings import SETTINGS
+from antibackdoor.detection._transplant import Transplant
 
 OTHERS = dict.fromkeys((0, 1, 3, 4, 5), 4)
 NOISE = N_CLASSES + 1
@@ -299,6 +303,30 @@ def test_a_network_that_has_learned_the_class_completes_nothing(planted):
     assert not detection.isolation.mask[~poison].any()
     assert detection.isolation.mask[poison].mean() > 0.9
     assert detection.trusted[(labels == 2) & ~poison].mean() > 0.5
+
+
+def test_the_side_is_that_of_the_parts_that_bear_the_trigger(planted, monkeypatch):
+    """The transplant of the parts by features is the stronger, and of their other side."""
+    X, labels, poison = planted
+    asked = []
+
+    def transplant(fitted, samples, labels, parts, seed):
+        asked.append(parts.label)
+        if parts.label != 2:
+            return Transplant(0.0, 0.0, False)
+        in_first = poison[parts.first].mean() > poison[parts.second].mean()
+        return Transplant(0.9 if asked.count(2) == 1 else 0.8, 0.0, of_second=not in_first)
+
+    monkeypatch.setattr("antibackdoor.detection._search.transplant", transplant)
+    # The diversity does not say which part it is.
+    monkeypatch.setattr(
+        "antibackdoor.detection._evidence.SETTINGS", replace(SETTINGS, telling_p_value=0.0)
+    )
+    for seed in range(4):
+        asked.clear()
+        detection, _ = search(X, labels, seed=seed)
+        assert detection.isolation.mask[poison].mean() > 0.9
+        assert not detection.isolation.mask[~poison].any()
 
 
 # ------------------------------------------------------------------ what cannot be searched

@@ -51,7 +51,7 @@ def test_log_odds_by_hand():
 @pytest.mark.parametrize("n_classes", [4, 5, 6, 9, 10, 43, 100])
 def test_each_class_is_in_one_of_the_groups_and_none_is_too_large(n_classes):
     confusion = np.random.default_rng(n_classes).dirichlet(np.ones(n_classes), n_classes)
-    groups = share_out(confusion, 4)
+    groups = share_out(confusion, np.ones(n_classes, dtype=bool), 4)
     assert groups.min() >= 0 and groups.max() < 4
     assert np.bincount(groups).max() <= -(-n_classes // 4)
 
@@ -62,8 +62,16 @@ def test_classes_that_are_taken_for_one_another_are_in_different_groups(seed):
     confusion = np.eye(8)
     for one, other in pairs:
         confusion[one, other] = 0.4
-    groups = share_out(confusion, 4)
+    groups = share_out(confusion, np.ones(8, dtype=bool), 4)
     assert (groups[pairs[:, 0]] != groups[pairs[:, 1]]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_large_classes_are_shared_out_evenly_whatever_the_small_ones_are_like(seed):
+    is_large = np.repeat([True, False], [4, 8])
+    groups = share_out(np.random.default_rng(seed).random((12, 12)), is_large, 4)
+    assert sorted(groups[is_large]) == [0, 1, 2, 3]
+    assert np.bincount(groups).tolist() == [3, 3, 3, 3]
 
 
 # ------------------------------------------------------------------- probes that lack classes
@@ -107,15 +115,19 @@ def test_each_class_is_unknown_to_one_probe(planted, held_out):
     assert probe.disturbed == [kind == "group" for kind, _, _ in probe.told]
 
 
-def test_the_rows_to_compare_with_are_unseen_and_recognised(planted, held_out):
-    _, labels, poison = planted
-    predictions, probe = held_out
+def test_the_rows_to_compare_with_are_unseen_and_recognised(planted):
+    X, labels, _ = planted
+    X = X.copy()
+    odd = np.arange(len(labels)) % 3 == 0  # no network knows these for what they are
+    X[odd] = 0
+    predictions, probe = hold_out(X, labels)
     for shown in probe.asked["group"]:
         missing = set(labels) - set(labels[shown])
         for label in missing:
             compared = predictions[label].compared
             assert len(compared) > 0
             assert not shown[compared].any()
+            assert not odd[compared].any()
             assert not missing & set(labels[compared])
 
 

@@ -84,6 +84,10 @@ def test_of_a_class_that_is_like_all_others_no_row_is_more_foreign_than_another(
 # --------------------------------------------------------------------------------- candidates
 
 
+def candidates_of(fitted, prediction, labels, parts):
+    return find_candidates(fitted, prediction, labels, fitted.recognised(labels), parts)
+
+
 def suspected(candidates, usual=0.2):
     """Rows that the candidates agree on."""
     return candidates.agree(usual).first
@@ -93,10 +97,10 @@ def suspected(candidates, usual=0.2):
 def test_whatever_the_split_the_candidates_agree_on_the_poison(planted, seed):
     labels, poison, fitted, prediction = planted
     drawn = np.random.default_rng(seed).random(len(labels)) < 0.5
-    candidates = find_candidates(fitted, prediction, labels, parts_of(labels, drawn))
+    candidates = candidates_of(fitted, prediction, labels, parts_of(labels, drawn))
     assert np.isin(np.flatnonzero(poison), suspected(candidates)).mean() > 0.9
     assert poison[suspected(candidates)].mean() > 0.9
-    assert candidates.diversities[candidates.most_diverse] > 0.7
+    assert candidates.diversity > 0.7
 
 
 def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
@@ -106,7 +110,7 @@ def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
     surer[np.flatnonzero(poison), TARGET] += 20
     blurred = prediction.probabilities.copy()
     blurred[np.flatnonzero(poison)[::4]] = prediction.usual
-    candidates = find_candidates(
+    candidates = candidates_of(
         replace(fitted, logits=surer),
         replace(prediction, probabilities=blurred),
         labels,
@@ -120,28 +124,22 @@ def test_of_a_class_that_nobody_recognises_nothing_is_said(planted):
     labels, poison, fitted, prediction = planted
     unsure = fitted.logits.copy()
     unsure[:, TARGET] -= 1000
-    candidates = find_candidates(
-        replace(fitted, logits=unsure), prediction, labels, parts_of(labels, poison)
-    )
-    assert candidates.most_diverse is None and candidates.agree(0.2) is None
+    given = parts_of(labels, poison)
+    candidates = candidates_of(replace(fitted, logits=unsure), prediction, labels, given)
+    assert np.isnan(candidates.diversity)
+    assert candidates.agree(0.2) is given
 
 
 def of_candidates(probabilities, diversities, recognised=None, features=None):
-    """Candidates of a class of as many rows, every second one shown to either network.
-
-    By default the features tell nothing.
-    """
+    """Candidates of a class of as many rows; by default the features tell nothing."""
     probabilities = np.array(probabilities, dtype=float)
-    n_rows = probabilities.shape[1]
-    fitted = seen_as(
-        np.zeros((n_rows, 1), np.float32) if features is None else features, np.zeros(n_rows, int)
-    )
+    rows = np.arange(probabilities.shape[1])
+    if features is None:
+        features = np.zeros((len(rows), 1), np.float32)
     return Candidates(
-        label=0,
-        rows=np.arange(n_rows),
-        views=look_at(fitted, np.arange(n_rows)),
-        half=fitted.half,
-        recognised=np.ones(n_rows, dtype=bool) if recognised is None else recognised,
+        parts=Parts(0, rows, probabilities[0]),
+        recognised=np.ones(len(rows), dtype=bool) if recognised is None else recognised,
+        views=look_at(seen_as(features, np.zeros(len(rows), int)), rows),
         probabilities=probabilities,
         diversities=np.array(diversities, dtype=float),
     )
@@ -157,7 +155,7 @@ def test_each_candidate_counts_as_much_as_it_is_more_diverse_than_is_usual():
 
 
 def test_rows_like_those_agreed_on_are_suspect_too():
-    """The candidates agree on a part of a cloud; what is not recognised is no part of that."""
+    """The candidates agree on half of a cloud, of which some rows are not recognised."""
     rows = np.arange(100)
     features = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     features[:40] += 4
@@ -166,15 +164,19 @@ def test_rows_like_those_agreed_on_are_suspect_too():
     assert set(range(40)) <= set(agreed.first) and len(agreed.first) < 45
 
 
-def test_candidates_that_agree_on_nothing_leave_it_to_the_most_diverse():
+def test_candidates_that_are_as_usual_leave_it_to_the_most_diverse():
     rows = np.arange(100)
-    known = rows >= 50
-    # Of the first no row is recognised; or none is more diverse than is usual.
-    for diversities, usual in (([np.nan, 0.5], 0.2), ([0.4, 0.5], 0.95)):
-        candidates = of_candidates([~known, known], diversities, known)
-        assert candidates.most_diverse == 1
-        told = candidates.agree(usual)
-        assert np.isin(np.arange(50, 100), told.first).all()
+    told = of_candidates([rows < 50, rows >= 50], [0.4, 0.5]).agree(0.95)
+    assert told.first.tolist() == list(range(50, 100))
+
+
+def test_what_nearly_all_rows_are_like_is_no_part():
+    """Three candidates that each hold two thirds of a class: they agree on all of it."""
+    rows = np.arange(60)
+    candidates = [rows % 3 != number for number in range(3)]
+    features = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    told = of_candidates(candidates, [0.8, 0.9, 0.8], features=features).agree(0.2)
+    assert told.first.tolist() == rows[rows % 3 != 1].tolist()
 
 
 # ---------------------------------------------------------------------------------- diversity

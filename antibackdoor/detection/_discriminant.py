@@ -1,4 +1,4 @@
-"""Two parts of a class told apart, each row by a linear discriminant that has not seen its part."""
+"""Two parts of a class told apart, each row by a linear discriminant fitted to other rows."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def discriminate(
     first : numpy.ndarray of shape (n_rows,), bool
         Which rows of the class are taken for the first part.
     n_rounds : int, default=1
-        So often the answer is asked again, at most.
+        At most; each begins from the parts that the one before told.
 
     Returns
     -------
@@ -99,14 +99,15 @@ def widen(
     ----------
     views : tuple of two View
     first : numpy.ndarray of shape (n_rows,), bool
-        Rows of the first part, known to be so; of each view `SMALLEST_PART` or more.
+        Rows of the first part, known to be so.
     may_join : numpy.ndarray of shape (n_rows,), bool
-        Rows that may be called so in the next round, if the odds are for it.
+        Rows that the next round may be fitted to as such, if the odds are for it.
     n_rounds : int
 
     Returns
     -------
     numpy.ndarray of shape (n_rows,), float64
+        Of a view where a part is next to nothing, what is known.
     """
     probabilities = first.astype(np.float64)
     for view in views:
@@ -128,7 +129,7 @@ def _view(fitted: CrossFit, rows: np.ndarray, number: int) -> View:
         return View(unseen, values)
     covariance, _ = ledoit_wolf(values, assume_centered=True)
     variances, directions = np.linalg.eigh(covariance)
-    return View(unseen, values @ directions / np.sqrt(variances))
+    return View(unseen, values @ directions / np.sqrt(np.maximum(variances, _SMALLEST_VARIANCE)))
 
 
 def are_two(parts: np.ndarray) -> bool:

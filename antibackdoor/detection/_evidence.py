@@ -25,14 +25,14 @@ class Signs:
     Attributes
     ----------
     parts : Parts
-        Whose difference was transplanted.
+        Whose difference turned other rows.
     foreign : Parts
-        By features and held-out predictions, the more foreign part first.
+        The suspect part first.
     transplant : Transplant
-        Of `parts`.
+        The strongest that was seen, and which of `parts` the other rows were made like.
     split_diversity, diversity : float
-        Prediction diversity of the more diverse of `parts`, and of the foreign part, or of all rows
-        where that is too small; nan where nothing could be told.
+        Prediction diversity of the more diverse of the parts by features, and of the most diverse
+        candidate; nan where nothing could be told.
     """
 
     parts: Parts
@@ -99,17 +99,13 @@ class ClassEvidence:
         return 1 - first if self.signs.transplant.of_second else first
 
 
-def weigh(
-    signs: Sequence[Signs], unsplit: Sequence[float], n_known: int, level: float
-) -> list[ClassEvidence]:
+def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvidence]:
     """Compare the signs of each class with those of the others.
 
     Parameters
     ----------
     signs : sequence of Signs
         Of each class that has two parts.
-    unsplit : sequence of float
-        Prediction diversities of the others, which are natural.
     n_known : int
         Classes that a probe knows.
     level : float
@@ -124,9 +120,7 @@ def weigh(
     converted = np.array([one.transplant.converted for one in signs])
     relabelled = np.array([one.transplant.relabelled for one in signs])
     spread = SETTINGS.natural_diversity / np.log(n_known)
-    diversity_p = normal_tail(
-        np.append(diversities, unsplit), spread=spread, weight=SETTINGS.weight
-    )[: len(signs)]
+    diversity_p = normal_tail(diversities, spread=spread, weight=SETTINGS.weight)
     transplant_p = exponential_tail(
         converted, mean=SETTINGS.natural_transplant, weight=SETTINGS.weight
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import softmax
 from scipy.stats import entropy
 
 from antibackdoor.detection._cross_fit import CrossFit
+from antibackdoor.detection._parts import SMALLEST_CLASS
 from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import Samples, compute_logits
@@ -29,12 +31,12 @@ class HeldOutPrediction:
     probabilities: np.ndarray
     compared: np.ndarray
 
-    @property
+    @cached_property
     def most(self) -> float:
         """Prediction diversity of the rows to compare with, in nats."""
         return prediction_diversity(self.probabilities[self.compared])
 
-    @property
+    @cached_property
     def usual(self) -> np.ndarray:
         """Mean prediction of the rows to compare with, shape (n_known,)."""
         return self.probabilities[self.compared].mean(axis=0)
@@ -73,7 +75,8 @@ def predict_held_out(
     dict of int to HeldOutPrediction
         For each class.
     """
-    groups = share_out(_confusion(fitted.logits, labels), SETTINGS.n_groups)
+    is_large = np.bincount(labels) >= SMALLEST_CLASS
+    groups = share_out(_confusion(fitted.logits, labels), is_large, SETTINGS.n_groups)
     recognised = fitted.recognised(labels)
     kept_back = np.random.RandomState(seed).rand(len(labels)) < SETTINGS.compared_share
     predictions = {}
@@ -110,15 +113,17 @@ def prediction_diversity(probabilities: np.ndarray) -> float:
     return float(entropy(probabilities.mean(axis=0)) - entropy(probabilities, axis=1).mean())
 
 
-def share_out(confusion: np.ndarray, n_groups: int) -> np.ndarray:
-    """Share classes out among groups of one size, those taken for one another to different ones.
+def share_out(confusion: np.ndarray, is_large: np.ndarray, n_groups: int) -> np.ndarray:
+    """Share classes out among groups, those taken for one another to different ones.
 
     Parameters
     ----------
     confusion : numpy.ndarray of shape (n_classes, n_classes)
         Mean prediction of the rows of each class.
+    is_large : numpy.ndarray of shape (n_classes,), bool
+        These are shared out first, evenly: a probe without one of the groups knows the others.
     n_groups : int
-        At most: no group has fewer classes than one, and the last may stay empty.
+        At most; of few classes some stay empty.
 
     Returns
     -------
@@ -127,17 +132,24 @@ def share_out(confusion: np.ndarray, n_groups: int) -> np.ndarray:
     """
     alike = confusion + confusion.T
     np.fill_diagonal(alike, 0)
-    size = -(-len(alike) // n_groups)
     groups = np.full(len(alike), -1)
-    # First those that are the hardest to place.
-    for label in np.argsort(-alike.max(axis=1), kind="stable"):
-        inside = [groups == group for group in range(n_groups)]
-        cost = [
-            (alike[label, members].sum(), members.sum()) if members.sum() < size else (np.inf, 0)
-            for members in inside
-        ]
-        groups[label] = min(range(n_groups), key=cost.__getitem__)
+    for chosen in (is_large, ~is_large):
+        fullest = -(-int(((groups >= 0) | chosen).sum()) // n_groups)
+        # First those that are the hardest to place.
+        for label in np.argsort(-alike.max(axis=1), kind="stable"):
+            if chosen[label]:
+                groups[label] = _least_alike(alike[label], groups, n_groups, fullest)
     return groups
+
+
+def _least_alike(alike: np.ndarray, groups: np.ndarray, n_groups: int, fullest: int) -> int:
+    """Return the group with room whose classes are the least alike; of equals, the smallest."""
+    inside = [groups == group for group in range(n_groups)]
+    cost = [
+        (alike[members].sum(), members.sum()) if members.sum() < fullest else (np.inf, 0)
+        for members in inside
+    ]
+    return min(range(n_groups), key=cost.__getitem__)
 
 
 def _predict(

@@ -12,7 +12,7 @@ from antibackdoor.detection._completion import find_rest
 from antibackdoor.detection._cross_fit import CrossFit, cross_fit
 from antibackdoor.detection._evidence import ClassEvidence, Signs, weigh
 from antibackdoor.detection._held_out import HeldOutPrediction, predict_held_out
-from antibackdoor.detection._parts import SMALLEST_CLASS, Parts, split_classes
+from antibackdoor.detection._parts import SMALLEST_CLASS, split_classes
 from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._select import Isolation, flag_nothing
 from antibackdoor.detection._settings import SETTINGS
@@ -73,22 +73,16 @@ def find_poison(
         return Detection.untested(flag_nothing(len(labels)))
     predictions = predict_held_out(samples, labels, fitted, probe, seed)
     recognised = fitted.recognised(labels)
-    candidates = [find_candidates(fitted, predictions[one.label], labels, one) for one in parts]
+    candidates = [
+        find_candidates(fitted, predictions[one.label], labels, recognised, one) for one in parts
+    ]
     usual = _usual_diversity(candidates)
     signs = [
-        _measure(one, of_class, usual, fitted, predictions[one.label], samples, labels, seed)
-        for one, of_class in zip(parts, candidates, strict=True)
+        _measure(one, usual, fitted, predictions[one.parts.label], samples, labels, seed)
+        for one in candidates
     ]
-    n_classes = int(labels.max()) + 1
     n_known = min(one.probabilities.shape[1] for one in predictions.values())
-    # Classes that cannot be split are natural ones too, to compare with.
-    split = [one.label for one in parts]
-    unsplit = [
-        part_diversity(predictions[label], recognised, np.flatnonzero(labels == label))
-        for label in range(n_classes)
-        if label not in split
-    ]
-    evidence = weigh(signs, unsplit, n_known, false_alarm_rate / n_classes)
+    evidence = weigh(signs, n_known, false_alarm_rate / (int(labels.max()) + 1))
     detection = _conclude(evidence, labels)
     if any(one.is_poisoned for one in evidence):
         detection = _complete(detection, evidence, samples, labels, probe)
@@ -105,12 +99,11 @@ def find_poison(
 
 def _usual_diversity(candidates: Sequence[Candidates]) -> float:
     """Return that of the class in the middle, of an even number the lower one."""
-    most = [one.certain[one.most_diverse] for one in candidates if one.most_diverse is not None]
+    most = [np.nanmax(one.certain) for one in candidates if np.isfinite(one.certain).any()]
     return float(np.sort(most)[(len(most) - 1) // 2]) if most else float("nan")
 
 
 def _measure(
-    parts: Parts,
     candidates: Candidates,
     usual: float,
     fitted: CrossFit,
@@ -119,26 +112,24 @@ def _measure(
     labels: np.ndarray,
     seed: int,
 ) -> Signs:
-    recognised = fitted.recognised(labels)
-    diversities = [
-        part_diversity(prediction, recognised, part) for part in (parts.first, parts.second)
+    parts, foreign = candidates.parts, candidates.agree(usual)
+    by_features, by_diversity = (
+        transplant(fitted, samples, labels, one, seed) for one in (parts, foreign)
+    )
+    # What the suspect rows have in common is purer than what the features tell.
+    suspects_bear_it = by_diversity.most >= SETTINGS.about_as_much * by_features.most
+    bearing, told = (foreign, by_diversity) if suspects_bear_it else (parts, by_features)
+    stronger = max(by_features, by_diversity, key=lambda one: one.most)
+    of_parts = [
+        part_diversity(prediction, candidates.recognised, one)
+        for one in (parts.first, parts.second)
     ]
-    foreign, most_diverse = candidates.agree(usual), candidates.most_diverse
-    transplants = [(transplant(fitted, samples, labels, parts, seed), parts)]
-    if foreign is not None:
-        transplants.append((transplant(fitted, samples, labels, foreign, seed), foreign))
-    by_features, by_diversity = transplants[0], transplants[-1]
-    is_same = by_diversity[0].most >= SETTINGS.about_as_much * by_features[0].most
     return Signs(
-        parts=by_diversity[1] if is_same else parts,
-        foreign=by_diversity[1],
-        transplant=max(by_features[0], by_diversity[0], key=lambda one: one.most),
-        split_diversity=max(diversities, key=lambda one: -np.inf if np.isnan(one) else one),
-        diversity=(
-            part_diversity(prediction, recognised, parts.rows)
-            if most_diverse is None
-            else float(candidates.diversities[most_diverse])
-        ),
+        parts=bearing,
+        foreign=foreign,
+        transplant=replace(stronger, of_second=told.of_second),
+        split_diversity=max(of_parts, key=lambda one: -np.inf if np.isnan(one) else one),
+        diversity=candidates.diversity,
     )
 
 
@@ -184,7 +175,7 @@ def _complete(
     """Flag the rest of the poison of the poisoned classes."""
     poisoned = np.array([one.label for one in evidence if one.is_poisoned], dtype=np.int64)
     if int(labels.max()) + 1 - len(poisoned) < SETTINGS.fewest_known:
-        # No class is left whose rows show what is not poison.
+        # Too few classes are left whose rows show what is not poison.
         return detection
     told = find_rest(detection.isolation.mask, poisoned, samples, labels, probe)
     is_told = np.isfinite(told)

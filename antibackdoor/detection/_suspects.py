@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import rankdata
 
 from antibackdoor.detection._cross_fit import CrossFit, log_odds
-from antibackdoor.detection._discriminant import SMALLEST_PART, View, discriminate, look_at, widen
+from antibackdoor.detection._discriminant import View, are_two, discriminate, look_at, widen
 from antibackdoor.detection._held_out import HeldOutPrediction
 from antibackdoor.detection._parts import Parts
 from antibackdoor.detection._settings import SETTINGS
@@ -51,48 +51,44 @@ class Candidates:
 
     Attributes
     ----------
-    label : int
-    rows : numpy.ndarray of shape (n_rows,), int64
-        All rows of the class.
+    parts : Parts
+        Of the class, by features.
+    recognised : numpy.ndarray of shape (n_samples,), bool
+        Rows of all classes that a network recognises which did not go on with them.
     views : tuple of two View
-        Their features.
-    half : numpy.ndarray of shape (n_rows,), int64
-        Which of the two networks they were shown to.
-    recognised : numpy.ndarray of shape (n_rows,), bool
-        Whether the other one recognises them.
+        Features of the class.
     probabilities : numpy.ndarray of shape (n_candidates, n_rows)
-        That a row is of a candidate.
+        That a row of the class is of a candidate.
     diversities : numpy.ndarray of shape (n_candidates,)
         Nan of candidates that have too few recognised rows.
     """
 
-    label: int
-    rows: np.ndarray
-    views: tuple[View, View]
-    half: np.ndarray
+    parts: Parts
     recognised: np.ndarray
+    views: tuple[View, View]
     probabilities: np.ndarray
     diversities: np.ndarray
 
     @property
     def certain(self) -> np.ndarray:
         """Diversities less about one standard error: of few rows they are uncertain."""
-        n_rows = ((self.probabilities > 0.5) & self.recognised).sum(axis=1)
+        n_rows = ((self.probabilities > 0.5) & self.recognised[self.parts.rows]).sum(axis=1)
         return self.diversities - 1 / np.sqrt(np.maximum(1, n_rows))
 
     @property
-    def most_diverse(self) -> int | None:
-        """Number of the candidate that is surest to be diverse."""
+    def diversity(self) -> float:
+        """That of the candidate which is surest to be diverse; nan where none can be told."""
         certain = self.certain
-        return None if np.isnan(certain).all() else int(np.nanargmax(certain))
+        known = np.isfinite(certain).any()
+        return float(self.diversities[np.nanargmax(certain)]) if known else float("nan")
 
-    def agree(self, usual: float) -> Parts | None:
+    def agree(self, usual: float) -> Parts:
         """Return the rows that the candidates agree on, and those like them, as the first part.
 
         Each candidate counts as much as it is more diverse than is usual. One alone may hold
         half of the natural rows and be as diverse as the poison is; what they agree on is pure,
-        and may be little of it. Rows that are not recognised are not among it: whatever they are,
-        they do not bear a trigger that works.
+        and may be little of it. It is of recognised rows alone: others do not bear a trigger that
+        works. Rows that are like it by their features are suspect, recognised or not.
 
         Parameters
         ----------
@@ -101,25 +97,31 @@ class Candidates:
 
         Returns
         -------
-        Parts or None
-            The most diverse candidate where they agree on nothing; None where there is none.
+        Parts
+            The most diverse candidate where they agree on next to nothing, or on nearly all. The
+            parts by features where no diversity can be told.
         """
-        chosen = self.most_diverse
-        if chosen is None:
-            return None
-        excess = np.nan_to_num(np.maximum(self.certain - usual, 0))
+        certain = self.certain
+        if np.isnan(certain).all():
+            return self.parts
+        excess = np.nan_to_num(np.maximum(certain - usual, 0))
         if excess.sum() > 0:
             agreed = excess @ self.probabilities / excess.sum()
-            first = self.recognised & (agreed > 0.5)
-            if np.bincount(self.half[first], minlength=2).min() >= SMALLEST_PART:
-                wide = widen(self.views, first, self.recognised, _ROUNDS_TO_WIDEN)
-                told = np.where(first, np.maximum(wide, agreed), wide)
-                return Parts(self.label, self.rows, told)
-        return Parts(self.label, self.rows, self.probabilities[chosen])
+            recognised = self.recognised[self.parts.rows]
+            first = recognised & (agreed > 0.5)
+            wide = widen(self.views, first, recognised, _ROUNDS_TO_WIDEN)
+            told = np.where(first, np.maximum(wide, agreed), wide)
+            if all(are_two(told[view.unseen] > 0.5) for view in self.views):
+                return replace(self.parts, probabilities=told)
+        return replace(self.parts, probabilities=self.probabilities[np.nanargmax(certain)])
 
 
 def find_candidates(
-    fitted: CrossFit, prediction: HeldOutPrediction, labels: np.ndarray, parts: Parts
+    fitted: CrossFit,
+    prediction: HeldOutPrediction,
+    labels: np.ndarray,
+    recognised: np.ndarray,
+    parts: Parts,
 ) -> Candidates:
     """Return parts of a class that may be its poison.
 
@@ -135,13 +137,15 @@ def find_candidates(
     prediction : HeldOutPrediction
         Of the class.
     labels : numpy.ndarray of shape (n_samples,), int
+    recognised : numpy.ndarray of shape (n_samples,), bool
+        As `fitted` has it.
     parts : Parts
 
     Returns
     -------
     Candidates
     """
-    rows, recognised = parts.rows, fitted.recognised(labels)
+    rows = parts.rows
     probabilities = [parts.probabilities, 1 - parts.probabilities]
     orders = [log_odds(fitted.logits[rows], labels[rows])]
     if prediction.tells_classes_apart:
@@ -149,16 +153,13 @@ def find_candidates(
     views = look_at(fitted, rows)
     for order in orders:
         probabilities += _from_the_head(views, order)
+    diversities = [part_diversity(prediction, recognised, rows[one > 0.5]) for one in probabilities]
     return Candidates(
-        label=parts.label,
-        rows=rows,
+        parts=parts,
+        recognised=recognised,
         views=views,
-        half=fitted.half[rows],
-        recognised=recognised[rows],
         probabilities=np.stack(probabilities),
-        diversities=np.array(
-            [part_diversity(prediction, recognised, rows[one > 0.5]) for one in probabilities]
-        ),
+        diversities=np.array(diversities),
     )
 
 

@@ -56,9 +56,9 @@ def detection_power(
     Returns
     -------
     dict of str to numpy.ndarray of shape (n_planted,)
-        ``"attack"``: its name. ``"target"``: the class. ``"recall"``: share of the planted rows
-        that were flagged. ``"found"``: whether it was half of them or more. ``"p_value"``: of
-        the fit.
+        ``"attack"``: its name. ``"target"``: the class; of an all-to-all attack, the first of
+        them. ``"recall"``: share of the planted rows that were flagged. ``"found"``: whether it was
+        half of them or more. ``"p_value"``: of the fit.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def detection_power(
         raise ValueError(f"n_rows={n_rows}; wanted 1 to {len(labels) - 1}, fewer than y has rows.")
     if n_planted < 1:
         raise ValueError(f"n_planted={n_planted}; wanted a whole number of triggers from 1 on.")
-    if isinstance(attacks, str) or len(attacks) == 0:
+    if isinstance(attacks, str | BaseAttack) or len(attacks) == 0:
         raise ValueError(f"attacks={attacks!r}; wanted a list of one attack or more.")
     generator = check_random_state(random_state)
     planted = []
