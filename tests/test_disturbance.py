@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from antibackdoor.detection import _disturbance
 from antibackdoor.detection._disturbance import Disturbance
 
 
@@ -26,6 +27,15 @@ def test_most_rows_are_changed_and_stay_in_range(shape):
     assert 0.4 < changed < 0.95
     assert not np.array_equal(told, disturbed(images, seed=1))
     np.testing.assert_array_equal(told, disturbed(images))
+
+
+@pytest.mark.parametrize("kind", _disturbance._KINDS, ids=lambda kind: kind.__name__)
+def test_each_kind_changes_an_image(kind):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand((50, 3, 12, 16), generator=generator)
+    told = kind(images, generator)
+    assert told.shape == images.shape
+    assert ((told - images).abs().amax(dim=(1, 2, 3)) > 0.05).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from antibackdoor.training import Augmentation
 
-# Shares of the range of values, or of the shorter side.
+# Shares of the range of values, or of a side.
 _FAINTEST, _STRONGEST = 0.05, 0.3
 _MOST_MOVED = 0.1
 _LONGEST_SIDE = 0.3
