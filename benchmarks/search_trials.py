@@ -38,9 +38,6 @@ N_ROWS = 5_000
 
 Cell = dict[str, Any]
 
-#: The constants of the search were chosen on these; the other sets and attacks only report.
-DESIGN = {"sets": ("half-fashion", "half-letters"), "attacks": ("pattern", "displaced")}
-
 
 def cells(name: str) -> Iterator[Cell]:
     """Give the cells of one of the three tables."""

@@ -14,6 +14,7 @@ from antibackdoor.training import (
     Unlearning,
     global_gradient_ascent,
     local_gradient_ascent,
+    log_odds,
     negative_losses,
     sample_losses,
 )
@@ -130,3 +131,12 @@ def test_negative_loss_descends_on_most_rows_and_denies_some():
     # log 2 of the one; of the other, of probability 3/4, log(1/2) - log(1/4).
     assert value.item() == pytest.approx(math.log(2))
     assert given is logits
+
+
+def test_log_odds_by_hand():
+    logits = torch.tensor([[3.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]], dtype=torch.float64)
+    labels = torch.tensor([0, 2])
+    wanted = [3 - math.log(3), -math.log(3)]
+    assert log_odds(logits, labels).tolist() == pytest.approx(wanted)
+    # The odds stay the same when all logits rise.
+    assert log_odds(logits + 50, labels).tolist() == pytest.approx(wanted)

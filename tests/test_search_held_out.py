@@ -15,7 +15,7 @@ from search_inputs import (
     plant,
 )
 
-from antibackdoor.detection._cross_fit import cross_fit, log_odds
+from antibackdoor.detection._cross_fit import cross_fit
 from antibackdoor.detection._held_out import predict_held_out, prediction_diversity, share_out
 
 
@@ -35,14 +35,6 @@ def test_diversity_by_hand():
     wanted = np.log(2) + 0.75 * np.log(0.75) + 0.25 * np.log(0.25)
     predicted = np.array([[0.75, 0.25], [0.25, 0.75]])
     assert prediction_diversity(predicted) == pytest.approx(wanted)
-
-
-def test_log_odds_by_hand():
-    logits = np.array([[3.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
-    wanted = [3 - np.log(3), -np.log(3)]
-    np.testing.assert_allclose(log_odds(logits, np.array([0, 2])), wanted)
-    # The odds stay the same when all logits rise.
-    np.testing.assert_allclose(log_odds(logits + 50, np.array([0, 2])), wanted)
 
 
 # ------------------------------------------------------------------- the groups of the classes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from search_inputs import fit_halves, linear_network, seen_as
@@ -60,7 +62,7 @@ def test_a_row_is_judged_by_the_network_that_has_not_seen_it():
     fitted = fit_halves(X, labels, *numbers)
     # The second network was shown the second half, and judges the first.
     np.testing.assert_array_equal(fitted.logits.argmax(axis=1), 1 - fitted.half)
-    np.testing.assert_array_equal(fitted.recognised(labels), labels == 1 - fitted.half)
+    np.testing.assert_array_equal(fitted.recognised, labels == 1 - fitted.half)
     # Of the losses in training there are those of the first network and of its own, for all rows.
     assert fitted.losses.shape == (4, 60)
     assert np.isfinite(fitted.losses).all()
@@ -90,10 +92,12 @@ def test_two_networks_that_see_the_clouds_otherwise_agree_on_the_parts(clouds):
         assert in_two(parts) == [np.flatnonzero(apart).tolist(), list(range(40, 200))]
 
 
-def test_one_cloud_falls_into_parts_or_is_left_out(clouds):
+def test_one_cloud_falls_into_parts(clouds):
     features, labels, apart = clouds
     features, labels = features[~apart], labels[~apart]
-    for parts in split(features, labels):
+    found = split(features, labels)
+    assert found
+    for parts in found:
         rows = np.flatnonzero(labels == 0)
         np.testing.assert_array_equal(parts.rows, rows)
         assert set(parts.first) | set(parts.second) == set(rows)
@@ -151,6 +155,17 @@ def test_small_classes_and_wide_features(n_rows, n_columns):
         # Of both halves some, for their means are taken.
         for part in (parts.first, parts.second):
             assert set(fitted.half[part]) == {0, 1}
+
+
+def test_a_class_is_looked_at_by_what_each_network_was_not_shown(clouds):
+    features, labels, _ = clouds
+    fitted = seen_as(features, labels)
+    shown = [np.where((fitted.half == number)[:, None], np.nan, features) for number in (0, 1)]
+    rows = np.flatnonzero(labels == 0)
+    for number, view in enumerate(look_at(replace(fitted, features=tuple(shown)), rows)):
+        np.testing.assert_array_equal(view.unseen, fitted.half[rows] != number)
+        assert len(view.values) == view.unseen.sum()
+        assert np.isfinite(view.values).all()
 
 
 # ------------------------------------------------------------------------------- a discriminant

@@ -84,10 +84,6 @@ def test_of_a_class_that_is_like_all_others_no_row_is_more_foreign_than_another(
 # --------------------------------------------------------------------------------- candidates
 
 
-def candidates_of(fitted, prediction, labels, parts):
-    return find_candidates(fitted, prediction, labels, fitted.recognised(labels), parts)
-
-
 def suspected(candidates, usual=0.2):
     """Rows that the candidates agree on."""
     return candidates.agree(usual).first
@@ -97,7 +93,7 @@ def suspected(candidates, usual=0.2):
 def test_whatever_the_split_the_candidates_agree_on_the_poison(planted, seed):
     labels, poison, fitted, prediction = planted
     drawn = np.random.default_rng(seed).random(len(labels)) < 0.5
-    candidates = candidates_of(fitted, prediction, labels, parts_of(labels, drawn))
+    candidates = find_candidates(fitted, prediction, parts_of(labels, drawn))
     assert np.isin(np.flatnonzero(poison), suspected(candidates)).mean() > 0.9
     assert poison[suspected(candidates)].mean() > 0.9
     assert candidates.diversity > 0.7
@@ -106,14 +102,11 @@ def test_whatever_the_split_the_candidates_agree_on_the_poison(planted, seed):
 def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
     """A probe that sees nothing in a quarter of the poison, and a split that is no help."""
     labels, poison, fitted, prediction = planted
-    surer = fitted.logits.copy()
-    surer[np.flatnonzero(poison), TARGET] += 20
     blurred = prediction.probabilities.copy()
     blurred[np.flatnonzero(poison)[::4]] = prediction.usual
-    candidates = candidates_of(
-        replace(fitted, logits=surer),
+    candidates = find_candidates(
+        replace(fitted, odds=fitted.odds + 20 * poison),
         replace(prediction, probabilities=blurred),
-        labels,
         parts_of(labels, np.random.default_rng(0).random(len(labels)) < 0.5),
     )
     assert np.isin(np.flatnonzero(poison), suspected(candidates)).mean() > 0.9
@@ -122,10 +115,8 @@ def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
 
 def test_of_a_class_that_nobody_recognises_nothing_is_said(planted):
     labels, poison, fitted, prediction = planted
-    unsure = fitted.logits.copy()
-    unsure[:, TARGET] -= 1000
     given = parts_of(labels, poison)
-    candidates = candidates_of(replace(fitted, logits=unsure), prediction, labels, given)
+    candidates = find_candidates(replace(fitted, odds=fitted.odds - 1000), prediction, given)
     assert np.isnan(candidates.diversity)
     assert candidates.agree(0.2) is given
 

@@ -8,6 +8,7 @@ import torch
 from search_inputs import as_samples, fit_halves, linear_network
 
 from antibackdoor.backbones import build_network
+from antibackdoor.detection._cross_fit import draw_halves
 from antibackdoor.detection._parts import Parts
 from antibackdoor.detection._transplant import transplant
 
@@ -105,9 +106,23 @@ def test_half_of_the_other_rows_are_converted():
     assert put(*trigger_table(), knows(2.0, weight)).converted == 0.5
 
 
-def test_each_network_is_asked_about_rows_that_it_has_not_seen():
+def test_both_networks_count():
     """One of the two has learned the trigger: half of the rows are converted."""
     assert put(*trigger_table(), knows(2.0), knows(0.0)).converted == pytest.approx(0.5, abs=0.02)
+
+
+def test_each_network_is_asked_about_rows_that_it_has_not_seen():
+    """A column says which half a row is of, and the trigger works in the other half alone."""
+    X, labels = trigger_table()
+    of_half = 1 - 2 * draw_halves(labels, 0)[:, None]
+    networks = []
+    for sign in (-1, 1):
+        weight = np.hstack([np.eye(3, 4), np.zeros((3, 1))])
+        weight[0, 3:] = 2.0, 1.5 * sign
+        networks.append(linear_network(weight, np.float32([-1.5, 0, 0]), (5,)))
+    X = np.hstack([X, of_half]).astype(np.float32)
+    assert put(X, labels, *networks).converted == 1.0
+    assert put(X, labels, *networks[::-1]).converted == 0.0
 
 
 class Reacts(torch.nn.Module):

@@ -35,10 +35,11 @@ class Detection:
     is_complete : bool
         Whether the flagged rows are meant to be all of the poison, not a share of it.
     network : Network or None
-        The network that was trained on all rows, with whatever backdoor they hold; None where
-        there is none.
+        One that was trained on all rows, with whatever backdoor they hold; None where there is
+        none. A search's went on with half of them.
     losses : numpy.ndarray of shape (n_epochs, n_samples), float64
-        Its losses in training, in nats; of no epoch where there is none.
+        Of all rows in training, in nats; of no epoch where there is no network. Those of a search
+        are of the network that went on with the row.
     """
 
     isolation: Isolation

@@ -62,19 +62,16 @@ def find_rest(
         network = probe(~of_classes | shown, SETTINGS.completion_epochs).network
         odds = _log_odds(network, samples, labels)
         for label in list(asked):
-            of_class = labels == label
-            unshown = of_class & ~shown
-            if not unshown.any() or (odds[unshown] > 0).mean() > _MOST:
+            rows = np.flatnonzero(labels == label)
+            was_shown = shown[rows]
+            if was_shown.all() or (odds[rows][~was_shown] > 0).mean() > _MOST:
                 asked.remove(label)
                 continue
-            triggered = np.zeros(len(labels))
-            triggered[of_class] = _triggered(odds[of_class], shown[of_class])
-            now = of_class & (flagged | (triggered > SETTINGS.poison))
-            if (now != (of_class & shown)).sum() <= _FEW * (of_class & shown).sum():
+            triggered = _triggered(odds[rows], was_shown)
+            told[rows] = np.where(flagged[rows], np.nan, triggered)
+            shown[rows] = flagged[rows] | (triggered > SETTINGS.poison)
+            if (shown[rows] != was_shown).sum() <= _FEW * was_shown.sum():
                 asked.remove(label)
-            rest = of_class & ~flagged
-            told[rest] = triggered[rest]
-            shown[of_class] = now[of_class]
     return told
 
 

@@ -1,4 +1,4 @@
-"""Cross-fitting: each row is looked at by a network that has not been trained on it."""
+"""Cross-fitting: each row is looked at by the network that did not go on with it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
+import torch
 
 from antibackdoor.backbones import Network
 from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._settings import SETTINGS
-from antibackdoor.training import Samples, compute_features
+from antibackdoor.training import Samples, compute_features, log_odds
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class CrossFit:
         What each of them sees in all rows.
     logits : numpy.ndarray of shape (n_samples, n_classes), float64
         Of the network that a row was not shown to.
+    odds : numpy.ndarray of shape (n_samples,), float64
+        Log odds of each row's label in these logits, in nats.
     losses : numpy.ndarray of shape (n_epochs, n_samples), float64
         In training, of the networks that a row was shown to, in nats.
     """
@@ -35,11 +37,13 @@ class CrossFit:
     half: np.ndarray
     features: tuple[np.ndarray, np.ndarray]
     logits: np.ndarray
+    odds: np.ndarray
     losses: np.ndarray
 
-    def recognised(self, labels: np.ndarray) -> np.ndarray:
-        """Tell which rows a network recognises that has not seen them, (n_samples,), bool."""
-        return log_odds(self.logits, labels) > 0
+    @property
+    def recognised(self) -> np.ndarray:
+        """Rows whose label is likelier than not by these odds, (n_samples,), bool."""
+        return self.odds > 0
 
 
 def cross_fit(samples: Samples, labels: np.ndarray, probe: Probe, seed: int) -> CrossFit:
@@ -72,15 +76,17 @@ def cross_fit(samples: Samples, labels: np.ndarray, probe: Probe, seed: int) -> 
         for number in (0, 1)
     )
     features = [compute_features(each.network, samples) for each in (one, other)]
-    logits = [
+    told = [
         each.network.head(seen).detach().double().cpu().numpy()
         for each, seen in zip((one, other), features, strict=True)
     ]
+    logits = np.where(half[:, None] == 1, *told)
     return CrossFit(
         networks=(one.network, other.network),
         half=half,
         features=(features[0].cpu().numpy(), features[1].cpu().numpy()),
-        logits=np.where(half[:, None] == 1, *logits),
+        logits=logits,
+        odds=log_odds(torch.as_tensor(logits), torch.as_tensor(labels)).numpy(),
         losses=np.concatenate([first.losses, np.where(half == 0, one.losses, other.losses)]),
     )
 
@@ -94,10 +100,3 @@ def draw_halves(labels: np.ndarray, seed: int) -> np.ndarray:
         # The odd row of a class goes to either half in turn.
         half[rows] = (np.arange(len(rows)) + label) % 2
     return half
-
-
-def log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the log odds of each row's label against all other classes, in nats."""
-    others = logits.copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    return logits[np.arange(len(labels)), labels] - logsumexp(others, axis=1)

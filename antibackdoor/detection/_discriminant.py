@@ -125,7 +125,7 @@ def widen(
 def _view(fitted: CrossFit, rows: np.ndarray, number: int) -> View:
     unseen = fitted.half[rows] != number
     values = standardise(fitted.features[number][rows[unseen]])
-    if values.size == 0:
+    if values.shape[1] == 0:
         return View(unseen, values)
     covariance, _ = ledoit_wolf(values, assume_centered=True)
     variances, directions = np.linalg.eigh(covariance)

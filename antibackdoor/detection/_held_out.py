@@ -77,13 +77,12 @@ def predict_held_out(
     """
     is_large = np.bincount(labels) >= SMALLEST_CLASS
     groups = share_out(_confusion(fitted.logits, labels), is_large, SETTINGS.n_groups)
-    recognised = fitted.recognised(labels)
     kept_back = np.random.RandomState(seed).rand(len(labels)) < SETTINGS.compared_share
     predictions = {}
     for group in np.unique(groups):
         known = groups != group
         of_known = known[labels]
-        compared = np.flatnonzero(of_known & kept_back & recognised)
+        compared = np.flatnonzero(of_known & kept_back & fitted.recognised)
         prediction = _predict(samples, labels, of_known & ~kept_back, compared, known, probe)
         for label in np.flatnonzero(~known):
             predictions[int(label)] = prediction

@@ -1,4 +1,4 @@
-"""A class in two parts, by what networks see in rows that they were not trained on."""
+"""A class in two parts, by what networks see in rows that they did not go on with."""
 
 from __future__ import annotations
 
@@ -82,17 +82,15 @@ def split_classes(fitted: CrossFit, labels: np.ndarray, seed: int) -> list[Parts
 def _split_class(fitted: CrossFit, rows: np.ndarray, label: int, seed: int) -> Parts | None:
     if len(rows) < SMALLEST_CLASS:
         return None
-    first = np.zeros(len(rows), dtype=bool)
-    for number in (0, 1):
-        unseen = fitted.half[rows] != number
-        values = standardise(fitted.features[number][rows[unseen]])
-        if values.shape[1] == 0:
-            return None
-        first[unseen] = _mixture(values, seed)
-    if not _agree(fitted, rows, first):
-        unseen = fitted.half[rows] != 0
-        first[unseen] = ~first[unseen]
     views = look_at(fitted, rows)
+    if any(view.values.shape[1] == 0 for view in views):
+        return None
+    first = np.zeros(len(rows), dtype=bool)
+    for number, view in enumerate(views):
+        seen = standardise(fitted.features[number][rows[view.unseen]])
+        first[view.unseen] = _mixture(seen, seed)
+    if not _agree(fitted, rows, first):
+        first[views[0].unseen] = ~first[views[0].unseen]
     told = discriminate(views, first, _ROUNDS)
     if told is None and all(are_two(first[view.unseen]) for view in views):
         # No line keeps the two apart. There are rows of either all the same, to ask about.

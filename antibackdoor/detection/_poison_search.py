@@ -101,7 +101,9 @@ class PoisonSearch(BaseDetector):
         less than 1,280 rows, more where it is on more than 5,120, for about 40 to 160 steps an
         epoch.
     learning_rate : float, default=0.1
-        Rate of stochastic gradient descent: the highest of one cycle.
+        Rate of stochastic gradient descent, for steps of 64 samples or more, and in proportion to
+        the samples of smaller ones. The first network has it all the time, the others at the height
+        of one cycle; half of it where a probe is trained further.
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4

@@ -45,12 +45,12 @@ def find_poison(
 ) -> Detection:
     """Find the poisoned rows of training data, if there are any.
 
-    Each class is split in two by what networks see in rows that they were not trained on
+    Each class is split in two by what networks see in rows that they did not go on with
     (`cross_fit`, `split_classes`). Two signs of poison are looked for in every class. A network
-    that does not know the class recognises the rows of one part as rows of many others
-    (`predict_held_out`, `find_foreign_part`). Or the difference of the two parts, put on rows of
-    other classes, turns them into this class, or exchanges the classes (`transplant`). Each sign
-    is compared with what the other classes of the same data show (`weigh`).
+    that does not know the class recognises the rows of a part as rows of many others
+    (`predict_held_out`, `find_candidates`). Or the difference of two parts, put on rows of other
+    classes, turns them into this class, or exchanges the classes (`transplant`). Each sign is
+    compared with what the other classes of the same data show (`weigh`).
 
     Parameters
     ----------
@@ -72,10 +72,7 @@ def find_poison(
     if not parts:
         return Detection.untested(flag_nothing(len(labels)))
     predictions = predict_held_out(samples, labels, fitted, probe, seed)
-    recognised = fitted.recognised(labels)
-    candidates = [
-        find_candidates(fitted, predictions[one.label], labels, recognised, one) for one in parts
-    ]
+    candidates = [find_candidates(fitted, predictions[one.label], one) for one in parts]
     usual = _usual_diversity(candidates)
     signs = [
         _measure(one, usual, fitted, predictions[one.parts.label], samples, labels, seed)
@@ -121,8 +118,7 @@ def _measure(
     bearing, told = (foreign, by_diversity) if suspects_bear_it else (parts, by_features)
     stronger = max(by_features, by_diversity, key=lambda one: one.most)
     of_parts = [
-        part_diversity(prediction, candidates.recognised, one)
-        for one in (parts.first, parts.second)
+        part_diversity(prediction, fitted.recognised, one) for one in (parts.first, parts.second)
     ]
     return Signs(
         parts=bearing,

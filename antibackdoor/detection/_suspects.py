@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import rankdata
 
-from antibackdoor.detection._cross_fit import CrossFit, log_odds
+from antibackdoor.detection._cross_fit import CrossFit
 from antibackdoor.detection._discriminant import View, are_two, discriminate, look_at, widen
 from antibackdoor.detection._held_out import HeldOutPrediction
 from antibackdoor.detection._parts import Parts
@@ -53,8 +53,8 @@ class Candidates:
     ----------
     parts : Parts
         Of the class, by features.
-    recognised : numpy.ndarray of shape (n_samples,), bool
-        Rows of all classes that a network recognises which did not go on with them.
+    recognised : numpy.ndarray of shape (n_rows,), bool
+        Which rows of the class a network recognises that did not go on with them.
     views : tuple of two View
         Features of the class.
     probabilities : numpy.ndarray of shape (n_candidates, n_rows)
@@ -72,7 +72,7 @@ class Candidates:
     @property
     def certain(self) -> np.ndarray:
         """Diversities less about one standard error: of few rows they are uncertain."""
-        n_rows = ((self.probabilities > 0.5) & self.recognised[self.parts.rows]).sum(axis=1)
+        n_rows = ((self.probabilities > 0.5) & self.recognised).sum(axis=1)
         return self.diversities - 1 / np.sqrt(np.maximum(1, n_rows))
 
     @property
@@ -107,22 +107,15 @@ class Candidates:
         excess = np.nan_to_num(np.maximum(certain - usual, 0))
         if excess.sum() > 0:
             agreed = excess @ self.probabilities / excess.sum()
-            recognised = self.recognised[self.parts.rows]
-            first = recognised & (agreed > 0.5)
-            wide = widen(self.views, first, recognised, _ROUNDS_TO_WIDEN)
+            first = self.recognised & (agreed > 0.5)
+            wide = widen(self.views, first, self.recognised, _ROUNDS_TO_WIDEN)
             told = np.where(first, np.maximum(wide, agreed), wide)
             if all(are_two(told[view.unseen] > 0.5) for view in self.views):
                 return replace(self.parts, probabilities=told)
         return replace(self.parts, probabilities=self.probabilities[np.nanargmax(certain)])
 
 
-def find_candidates(
-    fitted: CrossFit,
-    prediction: HeldOutPrediction,
-    labels: np.ndarray,
-    recognised: np.ndarray,
-    parts: Parts,
-) -> Candidates:
+def find_candidates(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts) -> Candidates:
     """Return parts of a class that may be its poison.
 
     The parts by features may be wrong. So there are other candidates, which begin from the rows
@@ -136,10 +129,8 @@ def find_candidates(
     fitted : CrossFit
     prediction : HeldOutPrediction
         Of the class.
-    labels : numpy.ndarray of shape (n_samples,), int
-    recognised : numpy.ndarray of shape (n_samples,), bool
-        As `fitted` has it.
     parts : Parts
+        Of the class, by features.
 
     Returns
     -------
@@ -147,16 +138,18 @@ def find_candidates(
     """
     rows = parts.rows
     probabilities = [parts.probabilities, 1 - parts.probabilities]
-    orders = [log_odds(fitted.logits[rows], labels[rows])]
+    orders = [fitted.odds[rows]]
     if prediction.tells_classes_apart:
         orders.append(foreignness(prediction.probabilities[rows], prediction.usual))
     views = look_at(fitted, rows)
     for order in orders:
         probabilities += _from_the_head(views, order)
-    diversities = [part_diversity(prediction, recognised, rows[one > 0.5]) for one in probabilities]
+    diversities = [
+        part_diversity(prediction, fitted.recognised, rows[one > 0.5]) for one in probabilities
+    ]
     return Candidates(
         parts=parts,
-        recognised=recognised,
+        recognised=fitted.recognised[rows],
         views=views,
         probabilities=np.stack(probabilities),
         diversities=np.array(diversities),
