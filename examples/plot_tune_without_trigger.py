@@ -28,7 +28,7 @@ from antibackdoor.datasets import load_digits_images
 X, y = load_digits_images()
 X = X.reshape(len(X), -1).astype("float32")  # rows of features, as StandardScaler takes them
 attack = BadNets(target_label=0, image_shape=(8, 8), value_range=(0, 255))
-X_bad, y_bad, poison_mask = make_poisoned(X[:600], y[:600], attack=attack, random_state=0)
+X_bad, y_bad, poison_mask = make_poisoned(X, y, attack=attack, random_state=0)
 
 pipeline = Pipeline(
     [

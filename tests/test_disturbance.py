@@ -12,7 +12,7 @@ from antibackdoor.detection._disturbance import Disturbance
 
 def disturbed(images, low=0.0, high=255.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return Disturbance(low, high)(torch.as_tensor(images), generator).numpy()
+    return Disturbance((low, high), (low, high))(torch.as_tensor(images), generator).numpy()
 
 
 @pytest.mark.parametrize(

@@ -431,12 +431,12 @@ def test_constant_columns_and_channels(value, dtype, resident):
             getattr(torch, table.dtype.name),
             resident=resident,
         )
-        _, scale = samples.channel_statistics()
+        _, scale = samples.channel_statistics
         assert scale[1] == scale[2] == 1
         np.testing.assert_allclose(scale[[0, 3]], table[:, [0, 3]].std(0), rtol=1e-5)
 
 
 def test_a_narrow_column_far_from_zero_keeps_its_width():
     table = 1e6 + np.random.default_rng(0).normal(size=(500, 1)) * 1e-3
-    _, scale = Samples(table, None, CPU, torch.float64).channel_statistics()
+    _, scale = Samples(table, None, CPU, torch.float64).channel_statistics
     np.testing.assert_allclose(scale, table.std(0), rtol=1e-6)

@@ -60,7 +60,7 @@ def test_channel_statistics_equal_numpys(shape):
     X, samples = images(shape, dtype=np.float64)
     X = X.astype(np.float32)
     rows = X if X.ndim == 2 else X.reshape(-1, shape[3] if len(shape) == 4 else 1)
-    mean, scale = samples.channel_statistics()
+    mean, scale = samples.channel_statistics
     np.testing.assert_allclose(mean.numpy(), rows.mean(0, dtype=float), rtol=1e-9)
     np.testing.assert_allclose(scale.numpy(), rows.std(0, dtype=float), rtol=1e-9)
 
@@ -68,7 +68,7 @@ def test_channel_statistics_equal_numpys(shape):
 def test_statistics_of_columns_far_from_zero_keep_their_digits():
     X = 1e6 + np.random.default_rng(0).normal(size=(300, 2))
     samples = Samples(X, None, CPU, torch.float64)
-    np.testing.assert_allclose(samples.channel_statistics()[1].numpy(), X.std(0), rtol=1e-6)
+    np.testing.assert_allclose(samples.channel_statistics[1].numpy(), X.std(0), rtol=1e-6)
 
 
 # ------------------------------------------------------------------------------- batches

@@ -179,7 +179,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
 
     def _new_surrogate(self, samples: Samples, n_outputs: int | None = None) -> Network:
         """Return an untrained surrogate; with other outputs than one a class, if asked."""
-        mean, scale = samples.channel_statistics()
+        mean, scale = samples.channel_statistics
         network = build_network(
             self.surrogate,
             samples.input_shape,

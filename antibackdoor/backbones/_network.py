@@ -55,6 +55,19 @@ class Network(nn.Module):
         """Return the logits, shape (n, n_classes)."""
         return self.head(self.features(x))
 
+    def add_classes(self, n_classes: int) -> None:
+        """Give the head so many outputs, if it has fewer; those that it has stay as they are."""
+        old = self.head
+        if n_classes <= old.out_features:
+            return
+        like = {"device": old.weight.device, "dtype": old.weight.dtype}
+        new = nn.Linear(old.in_features, n_classes, bias=old.bias is not None, **like)
+        with torch.no_grad():
+            new.weight[: old.out_features] = old.weight
+            if old.bias is not None:
+                new.bias[: old.out_features] = old.bias
+        self.head = new
+
     def gathered(self, rows: torch.Tensor) -> torch.Tensor:
         """Return, for every row last given to `features`, what was taken inside the body.
 

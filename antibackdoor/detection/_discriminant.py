@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from sklearn.covariance import ledoit_wolf
 
 from antibackdoor.detection._cross_fit import CrossFit
-from antibackdoor.detection._two_groups import middle_of_two
+from antibackdoor.detection._two_groups import log_odds_of_two
 
 # Each part has at least this many rows in each half, and this share of those of the class.
 SMALLEST_PART = 3
@@ -88,36 +88,42 @@ def discriminate(
 
 
 def widen(
-    views: tuple[View, View], first: np.ndarray, may_join: np.ndarray, n_rounds: int
+    views: tuple[View, View],
+    first: np.ndarray,
+    may_join: np.ndarray,
+    evidence: np.ndarray,
+    n_rounds: int,
 ) -> np.ndarray:
-    """Return the probability of the first of two parts, where some of it is in the other so far.
+    """Return the probability of the first of two parts, of which only some rows are known.
 
-    As `discriminate`, but even odds are in the middle of the two groups that the odds of all rows
-    fall into: rows that are alike are on one side of it, whatever they were called.
+    As `discriminate`, but the odds are those of the two groups that all rows fall into: rows that
+    are alike are of one group, whatever they were called.
 
     Parameters
     ----------
     views : tuple of two View
     first : numpy.ndarray of shape (n_rows,), bool
-        Rows of the first part, known to be so.
+        Rows that are taken for the first part.
     may_join : numpy.ndarray of shape (n_rows,), bool
         Rows that the next round may be fitted to as such, if the odds are for it.
+    evidence : numpy.ndarray of shape (n_rows,), float64
+        Log odds of the first part that something else than the features gives, in nats.
     n_rounds : int
 
     Returns
     -------
     numpy.ndarray of shape (n_rows,), float64
-        Of a view where a part is next to nothing, what is known.
+        Of a view where a part is next to nothing, what was told so far.
     """
     probabilities = first.astype(np.float64)
     for view in views:
-        known, parts = first[view.unseen], first[view.unseen]
+        parts = first[view.unseen]
         for _ in range(n_rounds):
             if not are_two(parts):
                 break
-            odds = _out_of_fold(view.values, parts)
-            told = expit(odds - middle_of_two(odds))
-            parts = known | ((told > 0.5) & may_join[view.unseen])
+            along = _out_of_fold(view.values, parts)
+            told = expit(log_odds_of_two(along, parts, evidence[view.unseen]))
+            parts = (told > 0.5) & may_join[view.unseen]
             probabilities[view.unseen] = told
     return probabilities
 

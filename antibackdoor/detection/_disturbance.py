@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from antibackdoor.training import Augmentation
 
-# Shares of the range of values, or of a side.
+# Shares of the usual range of values, or of a side.
 _FAINTEST, _STRONGEST = 0.05, 0.3
 _MOST_MOVED = 0.1
 _LONGEST_SIDE = 0.3
@@ -28,14 +28,18 @@ class Disturbance(Augmentation):
 
     Parameters
     ----------
-    low, high : float
+    usual : tuple of two float
+        Between these nearly all values of pixels are, in stored units: the measure of how strong a
+        trigger is.
+    limits : tuple of two float
         Least and greatest value of a pixel, in stored units.
     """
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, usual: tuple[float, float], limits: tuple[float, float]) -> None:
         super().__init__(())
-        self.low = low
-        self.high = high
+        self.low, high = usual
+        self.range = high - self.low
+        self.limits = limits
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return disturbed images.
@@ -52,15 +56,15 @@ class Disturbance(Augmentation):
         torch.Tensor of shape (n, H, W, C)
             Of the same type.
         """
-        # In [0, 1], channels first; each kind has a fifth of the images, and a fifth has none.
-        values = ((images.float() - self.low) / (self.high - self.low)).permute(0, 3, 1, 2)
+        # About 0 to 1, channels first; each kind has a fifth of the images, and a fifth has none.
+        values = ((images.float() - self.low) / self.range).permute(0, 3, 1, 2)
         kinds = torch.randint(5, (len(images),), generator=generator, device=images.device)
         disturbed = values.clone()
         for number, disturb in enumerate(_KINDS):
             rows = torch.nonzero(kinds == number)[:, 0]
             if len(rows):
                 disturbed[rows] = disturb(values[rows], generator)
-        told = disturbed.clamp_(0, 1).permute(0, 2, 3, 1) * (self.high - self.low) + self.low
+        told = (disturbed.permute(0, 2, 3, 1) * self.range + self.low).clamp_(*self.limits)
         told = told if images.is_floating_point() else told.round()
         # As they were, to the last bit, where nothing was to be changed.
         untouched = (kinds == len(_KINDS))[:, None, None, None]

@@ -32,7 +32,7 @@ class Signs:
         The strongest that was seen, and which of `parts` the other rows were made like.
     split_diversity, diversity : float
         Prediction diversity of the more diverse of the parts by features, and of the most diverse
-        candidate; nan where nothing could be told.
+        of all candidates, `foreign` among them; nan where nothing could be told.
     """
 
     parts: Parts

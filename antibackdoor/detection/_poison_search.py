@@ -237,7 +237,8 @@ class PoisonSearch(BaseDetector):
     def n_passes(self) -> float:
         """How often it passes over all rows, about, where it finds poison."""
         shares = SETTINGS.n_groups * SETTINGS.probe_epochs * SHARE_OF_A_PROBE
-        completion = SETTINGS.completion_rounds * SETTINGS.completion_epochs
+        further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
+        completion = SETTINGS.completion_epochs + further
         return self.epochs * (1 + shares + completion)
 
     def _n_phases(self) -> int:
@@ -283,7 +284,7 @@ class PoisonSearch(BaseDetector):
         return Detection.untested(flag_nothing(len(run.samples)))
 
     def _prober(self, run: Run) -> Probe:
-        disturbance = Disturbance(*run.samples.value_range())
+        disturbance = Disturbance(run.samples.usual_range(), run.samples.value_range())
 
         def probe(
             trained_on: np.ndarray,
@@ -294,8 +295,11 @@ class PoisonSearch(BaseDetector):
             held: bool = False,
             gently: bool = False,
             disturb: bool = False,
+            labels: np.ndarray | None = None,
         ) -> Trained:
             probed = run.new_network() if network is None else network
+            called = run.labels if labels is None else torch.as_tensor(labels, device=run.device)
+            probed.add_classes(int(called.max()) + 1)
             batch_size = self._batch_size(int(trained_on.sum()))
             rate = self.learning_rate * min(1, batch_size / _WHOLE_RATE)
             losses = run.phase(
@@ -310,6 +314,7 @@ class PoisonSearch(BaseDetector):
                     augmentation=disturbance if disturb else None,
                 ),
                 batches=ShuffledRows(run.rows(trained_on), batch_size),
+                labels=called,
                 keep_losses=True,
             )
             return Trained(probed, torch.stack(losses).double().cpu().numpy())

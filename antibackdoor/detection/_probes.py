@@ -36,10 +36,12 @@ class Probe(Protocol):
         held: bool = False,
         gently: bool = False,
         disturb: bool = False,
+        labels: np.ndarray | None = None,
     ) -> Trained:
         """Train a network further, or a new one, on the rows where a mask is set.
 
         For this share of the epochs of the search, in a phase of this name. Its loss is held, so
         that no row is learned by heart; at half the learning rate, so that what has been learned
-        is not thrown over by what is shown beside it; under triggers of our own: or not.
+        is not thrown over by what is shown beside it; under triggers of our own: or not. The
+        labels may be others than those of the data, and of more classes.
         """

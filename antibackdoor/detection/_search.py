@@ -21,7 +21,7 @@ from antibackdoor.detection._transplant import transplant
 from antibackdoor.training import Samples
 
 #: How often a search has a network trained, or trained further, at most.
-MOST_PROBES = 3 + SETTINGS.n_groups * SETTINGS.most_turns + SETTINGS.completion_rounds
+MOST_PROBES = 3 + SETTINGS.n_groups * SETTINGS.most_turns + SETTINGS.completion_turns
 
 #: Of all rows, those that a probe which lacks one group of classes is trained on.
 SHARE_OF_A_PROBE = (1 - 1 / SETTINGS.n_groups) * (1 - SETTINGS.compared_share)
@@ -117,15 +117,17 @@ def _measure(
     suspects_bear_it = by_diversity.most >= SETTINGS.about_as_much * by_features.most
     bearing, told = (foreign, by_diversity) if suspects_bear_it else (parts, by_features)
     stronger = max(by_features, by_diversity, key=lambda one: one.most)
-    of_parts = [
-        part_diversity(prediction, fitted.recognised, one) for one in (parts.first, parts.second)
-    ]
+    of_first, of_second, of_foreign = (
+        part_diversity(prediction, fitted.recognised, one)
+        for one in (parts.first, parts.second, foreign.first)
+    )
     return Signs(
         parts=bearing,
         foreign=foreign,
         transplant=replace(stronger, of_second=told.of_second),
-        split_diversity=max(of_parts, key=lambda one: -np.inf if np.isnan(one) else one),
-        diversity=candidates.diversity,
+        split_diversity=float(np.fmax(of_first, of_second)),
+        # What the candidates agree on may be purer than each of them.
+        diversity=float(np.fmax(candidates.diversity, of_foreign)),
     )
 
 
@@ -170,10 +172,7 @@ def _complete(
 ) -> Detection:
     """Flag the rest of the poison of the poisoned classes."""
     poisoned = np.array([one.label for one in evidence if one.is_poisoned], dtype=np.int64)
-    if int(labels.max()) + 1 - len(poisoned) < SETTINGS.fewest_known:
-        # Too few classes are left whose rows show what is not poison.
-        return detection
-    told = find_rest(detection.isolation.mask, poisoned, samples, labels, probe)
+    told = find_rest(detection.isolation.scores, poisoned, samples, labels, probe)
     is_told = np.isfinite(told)
     return replace(
         detection,

@@ -61,6 +61,8 @@ class Candidates:
         That a row of the class is of a candidate.
     diversities : numpy.ndarray of shape (n_candidates,)
         Nan of candidates that have too few recognised rows.
+    foreignness : numpy.ndarray of shape (n_rows,), float64
+        Of each row, in nats; 0 where the probe tells nothing.
     """
 
     parts: Parts
@@ -68,6 +70,7 @@ class Candidates:
     views: tuple[View, View]
     probabilities: np.ndarray
     diversities: np.ndarray
+    foreignness: np.ndarray
 
     @property
     def certain(self) -> np.ndarray:
@@ -88,7 +91,8 @@ class Candidates:
         Each candidate counts as much as it is more diverse than is usual. One alone may hold
         half of the natural rows and be as diverse as the poison is; what they agree on is pure,
         and may be little of it. It is of recognised rows alone: others do not bear a trigger that
-        works. Rows that are like it by their features are suspect, recognised or not.
+        works. Rows that are like it by their features, and as foreign, are suspect, recognised or
+        not.
 
         Parameters
         ----------
@@ -108,8 +112,7 @@ class Candidates:
         if excess.sum() > 0:
             agreed = excess @ self.probabilities / excess.sum()
             first = self.recognised & (agreed > 0.5)
-            wide = widen(self.views, first, self.recognised, _ROUNDS_TO_WIDEN)
-            told = np.where(first, np.maximum(wide, agreed), wide)
+            told = widen(self.views, first, self.recognised, self.foreignness, _ROUNDS_TO_WIDEN)
             if all(are_two(told[view.unseen] > 0.5) for view in self.views):
                 return replace(self.parts, probabilities=told)
         return replace(self.parts, probabilities=self.probabilities[np.nanargmax(certain)])
@@ -139,8 +142,10 @@ def find_candidates(fitted: CrossFit, prediction: HeldOutPrediction, parts: Part
     rows = parts.rows
     probabilities = [parts.probabilities, 1 - parts.probabilities]
     orders = [fitted.odds[rows]]
+    foreign = np.zeros(len(rows))
     if prediction.tells_classes_apart:
-        orders.append(foreignness(prediction.probabilities[rows], prediction.usual))
+        foreign = foreignness(prediction.probabilities[rows], prediction.usual)
+        orders.append(foreign)
     views = look_at(fitted, rows)
     for order in orders:
         probabilities += _from_the_head(views, order)
@@ -153,6 +158,7 @@ def find_candidates(fitted: CrossFit, prediction: HeldOutPrediction, parts: Part
         views=views,
         probabilities=np.stack(probabilities),
         diversities=np.array(diversities),
+        foreignness=foreign,
     )
 
 

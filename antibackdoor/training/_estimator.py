@@ -254,7 +254,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
 
     def _network_maker(self, samples: Samples, n_classes: int) -> Callable[[], Network]:
         """Return what makes untrained networks of its backbone for these rows."""
-        mean, scale = (statistic.cpu() for statistic in samples.channel_statistics())
+        mean, scale = (statistic.cpu() for statistic in samples.channel_statistics)
 
         def new_network() -> Network:
             network = build_network(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from antibackdoor.utils import ImageLayout, LazyRows
 # chunk, which bound the memory that a network takes for large images: 512 of 32 x 32.
 _CHUNK_ROWS = 512
 _CHUNK_PIXELS = 512 * 32 * 32
+
+# Standard deviations from the mean.
+_USUAL = 3
 
 
 class Samples:
@@ -132,8 +136,25 @@ class Samples:
             low, high = min(low, float(stored.min())), max(high, float(stored.max()))
         return low, max(high, low + 1e-6 * max(1.0, abs(low)))
 
+    def usual_range(self) -> tuple[float, float]:
+        """Return between what two numbers nearly all stored values are.
+
+        Within three standard deviations of the mean, of some channel: of photographs that is all
+        of `value_range`. Where pixels are standardised one by one, a few values are far outside;
+        and of pixels that are 0 to 16, 255 is.
+        """
+        low, high = self.value_range()
+        one_row = self.stored(torch.zeros(1, dtype=torch.int64, device=self.device))
+        unit = 255 if one_row.dtype == torch.uint8 else 1
+        mean, scale = (statistic * unit for statistic in self.channel_statistics)
+        return (
+            max(low, float((mean - _USUAL * scale).min())),
+            min(high, float((mean + _USUAL * scale).max())),
+        )
+
+    @cached_property
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and scale per channel, or per column of a table.
+        """Mean and scale of the inputs per channel, or per column of a table.
 
         The scale is the standard deviation, and 1 where all values are one but for rounding.
         """
