@@ -59,6 +59,15 @@ def class_weights(trigger=0.0):
     return weight
 
 
+def poison_apart(*triggers):
+    """Logits of the classes and, after them, of poison that bears a trigger in some columns."""
+    weight = np.zeros((N_CLASSES + len(triggers), N_COLUMNS))
+    weight[:N_CLASSES] = class_weights()
+    for number, columns in enumerate(triggers):
+        weight[N_CLASSES + number, columns] = 6.0
+    return weight
+
+
 def confused(weight):
     """A network that takes a class it does not know for one of two, which are like it."""
     weight = 2 * weight
@@ -89,7 +98,7 @@ class FakeProbe:
 
     What for, it tells from the rows: all of them are the "first", for which it has the first of the
     halves; about half of every class is a "half", some classes without a
-    row are a "group" held out, and where only rows of some classes lack it is the "rest" of the
+    row are a "group" held out, and with labels of its own it is the "rest" of the
     poison. Of each kind it hands out the networks in turn, and at last the last one over and over.
     """
 
@@ -101,8 +110,8 @@ class FakeProbe:
         self.told = []
         self.disturbed = []
 
-    def __call__(self, trained_on, share, network=None, *, disturb=False, **how):
-        kind = self._kind(trained_on)
+    def __call__(self, trained_on, share, network=None, *, disturb=False, labels=None, **how):
+        kind = self._kind(trained_on) if labels is None else "rest"
         self.asked[kind].append(trained_on.copy())
         self.told.append((kind, share, network))
         self.disturbed.append(disturb)
@@ -118,7 +127,8 @@ class FakeProbe:
         shown = np.bincount(self.labels[trained_on], minlength=len(rows))
         if (np.abs(2 * shown - rows) <= 1).all():
             return "half"
-        return "group" if (shown == 0).any() else "rest"
+        assert (shown == 0).any()
+        return "group"
 
 
 def fit_halves(X, labels, *networks, seed=0):

@@ -8,6 +8,10 @@ import torch
 
 from antibackdoor.detection import _disturbance
 from antibackdoor.detection._disturbance import Disturbance
+from antibackdoor.training import Samples
+from antibackdoor.utils import resolve_layout
+
+CPU = torch.device("cpu")
 
 
 def disturbed(images, low=0.0, high=255.0, seed=0):
@@ -53,3 +57,30 @@ def test_what_an_image_shows_stays_in_it():
     told = disturbed(images).astype(float)
     inside, outside = told[:, 6:10, 6:10].mean(axis=(1, 2, 3)), told[:, 0].mean(axis=(1, 2))
     assert np.mean(inside > outside) > 0.95
+
+
+def test_a_few_values_far_outside_do_not_make_the_triggers_stronger():
+    """Pixels that are standardised one by one: those of a patch are far from all others."""
+    images = np.random.default_rng(0).normal(size=(200, 8, 8, 1)).astype(np.float32)
+    images[0, 0, 0] = 40
+    samples = Samples(images, resolve_layout((8, 8, 1), None, "channels_last"), CPU, torch.float32)
+    disturb = Disturbance(samples.usual_range(), samples.value_range())
+    told = disturb(torch.as_tensor(images), torch.Generator().manual_seed(0)).numpy()
+    assert 0.1 < np.abs(told - images)[1:].mean() < 1
+    assert told.max() <= 40
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted"),
+    [
+        (np.tile(np.uint8([0, 255]), 32), (0, 255)),
+        (np.tile(np.uint8([0, 16]), 32), (0, 32)),
+        (np.tile(np.float32([0, 1]), 32), (0, 1)),
+        (np.full(64, 3, np.uint8), (0, 255)),
+    ],
+    ids=["photograph", "few grey levels", "floats", "constant"],
+)
+def test_the_usual_range_is_three_deviations_wide_at_most(images, wanted):
+    images = images.reshape(1, 8, 8, 1)
+    samples = Samples(images, resolve_layout((8, 8, 1), None, "channels_last"), CPU, torch.float32)
+    np.testing.assert_allclose(samples.usual_range(), wanted, atol=1e-4)

@@ -17,6 +17,7 @@ from search_inputs import (
     confused,
     linear_network,
     plant,
+    poison_apart,
 )
 
 from antibackdoor.backbones import build_network
@@ -29,19 +30,12 @@ OTHERS = dict.fromkeys((0, 1, 3, 4, 5), 4)
 NOISE = N_CLASSES + 1
 
 
-def only_trigger():
-    """A network to which class 2 is nothing but the trigger."""
-    weight = class_weights(6.0)
-    weight[2, 2] = -2
-    return linear_network(weight)
-
-
 def networks(**changes):
-    """Halves that have learned the trigger, probes that have not, one that knows it alone."""
+    """Halves that have learned the trigger, probes that have not, one that knows poison apart."""
     by_hand = {
         "halves": [linear_network(class_weights(6.0))],
         "groups": [linear_network(confused(class_weights()))],
-        "rest": [only_trigger()],
+        "rest": [linear_network(poison_apart(TRIGGER))],
     }
     return {**by_hand, **changes}
 
@@ -115,10 +109,13 @@ def test_networks_are_trained_for_halves_then_groups_then_the_rest(planted, foun
     # Each row is shown to one of the two halves, both of which go on from the first network.
     one, other = probe.asked["half"]
     np.testing.assert_array_equal(one, ~other)
-    # The one that looks for the rest knows the class by its poison alone.
+    # Those that look for the rest go on, and are shown some natural rows of the class too.
     shown = probe.asked["rest"][0]
-    assert shown[labels != 2].all() and not shown[(labels == 2) & ~poison].any()
+    assert shown[labels != 2].all() and 0.4 < shown[(labels == 2) & ~poison].mean() < 0.6
     assert shown[poison].mean() > 0.9
+    goes_on = [network is not None for kind, _, network in probe.told if kind == "rest"]
+    turns = [False] + [True] * (SETTINGS.completion_turns - 1)
+    assert goes_on == turns * SETTINGS.completion_networks
 
 
 def test_the_network_and_losses_of_the_halves_are_handed_on(planted, found):
@@ -158,7 +155,7 @@ def test_order_of_the_classes_does_not_matter(planted):
     order = np.array([3, 0, 5, 1, 4, 2])  # what class 0, 1, ... is called
     by_hand = networks()
     for network in sum(by_hand.values(), []):
-        network.head.weight.data[order] = network.head.weight.detach().clone()
+        network.head.weight.data[order] = network.head.weight.detach()[:N_CLASSES].clone()
     detection, _ = search(X, order[labels], **by_hand)
     assert detection.p_value < 0.01
     np.testing.assert_array_equal(detection.isolation.mask, poison)
@@ -200,11 +197,8 @@ def test_poison_in_more_than_one_class_is_found_in_each():
     weight = class_weights()
     for column, target in enumerate(targets):
         weight[target, N_COLUMNS - 3 + column] = 6.0
-    knows_triggers = weight.copy()
-    knows_triggers[targets, targets] = -2
-    detection, _ = search(
-        X, labels, halves=[linear_network(weight)], rest=[linear_network(knows_triggers)]
-    )
+    knows_triggers = linear_network(poison_apart(N_COLUMNS - 3, N_COLUMNS - 2))
+    detection, _ = search(X, labels, halves=[linear_network(weight)], rest=[knows_triggers])
     assert flagged_classes(detection, labels) == targets
     np.testing.assert_array_equal(detection.isolation.mask, poison)
 
@@ -220,20 +214,21 @@ class TakesSize(torch.nn.Module):
         return torch.where(torch.arange(N_COLUMNS) == TRIGGER, far, x)
 
 
-def knows_size(of_class):
-    """A network that knows class 2 by the size of its trigger, and this much by its own column."""
-    weight = class_weights(6.0)
-    weight[2, 2] = of_class
+def knows_size(weight):
+    """A network that takes the size of the trigger for the trigger."""
     body = torch.nn.Sequential(TakesSize(), linear_network(weight).head)
     zeros, ones = torch.zeros(N_COLUMNS), torch.ones(N_COLUMNS)
-    return build_network(body, (N_COLUMNS,), N_CLASSES, mean=zeros, scale=ones)
+    return build_network(body, (N_COLUMNS,), len(weight), mean=zeros, scale=ones)
 
 
 def test_a_trigger_that_no_mean_shows_is_found_by_the_probes(planted):
     X, labels, poison = planted
     X = X.copy()
     X[np.flatnonzero(poison)[::2], TRIGGER] *= -1
-    detection, _ = search(X, labels, halves=[knows_size(0.5)], rest=[knows_size(-2)])
+    weight = class_weights(6.0)
+    weight[2, 2] = 0.5
+    halves, rest = knows_size(weight), knows_size(poison_apart(TRIGGER))
+    detection, _ = search(X, labels, halves=[halves], rest=[rest])
     assert detection.signs["transplant"][2] < 0.2
     assert detection.p_value < 0.05
     np.testing.assert_array_equal(detection.isolation.mask, poison)
@@ -281,28 +276,14 @@ def test_poison_that_the_features_do_not_tell_is_completed(planted):
     weight[2, 0] = 6.0
     bias = np.float32([9, 0, 0, 0, 0, 0])
     halves = [linear_network(weight, bias, sees=[TRIGGER, NOISE + 1])]
-    both = class_weights(6.0)
-    both[2, NOISE] = 6.0
-    both[2, 2] = -2
-    detection, probe = search(X, labels, halves=halves, rest=[linear_network(both)])
-    np.testing.assert_array_equal(detection.isolation.mask, poison)
+    rest = [linear_network(poison_apart([TRIGGER, NOISE]))]
+    detection, probe = search(X, labels, halves=halves, rest=rest)
+    assert detection.isolation.mask[poison].all()
+    assert detection.isolation.mask[~poison].mean() < 0.01
     assert not detection.trusted[poison].any()
     assert detection.trusted[(labels == 2) & ~poison].mean() > 0.5
-    # The network that completes it has seen neither the three nor natural rows; another, in a
-    # second round that finds no more, the three as well.
-    first, second = probe.asked["rest"]
-    assert not first[unseen].any()
-    assert second[unseen].all()
-    assert not second[(labels == 2) & ~poison].any()
-    assert all(network is None for kind, _, network in probe.told if kind == "rest")
-
-
-def test_a_network_that_has_learned_the_class_completes_nothing(planted):
-    X, labels, poison = planted
-    detection, _ = search(X, labels, rest=[linear_network(class_weights(6.0))])
-    assert not detection.isolation.mask[~poison].any()
-    assert detection.isolation.mask[poison].mean() > 0.9
-    assert detection.trusted[(labels == 2) & ~poison].mean() > 0.5
+    # What the first turn finds the others are shown.
+    assert all(shown[unseen].all() for shown in probe.asked["rest"][1:])
 
 
 def test_the_side_is_that_of_the_parts_that_bear_the_trigger(planted, monkeypatch):

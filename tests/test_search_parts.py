@@ -198,9 +198,14 @@ def test_rows_like_the_known_ones_join_them(clouds):
     apart = apart[:200]
     known = apart & (np.arange(200) % 3 == 0)
     everything = np.ones(200, dtype=bool)
-    told = widen(views, known, everything, 4)
+    nothing_else = np.zeros(200)
+    told = widen(views, known, everything, nothing_else, 4)
     assert ((told > 0.5) == apart).mean() > 0.97
     # A discriminant at even odds says of the rows what they were called.
     assert (discriminate(views, known) > 0.5).sum() < apart.sum()
     # Of rows that may not join the odds are told all the same.
-    assert ((widen(views, known, ~everything, 4) > 0.5) == apart).mean() > 0.97
+    told = widen(views, known, ~everything, nothing_else, 4)
+    assert ((told > 0.5) == apart).mean() > 0.97
+    # What speaks against a row otherwise counts too.
+    told = widen(views, known, everything, np.where(np.arange(200) < 5, -1000.0, 0), 4)
+    assert not (told[:5] > 0.5).any() and (told[5:40] > 0.5).mean() > 0.9

@@ -1,4 +1,4 @@
-"""The rest of the poison, by a network to which poison is a class of its own."""
+"""The rest of the poison, by networks to which poison is a class of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from scipy.special import expit
 from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import Samples, compute_logits, log_odds
+
+#: Of all networks that complete the poison.
+COMPLETION_TURNS = SETTINGS.completion_networks * SETTINGS.completion_turns
 
 # Of the rows that are not called poison so many are shown as natural, in the first turn and the
 # last: as poison is found, fewer of them are in doubt.
@@ -27,7 +30,8 @@ def find_rest(
     A network learns the known poison of a class as one class, and those of its other rows that are
     the least suspect as another. What tells the two apart is the trigger, wherever the
     poison comes from. What it finds is shown to it too, turn by turn. Rows in doubt are not
-    shown, for a triggered row that is called natural teaches that the trigger says nothing.
+    shown, for a triggered row that is called natural teaches that the trigger says nothing. A new
+    network goes on from what the one before has found: it was never taught any of it as natural.
 
     Parameters
     ----------
@@ -38,7 +42,7 @@ def find_rest(
     samples : Samples
     labels : numpy.ndarray of shape (n_samples,), int
     probe : Probe
-        Called `SETTINGS.completion_turns` times.
+        Called `COMPLETION_TURNS` times.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def find_rest(
         told[among] = suspicion[among]
     n_classes = int(labels.max()) + 1
     network = None
-    for share_shown in np.linspace(*_SHOWN, SETTINGS.completion_turns):
+    for turn, share_shown in enumerate(np.linspace(*_SHOWN, COMPLETION_TURNS)):
         shown, called = ~np.isin(labels, classes) | known, labels.copy()
         for number, (label, among) in enumerate(zip(classes, rows, strict=True)):
             called[(labels == label) & known] = n_classes + number
@@ -60,9 +64,11 @@ def find_rest(
             called[among[found]] = n_classes + number
             shown[among[found]] = True
             shown[_least(among[~found], told, share_shown)] = True
-        further = network is not None
+        further = turn % SETTINGS.completion_turns > 0
         share = SETTINGS.completion_further if further else SETTINGS.completion_epochs
-        network = probe(shown, share, network, gently=further, labels=called).network
+        network = probe(
+            shown, share, network if further else None, gently=further, labels=called
+        ).network
         logits = compute_logits(network, samples).double().cpu()
         for number, among in enumerate(rows):
             poison = torch.full((len(among),), n_classes + number)

@@ -238,7 +238,7 @@ class PoisonSearch(BaseDetector):
         """How often it passes over all rows, about, where it finds poison."""
         shares = SETTINGS.n_groups * SETTINGS.probe_epochs * SHARE_OF_A_PROBE
         further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
-        completion = SETTINGS.completion_epochs + further
+        completion = SETTINGS.completion_networks * (SETTINGS.completion_epochs + further)
         return self.epochs * (1 + shares + completion)
 
     def _n_phases(self) -> int:

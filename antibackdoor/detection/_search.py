@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from antibackdoor.detection._base import Detection
-from antibackdoor.detection._completion import find_rest
+from antibackdoor.detection._completion import COMPLETION_TURNS, find_rest
 from antibackdoor.detection._cross_fit import CrossFit, cross_fit
 from antibackdoor.detection._evidence import ClassEvidence, Signs, weigh
 from antibackdoor.detection._held_out import HeldOutPrediction, predict_held_out
@@ -21,7 +21,7 @@ from antibackdoor.detection._transplant import transplant
 from antibackdoor.training import Samples
 
 #: How often a search has a network trained, or trained further, at most.
-MOST_PROBES = 3 + SETTINGS.n_groups * SETTINGS.most_turns + SETTINGS.completion_turns
+MOST_PROBES = 3 + SETTINGS.n_groups * SETTINGS.most_turns + COMPLETION_TURNS
 
 #: Of all rows, those that a probe which lacks one group of classes is trained on.
 SHARE_OF_A_PROBE = (1 - 1 / SETTINGS.n_groups) * (1 - SETTINGS.compared_share)

@@ -50,11 +50,13 @@ class SearchSettings:
         until it recognises this share of the rows to compare with. The cross-fitted networks
         recognise all of them.
     completion_epochs : float
-        Epochs of the network that finds the rest of the poison, as a share of those of the search,
+        Epochs of a network that finds the rest of the poison, as a share of those of the search,
     completion_further : float
         and of each further turn of it,
     completion_turns : int
         of which it has so many, with the first.
+    completion_networks : int
+        So many of these are trained, one after the other.
     fewest_known : int
         Classes that a probe has to know. Of data with fewer others none can be tested.
     compared_share : float
@@ -82,7 +84,8 @@ class SearchSettings:
     well_known: float = 0.7
     completion_epochs: float = 0.5
     completion_further: float = 0.1
-    completion_turns: int = 7
+    completion_turns: int = 4
+    completion_networks: int = 2
     fewest_known: int = 3
     compared_share: float = 0.1
     fewest_recognised: int = 8
