@@ -151,7 +151,7 @@ def test_what_is_said(few, tmp_path, capsys):
     (few / "notes.txt").unlink()
     assert "100 images of 4 classes, as 8 x 8 pixels, grey" in said.err
     assert "notes.txt: it is in no class folder" in said.err
-    assert "phase 1 of 16 at most: search, 1 epoch\n" in said.err
+    assert "phase 1 of 22 at most: search, 1 epoch\n" in said.err
     assert "note: notes.txt" in (tmp_path / "out/log.txt").read_text(encoding="utf-8")
     assert code in (0, 3)
     head = "No sign of poison: nothing is flagged in 100 rows."
