@@ -145,13 +145,15 @@ def test_what_is_no_backbone(backbone):
         build(backbone, (6,))
 
 
-def test_a_head_is_given_more_classes_and_keeps_those_it_has():
+def test_a_head_of_another_size_keeps_its_first_classes():
     network = build_network("small-cnn", (1, 8, 8), 3, mean=torch.zeros(1), scale=torch.ones(1))
     images = torch.rand(4, 1, 8, 8)
     before = network.eval()(images)
-    network.add_classes(5)
+    network.resize_head(5)
     assert network.head.out_features == 5
     torch.testing.assert_close(network(images)[:, :3], before)
     head = network.head
-    network.add_classes(4)
+    network.resize_head(5)
     assert network.head is head
+    network.resize_head(2)
+    torch.testing.assert_close(network(images), before[:, :2])

@@ -7,7 +7,13 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from antibackdoor import UndefendedClassifier
+from antibackdoor import (
+    ABLClassifier,
+    PoisonSearch,
+    Retrain,
+    UndefendedClassifier,
+    make_poisoned,
+)
 
 #: Phases and their epochs under the settings of `make_tiny`.
 PHASES = {
@@ -265,6 +271,26 @@ def test_scoring_monitor_sees_the_epochs_improve(few):
     assert len(rows) == 15
     assert rows[-1]["neg_log_loss"] > rows[0]["neg_log_loss"]
     assert rows[-1]["accuracy"] == 1
+
+
+def test_what_a_search_trains_on_classes_of_its_own_is_scored_by_those_of_the_data(digits):
+    """Networks that complete the poison have a class for it; half-way, those of the data alone."""
+    X, y = digits
+    rows = np.concatenate([np.flatnonzero(y == label)[:100] for label in range(5)])
+    X_bad, y_bad, _ = make_poisoned(X[rows], y[rows], attack="badnets", random_state=0)
+
+    def make():
+        search = PoisonSearch(epochs=8, backbone="mlp", random_state=0)
+        settings = {"backbone": "mlp", "batch_size": 64, "random_state": 0}
+        return ABLClassifier(detector=search, cure=Retrain(), epochs=1, **settings)
+
+    monitor = ScoringMonitor(scoring=["accuracy", "neg_log_loss"])
+    watched = make().set_callbacks(monitor).fit(X_bad, y_bad)
+    assert len(watched.isolate_) > 0
+    scored = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(scored) == len(watched.history_)
+    assert all(0 <= row["accuracy"] <= 1 for row in scored)
+    assert_same_fit(watched, make().fit(X_bad, y_bad))
 
 
 @PHASED

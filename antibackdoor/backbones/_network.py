@@ -55,17 +55,22 @@ class Network(nn.Module):
         """Return the logits, shape (n, n_classes)."""
         return self.head(self.features(x))
 
-    def add_classes(self, n_classes: int) -> None:
-        """Give the head so many outputs, if it has fewer; those that it has stay as they are."""
+    def resize_head(self, n_classes: int) -> None:
+        """Give the head so many outputs; of those it has, the first ones stay as they are."""
         old = self.head
-        if n_classes <= old.out_features:
+        if n_classes == old.out_features:
             return
         like = {"device": old.weight.device, "dtype": old.weight.dtype}
-        new = nn.Linear(old.in_features, n_classes, bias=old.bias is not None, **like)
+        new = nn.utils.skip_init(
+            nn.Linear, old.in_features, n_classes, bias=old.bias is not None, **like
+        )
+        if n_classes > old.out_features:
+            new.reset_parameters()  # and where none is added, nothing is drawn
+        n_kept = min(n_classes, old.out_features)
         with torch.no_grad():
-            new.weight[: old.out_features] = old.weight
+            new.weight[:n_kept] = old.weight[:n_kept]
             if old.bias is not None:
-                new.bias[: old.out_features] = old.bias
+                new.bias[:n_kept] = old.bias[:n_kept]
         self.head = new
 
     def gathered(self, rows: torch.Tensor) -> torch.Tensor:

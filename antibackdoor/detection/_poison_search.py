@@ -299,7 +299,7 @@ class PoisonSearch(BaseDetector):
         ) -> Trained:
             probed = run.new_network() if network is None else network
             called = run.labels if labels is None else torch.as_tensor(labels, device=run.device)
-            probed.add_classes(int(called.max()) + 1)
+            probed.resize_head(max(probed.head.out_features, int(called.max()) + 1))
             batch_size = self._batch_size(int(trained_on.sum()))
             rate = self.learning_rate * min(1, batch_size / _WHOLE_RATE)
             losses = run.phase(

@@ -224,7 +224,14 @@ class Run:
         fitted = self.fitted
         if fitted is None:
             return None
-        return lambda: {**fitted, "module_": copy.deepcopy(network).eval()}
+
+        def as_fitted() -> dict[str, Any]:
+            module = copy.deepcopy(network).eval()
+            # A search may give a network classes that the data has not.
+            module.resize_head(len(self.classes))
+            return {**fitted, "module_": module}
+
+        return as_fitted
 
     @contextmanager
     def _stored(self, name: str, depends_on: dict[str, Any]) -> Iterator[StoredPhase]:
