@@ -64,7 +64,7 @@ def test_a_few_values_far_outside_do_not_make_the_triggers_stronger():
     images = np.random.default_rng(0).normal(size=(200, 8, 8, 1)).astype(np.float32)
     images[0, 0, 0] = 40
     samples = Samples(images, resolve_layout((8, 8, 1), None, "channels_last"), CPU, torch.float32)
-    disturb = Disturbance(samples.usual_range(), samples.value_range())
+    disturb = Disturbance(samples.usual_range(), samples.value_range)
     told = disturb(torch.as_tensor(images), torch.Generator().manual_seed(0)).numpy()
     assert 0.1 < np.abs(told - images)[1:].mean() < 1
     assert told.max() <= 40

@@ -11,6 +11,7 @@ from search_inputs import fit_halves, linear_network, seen_as
 from antibackdoor.detection._cross_fit import draw_halves
 from antibackdoor.detection._discriminant import discriminate, look_at, widen
 from antibackdoor.detection._parts import split_classes
+from antibackdoor.detection._two_groups import log_odds_of_two
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +210,25 @@ def test_rows_like_the_known_ones_join_them(clouds):
     # What speaks against a row otherwise counts too.
     told = widen(views, known, everything, np.where(np.arange(200) < 5, -1000.0, 0), 4)
     assert not (told[:5] > 0.5).any() and (told[5:40] > 0.5).mean() > 0.9
+
+
+@pytest.mark.parametrize("n_few", [25, 150])
+def test_the_smaller_of_two_groups_is_told_whatever_its_share(n_few):
+    """The middle of two groups by 2-means is among the natural rows where poison is few."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(5, 1, n_few), rng.normal(0, 1, 300)])
+    few = np.arange(len(values)) < n_few
+    guess = few & (np.arange(len(values)) % 2 == 0)
+    nothing_else = np.zeros(len(values))
+    told = log_odds_of_two(values, guess, nothing_else) > 0
+    assert (told == few).mean() > 0.98
+    # What else is known moves the odds by as much, and a row of neither group alone.
+    certain = np.where(np.arange(len(values)) == 0, 3.0, 0.0)
+    more = log_odds_of_two(values, guess, certain) - log_odds_of_two(values, guess, nothing_else)
+    assert more[0] == pytest.approx(3, abs=0.1)
+    np.testing.assert_allclose(more[1:], 0, atol=0.1)
+
+
+def test_equal_numbers_are_of_one_group_as_they_were_guessed():
+    odds = log_odds_of_two(np.zeros(40), np.arange(40) < 10, np.zeros(40))
+    assert np.isfinite(odds).all() and (odds < 0).all()

@@ -13,10 +13,6 @@ from antibackdoor.training import Samples, compute_logits, log_odds
 #: Of all networks that complete the poison.
 COMPLETION_TURNS = SETTINGS.completion_networks * SETTINGS.completion_turns
 
-# Of the rows that are not called poison so many are shown as natural, in the first turn and the
-# last: as poison is found, fewer of them are in doubt.
-_SHOWN = 0.5, 0.9
-
 
 def find_rest(
     suspicion: np.ndarray,
@@ -56,7 +52,7 @@ def find_rest(
         told[among] = suspicion[among]
     n_classes = int(labels.max()) + 1
     network = None
-    for turn, share_shown in enumerate(np.linspace(*_SHOWN, COMPLETION_TURNS)):
+    for turn, share_shown in enumerate(np.linspace(*SETTINGS.shown_natural, COMPLETION_TURNS)):
         shown, called = ~np.isin(labels, classes) | known, labels.copy()
         for number, (label, among) in enumerate(zip(classes, rows, strict=True)):
             called[(labels == label) & known] = n_classes + number

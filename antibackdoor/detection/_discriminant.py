@@ -113,7 +113,7 @@ def widen(
     Returns
     -------
     numpy.ndarray of shape (n_rows,), float64
-        Of a view where a part is next to nothing, what was told so far.
+        Of a view where a round leaves next to nothing of a part, what was told before it.
     """
     probabilities = first.astype(np.float64)
     for view in views:
@@ -124,7 +124,8 @@ def widen(
             along = _out_of_fold(view.values, parts)
             told = expit(log_odds_of_two(along, parts, evidence[view.unseen]))
             parts = (told > 0.5) & may_join[view.unseen]
-            probabilities[view.unseen] = told
+            if are_two(parts):
+                probabilities[view.unseen] = told
     return probabilities
 
 

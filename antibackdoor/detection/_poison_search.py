@@ -284,7 +284,7 @@ class PoisonSearch(BaseDetector):
         return Detection.untested(flag_nothing(len(run.samples)))
 
     def _prober(self, run: Run) -> Probe:
-        disturbance = Disturbance(run.samples.usual_range(), run.samples.value_range())
+        disturbance = Disturbance(run.samples.usual_range(), run.samples.value_range)
 
         def probe(
             trained_on: np.ndarray,

@@ -57,6 +57,9 @@ class SearchSettings:
         of which it has so many, with the first.
     completion_networks : int
         So many of these are trained, one after the other.
+    shown_natural : tuple of float
+        Of the rows that are not called poison so many are shown to them as natural, in the first
+        turn and the last: as poison is found, fewer of them are in doubt.
     fewest_known : int
         Classes that a probe has to know. Of data with fewer others none can be tested.
     compared_share : float
@@ -86,6 +89,7 @@ class SearchSettings:
     completion_further: float = 0.1
     completion_turns: int = 4
     completion_networks: int = 2
+    shown_natural: tuple[float, float] = (0.5, 0.9)
     fewest_known: int = 3
     compared_share: float = 0.1
     fewest_recognised: int = 8

@@ -124,8 +124,9 @@ class Samples:
         """
         return _Shifted(self, rows, difference)
 
+    @cached_property
     def value_range(self) -> tuple[float, float]:
-        """Return the least and the greatest value that a stored row can be expected to have.
+        """The least and the greatest value that a stored row can be expected to have.
 
         Of pixels 0 and 255, else what there is; a little apart where all values are one.
         """
@@ -143,7 +144,7 @@ class Samples:
         of `value_range`. Where pixels are standardised one by one, a few values are far outside;
         and of pixels that are 0 to 16, 255 is.
         """
-        low, high = self.value_range()
+        low, high = self.value_range
         one_row = self.stored(torch.zeros(1, dtype=torch.int64, device=self.device))
         unit = 255 if one_row.dtype == torch.uint8 else 1
         mean, scale = (statistic * unit for statistic in self.channel_statistics)
