@@ -123,9 +123,10 @@ def widen(
                 break
             along = _out_of_fold(view.values, parts)
             told = expit(log_odds_of_two(along, parts, evidence[view.unseen]))
+            if not are_two(told > 0.5):
+                break
             parts = (told > 0.5) & may_join[view.unseen]
-            if are_two(parts):
-                probabilities[view.unseen] = told
+            probabilities[view.unseen] = told
     return probabilities
 
 
