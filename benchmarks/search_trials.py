@@ -6,7 +6,8 @@
 
 A cell is a set, an attack, its rate and a seed; `image_sets.py` has the sets and the triggers that
 no attack of the package has. ``quick``: images of half the size and a small network; ``full``:
-5,000 images and `wrn-16-1`; ``clean``: sets without poison. Each finished cell is a line of JSON in
+5,000 images and `wrn-16-1`; ``attacks``: the same, CIFAR-10 and every attack of the package at its
+main rate; ``clean``: sets without poison. Each finished cell is a line of JSON in
 benchmarks/results/search-trials.jsonl; a second run takes up where the first one was stopped.
 """
 
@@ -36,16 +37,26 @@ from antibackdoor import PoisonSearch
 RESULTS = Path(__file__).parent / "results" / "search-trials.jsonl"
 N_ROWS = 5_000
 
+# Attacks of the package: of wrong labels, and of rows that keep theirs.
+_WRONG_LABEL = ("badnets", "blend", "trojan", "ssba", "dynamic", "dfst", "lba", "lf", "wanet")
+_WRONG_LABEL += ("cba", "adaptive-cbd", "adaptive-blend")
+_CLEAN_LABEL = ("sig", "cl", "fc")
+
 Cell = dict[str, Any]
 
 
 def cells(name: str) -> Iterator[Cell]:
-    """Give the cells of one of the three tables."""
+    """Give the cells of one of the four tables."""
     if name == "clean":
         sets = ["half-fashion", "half-letters", "half-cifar10", "digits"]
         fours = [f"digits-{digits}" for digits in ("0123", "1479", "3568")]
         for seed, of in product(range(10), [*sets, *fours]):
             yield _cell(of, "none", 0.0, seed)
+        return
+    if name == "attacks":
+        rates = [(attack, 0.1) for attack in _WRONG_LABEL] + [(attack, 0.05) for attack in _CLEAN_LABEL]
+        for attack, rate in rates:
+            yield _cell("cifar10", attack, rate, 0)
         return
     half = "half-" if name == "quick" else ""
     attacks = [
@@ -138,7 +149,7 @@ def print_table(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default="../shared/data")
-    parser.add_argument("--cells", choices=("quick", "full", "clean"), default="quick")
+    parser.add_argument("--cells", choices=("quick", "full", "attacks", "clean"), default="quick")
     parser.add_argument("--shard", default="0/1", help="which share of the cells, as 0/2")
     parser.add_argument("--only", nargs="*", help="such cells alone, as fashion/pattern/0.05")
     parser.add_argument("--out", type=Path, default=RESULTS)
