@@ -14,10 +14,10 @@ one was stopped. Needs `pip install --group benchmark`.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pickle
 import time
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,24 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from _common import load_cifar10, provenance
+from _common import PROVENANCE, append_row, load_cifar10, provenance, resume_rows
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from antibackdoor import UndefendedClassifier, make_poisoned
 from antibackdoor.attacks import ATTACKS, BadNets, BaseAttack
+from antibackdoor.benchmark import RowFormat, read_rows
 from antibackdoor.metrics import clean_accuracy
 
 RESULTS = Path(__file__).parent / "results" / "attacks.jsonl"
+ROWS = RowFormat(
+    key=itemgetter("attack"),
+    columns=("attack", "epochs", "ca", *PROVENANCE),
+    # Of all but the row without an attack.
+    optional=(
+        *("clean_label", "poison_rate", "fit_seconds", "poison_psnr", "poison_ssim"),
+        *("asr", "asr_without_trigger", "trigger_psnr", "trigger_ssim"),
+    ),
+)
 SEED = 0
 DIRTY_RATE, CLEAN_RATE = 0.10, 0.05  # of all rows; the latter is half of the target class
 
@@ -96,7 +106,7 @@ def visibility(what: str, clean: np.ndarray, changed: np.ndarray) -> dict[str, f
 
 def print_table() -> None:
     """Print the finished rows as a Markdown table."""
-    rows = {row["attack"]: row for row in map(json.loads, RESULTS.read_text().splitlines())}
+    rows = {row["attack"]: row for row in read_rows(RESULTS, ROWS)}
     print(
         "| attack | labels | rate | CA | ASR | without trigger | PSNR, dB | SSIM "
         "| PSNR of poison | SSIM of poison | seconds to fit |"
@@ -173,12 +183,10 @@ def main() -> None:
         return
     shard, n_shards = map(int, arguments.shard.split("/"))
     for name in arguments.only[shard::n_shards]:
-        finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-        if name in {json.loads(line)["attack"] for line in finished}:
+        if name in {row["attack"] for row in resume_rows(RESULTS, ROWS)}:
             continue
         row = run(name, arguments.data_root, arguments.epochs, arguments.cache)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(RESULTS, row)
         print({key: row.get(key) for key in ("attack", "ca", "asr", "trigger_psnr")}, flush=True)
 
 

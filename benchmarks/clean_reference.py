@@ -15,28 +15,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from operator import itemgetter
 from pathlib import Path
 
 # Before torch is imported: it reads the number of threads once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from _common import load_cifar10, provenance
+from _common import PROVENANCE, load_cifar10, provenance
 from attacks import fitted
 
 from antibackdoor import UndefendedClassifier
 from antibackdoor.attacks import ATTACKS
+from antibackdoor.benchmark import RowFormat, read_rows
 from antibackdoor.metrics import clean_accuracy
 
 RESULTS = Path(__file__).parent / "results" / "clean-reference.jsonl"
 TARGET = 0
 _FIGURES = ("ca", "target_recall", "target_recall_triggered", "r_acc", "asr")
+ROWS = RowFormat(key=itemgetter("attack"), columns=("attack", *_FIGURES, *PROVENANCE))
 
 
 def print_table() -> None:
     """Print the rows as a Markdown table, in per cent."""
     print("| attack | CA | target recall | the same, triggered | R-Acc | to the target |")
     print("|" + "---|" * 6)
-    for row in map(json.loads, RESULTS.read_text().splitlines()):
+    for row in read_rows(RESULTS, ROWS):
         figures = [row[name] for name in _FIGURES]
         print(f"| {row['attack']} | {' | '.join(f'{100 * figure:.1f}' for figure in figures)} |")
 

@@ -8,11 +8,10 @@ As `estimate_fit` tells it, from a few steps on noise. README.md and docs/guide/
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
-from _common import provenance
+from _common import append_row, provenance
 
 from antibackdoor import ABLClassifier
 from antibackdoor.backbones import choose_backbone
@@ -49,8 +48,7 @@ def main() -> None:
             "backbone": choose_backbone((channels, side, side)),
             "minutes": round(minutes, 1),
         }
-        with arguments.out.open("a") as file:
-            file.write(json.dumps(row | origin) + "\n")
+        append_row(arguments.out, row | origin)
         print(row, flush=True)
 
 

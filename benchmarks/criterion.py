@@ -14,10 +14,10 @@ first one was stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from _common import provenance
+from _common import PROVENANCE, append_row, provenance, resume_rows
 from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
@@ -42,6 +42,7 @@ from antibackdoor import (
     make_poisoned,
 )
 from antibackdoor.attacks import make_attack
+from antibackdoor.benchmark import RowFormat, read_rows
 from antibackdoor.datasets import load_digits_images
 from antibackdoor.metrics import (
     attack_success_rate,
@@ -56,6 +57,14 @@ TARGET = 0
 SEED = 0
 ATTACKS = ("badnets", "blend")
 RESULTS = Path(__file__).parent / "results" / "criterion.jsonl"
+ROWS = RowFormat(
+    key=itemgetter("attack", "setting"),
+    columns=(
+        *("attack", "setting", "accuracy", "retention", "retention_trained_on"),
+        *("retention_held_out", "score", "ca", "asr", "asr_without_trigger", "n_suspects"),
+        *("suspects_precision", "suspects_recall", "seconds", *PROVENANCE),
+    ),
+)
 
 # About half of the default epochs or less: wanted are settings that differ, good and bad.
 # A fixed share and no search: with the search nearly all of them would come out good.
@@ -223,31 +232,22 @@ def print_agreement(attack: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
-def finished() -> list[dict[str, Any]]:
-    """Return the runs that are in the file."""
-    return (
-        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    )
-
-
 def main() -> None:
     """Do the runs that are not finished, then print all."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--table", action="store_true", help="print the tables and stop")
     arguments = parser.parse_args()
     if not arguments.table:
-        RESULTS.parent.mkdir(exist_ok=True)
-        done = {(row["attack"], row["setting"]) for row in finished()}
+        done = {ROWS.key(row) for row in resume_rows(RESULTS, ROWS)}
         for attack in ATTACKS:
             for setting in SETTINGS:
                 if (attack, setting) in done:
                     continue
                 row = run(attack, setting)
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                append_row(RESULTS, row)
                 names = ("attack", "setting", "score", "ca", "asr", "seconds")
                 print({name: row[name] for name in names}, flush=True)
-    print_table(finished())
+    print_table(read_rows(RESULTS, ROWS))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ the first one was stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from _common import provenance
+from _common import PROVENANCE, append_row, provenance, resume_rows
 from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
 
 from antibackdoor import ABLClassifier, Mixed, Retrain, make_poisoned
 from antibackdoor.attacks import make_attack
+from antibackdoor.benchmark import RowFormat, read_rows
 from antibackdoor.datasets import load_digits_images
 from antibackdoor.defenses import Cure, Cured
 from antibackdoor.detection import Detection
@@ -54,6 +55,8 @@ N_WRONG = (0, 15)
 SEEDS = (0, 1, 2)
 _EPOCHS = 20
 _FIGURES = ("ca", "asr", "r_acc", "target_recall", "target_recall_triggered")
+_CELL = ("attack", "n_wrong", "cure", "seed")
+ROWS = RowFormat(key=itemgetter(*_CELL), columns=(*_CELL, *_FIGURES, *PROVENANCE))
 
 
 class Endless:
@@ -176,7 +179,7 @@ def run(attack_name: str, n_wrong: int, cure: str, seed: int) -> dict[str, Any]:
 
 def print_table() -> None:
     """Print the means over attacks and seeds as a Markdown table, in per cent."""
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    rows = read_rows(RESULTS, ROWS)
     print("| flagged in error | cure | fits | CA | ASR | R-Acc | target recall | triggered |")
     print("|" + "---|" * 8)
     for n_wrong in N_WRONG:
@@ -193,19 +196,14 @@ def main() -> None:
     if parser.parse_args().table:
         print_table()
         return
-    finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    done = {
-        tuple(row[name] for name in ("attack", "n_wrong", "cure", "seed"))
-        for row in map(json.loads, finished)
-    }
+    done = {ROWS.key(row) for row in resume_rows(RESULTS, ROWS)}
     for seed in SEEDS:
         for attack in ATTACKS:
             for n_wrong in N_WRONG:
                 for cure in CURES:
                     if (attack, n_wrong, cure, seed) not in done:
                         row = run(attack, n_wrong, cure, seed)
-                        with RESULTS.open("a") as file:
-                            file.write(json.dumps(row) + "\n")
+                        append_row(RESULTS, row)
 
 
 if __name__ == "__main__":

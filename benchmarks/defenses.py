@@ -14,9 +14,9 @@ processes (shards) as there are cores.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from _common import load_cifar10, provenance
+from _common import PROVENANCE, append_row, load_cifar10, provenance, resume_rows
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
@@ -38,6 +38,7 @@ from antibackdoor import (
     make_poisoned,
 )
 from antibackdoor.attacks import make_attack
+from antibackdoor.benchmark import RowFormat, read_rows
 from antibackdoor.datasets import load_digits_images
 from antibackdoor.metrics import (
     attack_success_rate,
@@ -50,6 +51,16 @@ from antibackdoor.metrics import (
 
 TARGET = 0
 RESULTS = Path(__file__).parent / "results"
+ROWS = RowFormat(
+    key=itemgetter("attack", "poison_rate", "seed", "defense"),
+    columns=(
+        *("attack", "poison_rate", "seed", "defense", "ca", "asr", "r_acc", "target_recall"),
+        *("isolation_precision", "isolation_recall", "n_isolated", "n_poisoned", "seconds"),
+        *PROVENANCE,
+    ),
+    optional=("asr_without_trigger",),  # the oldest rows have none
+    supersedes=True,  # a cell of cifar10-long was measured again when ABL had been mended
+)
 
 #: Attack, share of all rows that is poisoned, seeds. SIG poisons rows of its target
 #: class alone, a tenth of all: five per cent of all rows is half of them.
@@ -179,14 +190,14 @@ def run(setting: str, cell: dict[str, Any], data_root: str) -> dict[str, Any]:
 def print_table(setting: str) -> None:
     """Print the finished cells as a Markdown table, in per cent."""
     path = RESULTS / f"{setting}.jsonl"
-    rows = {_key(row): row for row in map(json.loads, path.read_text().splitlines())}
+    rows = {ROWS.key(row): row for row in read_rows(path, ROWS)}
     print(
         "| attack | rate | seed | defence | CA | ASR | without trigger | R-Acc | target recall "
         "| isolated | precision | recall | seconds |"
     )
     print("|" + "---|" * 13)
     for cell in cells(setting):
-        row = rows.get(_key(cell))
+        row = rows.get(ROWS.key(cell))
         if row is None:
             continue
         shares = ("ca", "asr", "asr_without_trigger", "r_acc", "target_recall")
@@ -199,10 +210,6 @@ def print_table(setting: str) -> None:
             f"| {row['attack']} | {row['poison_rate']:.0%} | {row['seed']} | {row['defense']} "
             f"| {figures} | {row['n_isolated']} | {found} | {row['seconds']:.0f} |"
         )
-
-
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return (row["attack"], row["poison_rate"], row["seed"], row["defense"])
 
 
 def main() -> None:
@@ -218,18 +225,15 @@ def main() -> None:
     if arguments.table:
         print_table(arguments.setting)
         return
-    out.parent.mkdir(exist_ok=True)
     shard, n_shards = map(int, arguments.shard.split("/"))
     wanted = [
         cell for cell in cells(arguments.setting) if arguments.defense in (None, cell["defense"])
     ]
     for cell in wanted[shard::n_shards]:
-        finished = out.read_text().splitlines() if out.exists() else []
-        if _key(cell) in {_key(json.loads(line)) for line in finished}:
+        if ROWS.key(cell) in map(ROWS.key, resume_rows(out, ROWS)):
             continue
         row = run(arguments.setting, cell, arguments.data_root)
-        with out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(out, row)
         print({name: row[name] for name in ("attack", "seed", "defense", "ca", "asr")}, flush=True)
 
 

@@ -12,18 +12,19 @@ One thread.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 # Before torch is imported: it reads the number of threads once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from _common import load_cifar10, provenance
+from _common import PROVENANCE, append_row, load_cifar10, provenance, resume_rows
 
 from antibackdoor import UndefendedClassifier
+from antibackdoor.benchmark import RowFormat
 
 _QUARTER: dict[str, Any] = {"epochs": 20, "lr_schedule": "onecycle"}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -42,6 +43,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "onecycle 32, 80 epochs": {**_QUARTER, "epochs": 80, "batch_size": 32},
 }
 
+ROWS = RowFormat(
+    key=itemgetter("setting", "seed"),
+    columns=("setting", "seed", "CA", "loss", "seconds", *PROVENANCE),
+)
+
 
 def main() -> None:
     """Run what is missing and print all rows."""
@@ -53,8 +59,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=default)
     options = parser.parse_args()
     source = provenance()
-    rows = [json.loads(line) for line in options.out.open()] if options.out.exists() else []
-    done = {(row["setting"], row["seed"]) for row in rows}
+    rows = resume_rows(options.out, ROWS)
+    done = set(map(ROWS.key, rows))
     X, X_test, y, y_test = load_cifar10(options.data_root)
     for seed in options.seeds:
         for name in options.settings:
@@ -77,8 +83,7 @@ def main() -> None:
                 **source,
             }
             rows.append(row)
-            with options.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            append_row(options.out, row)
     print("| setting | seed | CA | loss of the last epoch | seconds |\n|---|---|---|---|---|")
     for row in rows:
         print(

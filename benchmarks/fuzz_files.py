@@ -24,6 +24,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from _hostile_files import State, hostile_file, to_file
 
 from antibackdoor import load_model
 from antibackdoor.attacks import BaseAttack, LearnedAttack
+from antibackdoor.benchmark import RowFormat
 from antibackdoor.defenses import Mixed, RelativeLoss
 from antibackdoor.detection import LossRank
 from antibackdoor.persistence._save import _without_own
@@ -164,6 +166,10 @@ def fuzz(states: Any, numbers: Any, seed: int, tell: Callable[[int, str, str], N
             tell(number, name, in_child(path, load_and_use))
 
 
+#: What `--progress` keeps of each file.
+PROGRESS = RowFormat(key=itemgetter("number"), columns=("number", "name", "outcome"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--mutations", type=int, default=10_000)
@@ -174,7 +180,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="file that a row of results is added to")
     arguments = parser.parse_args()
-    from _common import provenance
+    from _common import append_row, provenance, resume_rows
 
     origin = provenance()
     states = good_states()
@@ -186,15 +192,14 @@ def main() -> None:
         load_and_use(path)
         return
     done: dict[int, tuple[str, str]] = {}
-    if arguments.progress is not None and arguments.progress.exists():
-        lines = arguments.progress.read_text().splitlines()
-        done = {row[0]: (row[1], row[2]) for row in map(json.loads, lines)}
-    log = None if arguments.progress is None else arguments.progress.open("a")
+    if arguments.progress is not None:
+        rows = resume_rows(arguments.progress, PROGRESS)
+        done = {row["number"]: (row["name"], row["outcome"]) for row in rows}
 
     def tell(number: int, name: str, outcome: str) -> None:
         done[number] = (name, outcome)
-        if log is not None:
-            print(json.dumps([number, name, outcome]), file=log, flush=True)
+        if arguments.progress is not None:
+            append_row(arguments.progress, {"number": number, "name": name, "outcome": outcome})
         if outcome.startswith("OFFENCE"):
             print(number, name, outcome, file=sys.stderr, flush=True)
 
@@ -212,8 +217,7 @@ def main() -> None:
     }
     print(json.dumps(row))
     if arguments.out is not None:
-        with arguments.out.open("a") as file:
-            print(json.dumps(row), file=file)
+        append_row(arguments.out, row)
     sys.exit("OFFENCE" in outcomes)
 
 

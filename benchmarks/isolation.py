@@ -15,7 +15,6 @@ the first one was stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections import Counter
@@ -26,10 +25,11 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from _common import load_cifar10, provenance
+from _common import PROVENANCE, append_row, load_cifar10, provenance, resume_rows
 from attacks import CLEAN_RATE, DIRTY_RATE, fitted
 
 from antibackdoor import ABLClassifier, make_poisoned
+from antibackdoor.benchmark import RowFormat, read_rows
 from antibackdoor.metrics import clean_accuracy
 
 RESULTS = Path(__file__).parent / "results" / "isolation.jsonl"
@@ -121,7 +121,7 @@ def run(
 
 def print_table() -> None:
     """Print the finished cells as a Markdown table, in per cent."""
-    rows = {_key(row): row for row in map(json.loads, RESULTS.read_text().splitlines())}
+    rows = {_key(row): row for row in read_rows(RESULTS, ROWS)}
     sets = sorted({(n_train, seed) for n_train, seed, *_ in rows})
     print(
         "| attack | rate | images | seed | p | classes | flagged | TPR | FPR | CA | ASR "
@@ -151,6 +151,21 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     return (row.get("n_train", N_TRAIN), row["seed"], row["attack"], row["poison_rate"])
 
 
+ROWS = RowFormat(
+    key=_key,
+    columns=(
+        *("attack", "poison_rate", "seed", "n_poisoned", "n_isolated", "fpr", "p_value"),
+        *("classes", "ca", "target_recall", "seconds", "epochs", *PROVENANCE),
+    ),
+    # Clean data has no attack to measure, and the oldest rows say less.
+    optional=(
+        *("tpr", "asr", "asr_without_trigger", "r_acc", "signs", "target_recall_triggered"),
+        "n_train",
+    ),
+    supersedes=True,  # cells were measured again after changes of the search
+)
+
+
 def main() -> None:
     """Run the cells of this shard that are not finished."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -175,12 +190,10 @@ def main() -> None:
         and (arguments.rates is None or cell["poison_rate"] in arguments.rates)
     ]
     for cell in wanted[shard::n_shards]:
-        finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-        if _key(cell) in {_key(json.loads(line)) for line in finished}:
+        if _key(cell) in map(_key, resume_rows(RESULTS, ROWS)):
             continue
         row = run(cell, arguments.data_root, arguments.cache, arguments.cache_dir)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(RESULTS, row)
         print({name: row.get(name) for name in ("attack", "tpr", "fpr", "ca", "asr")}, flush=True)
 
 

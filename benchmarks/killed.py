@@ -9,7 +9,6 @@ a random moment between its start and the time that a whole run took.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -18,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from antibackdoor.benchmark import read_rows
 
 WORDS = ["bench", "quick", "--attacks", "badnets", "blend", "--defenses", "undefended", "abl"]
 WORDS += ["--seeds", "0", "1", "2", "--n-train", "300", "--schedule", "0.1", "--n-jobs", "2"]
@@ -29,7 +30,7 @@ def command(out: Path) -> list[str]:
 
 def figures(out: Path) -> list[dict[str, object]]:
     """Return the rows without the seconds they took."""
-    rows = map(json.loads, (out / "rows.jsonl").read_text().splitlines())
+    rows = read_rows(out / "rows.jsonl")
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 

@@ -13,7 +13,7 @@ import json
 import time
 from pathlib import Path
 
-from _common import load_cifar10, provenance
+from _common import append_row, load_cifar10, provenance
 
 from antibackdoor import ABLClassifier, PoisonSearch, make_poisoned
 
@@ -57,8 +57,7 @@ def main() -> None:
         "fpr": round(float(search.isolate_mask_[~poison].mean()), 4),
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.out.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    append_row(arguments.out, row)
     print(json.dumps(row))
 
 

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from _common import provenance
+from _common import append_row, provenance
 from PIL import Image
 from sklearn.model_selection import train_test_split
 
@@ -124,8 +124,7 @@ def main() -> None:
             row[f"{folder.name}_asr"] = float(
                 attack_success_rate(y_test.astype(str), triggered, target_label=TARGET)
             )
-    with arguments.out.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    append_row(arguments.out, row)
     print(json.dumps(row, indent=1))
 
 

@@ -10,7 +10,8 @@ preset (and what sets it apart: abl-table1-5000.jsonl). Nothing else goes into t
 
 from __future__ import annotations
 
-import json
+import functools
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from antibackdoor.benchmark import (
     PRESETS,
     make_details,
     make_table,
+    read_rows,
     save_tradeoff,
     summarise,
     to_markdown,
@@ -40,7 +42,7 @@ and missed: `benchmarks/RESULTS.md`.
 
 def section(path: Path) -> str:
     """Return the part of the page on one table, and save its plot."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = read_rows(path)
     summary = summarise(rows)
     picture = PAGE.with_name(f"results-{path.stem}.png")
     save_tradeoff(summary, picture)
@@ -61,19 +63,20 @@ def section(path: Path) -> str:
 def _origin(rows: list[dict[str, Any]]) -> str:
     """Say how large, how long, and of which code and machine the rows are."""
 
-    def every(name: str) -> str:
-        return ", ".join(dict.fromkeys(str(row[name]) for row in rows))
+    def every(*path: str) -> str:
+        found = (functools.reduce(operator.getitem, path, row) for row in rows)
+        return ", ".join(dict.fromkeys(map(str, found)))
 
     measured = [row["seconds"] for row in rows if row["error"] is None]
-    versions, machine = rows[0]["versions"], rows[0]["machine"]
     return (
         f"{len(rows)} cells; training rows used: {every('n_train').replace('None', 'all')}; "
         f"epochs: {every('schedule')} times the defaults; of every defence: "
         f"{every('settings') or 'its own settings'}; seeds: {every('seed')}; "
         f"backbone: {every('backbone')}. "
-        f"{sum(measured) / 60:.0f} minutes of training in all, {machine['threads']} thread(s) a "
-        f"cell on {machine['cores']} cores ({machine['gpu'] or 'no GPU'}); commit "
-        f"{every('commit')}; torch {versions['torch']}, scikit-learn {versions['scikit-learn']}."
+        f"{sum(measured) / 60:.0f} minutes of training in all, {every('machine', 'threads')} "
+        f"thread(s) a cell on {every('machine', 'cores')} cores "
+        f"({every('machine', 'gpu').replace('None', 'no GPU')}); commit {every('commit')}; torch "
+        f"{every('versions', 'torch')}, scikit-learn {every('versions', 'scikit-learn')}."
     )
 
 

@@ -13,10 +13,10 @@ of its own. A finished attack is a line of JSON in benchmarks/results/scores.jso
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from _common import load_cifar10, provenance
+from _common import PROVENANCE, append_row, load_cifar10, provenance, resume_rows
 from attacks import CLEAN_RATE, DIRTY_RATE, fitted
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
@@ -34,6 +34,7 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 
 from antibackdoor import CBDClassifier, LossRank, PoisonSearch, make_poisoned
+from antibackdoor.benchmark import RowFormat, read_rows
 from antibackdoor.detection import Detection, flag_nothing
 from antibackdoor.detection._activation_clustering import reduce, split_in_two
 from antibackdoor.detection._losses import LOSS_SCORES
@@ -42,6 +43,7 @@ from antibackdoor.detection._spectral_signatures import squared_projections
 from antibackdoor.training import HeldLoss, Run, ShuffledRows
 
 RESULTS = Path(__file__).parent / "results" / "scores.jsonl"
+ROWS = RowFormat(key=itemgetter("attack"), columns=("attack", "poison_rate", "areas", *PROVENANCE))
 ATTACKS = ("badnets", "trojan", "blend", "sig", "ssba", "lf", "lba", "dfst", "cl", "cba", "wanet")
 
 
@@ -273,7 +275,7 @@ def run(name: str, data_root: str, cache: Path) -> dict[str, Any]:
 
 def print_table() -> None:
     """Print the finished attacks as a Markdown table."""
-    rows = {row["attack"]: row for row in map(json.loads, RESULTS.read_text().splitlines())}
+    rows = {row["attack"]: row for row in read_rows(RESULTS, ROWS)}
     finished = [name for name in ATTACKS if name in rows]
     print(f"| score | {' | '.join(finished)} | mean |")
     print("|" + "---|" * (len(finished) + 2))
@@ -294,12 +296,10 @@ def main() -> None:
     if arguments.table:
         print_table()
         return
-    finished = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    done = {json.loads(line)["attack"] for line in finished}
+    done = {row["attack"] for row in resume_rows(RESULTS, ROWS)}
     for name in [name for name in arguments.only if name not in done]:
         row = run(name, arguments.data_root, arguments.cache)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(RESULTS, row)
         print({"attack": name} | {score: round(area, 3) for score, area in row["areas"].items()})
 
 

@@ -14,13 +14,13 @@ benchmarks/results/search-trials.jsonl; a second run takes up where the first on
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import image_sets
 import numpy as np
-from _common import provenance
+from _common import PROVENANCE, append_row, provenance, resume_rows
 from torch import nn
 
 from antibackdoor import PoisonSearch
+from antibackdoor.benchmark import RowFormat, read_rows
 
 RESULTS = Path(__file__).parent / "results" / "search-trials.jsonl"
 N_ROWS = 5_000
+ROWS = RowFormat(
+    key=itemgetter("set", "attack", "poison_rate", "seed"),
+    columns=(
+        *("set", "attack", "poison_rate", "seed", "n_rows", "n_poisoned", "n_flagged", "tpr"),
+        *("fpr", "p_value", "classes", "signs", "epochs", "seconds", *PROVENANCE),
+    ),
+    supersedes=True,  # a cell is measured again after a change of the search
+)
 
 # Attacks of the package: of wrong labels, and of rows that keep theirs.
 _WRONG_LABEL = ("badnets", "blend", "trojan", "ssba", "dynamic", "dfst", "lba", "lf", "wanet")
@@ -54,7 +63,8 @@ def cells(name: str) -> Iterator[Cell]:
             yield _cell(of, "none", 0.0, seed)
         return
     if name == "attacks":
-        rates = [(attack, 0.1) for attack in _WRONG_LABEL] + [(attack, 0.05) for attack in _CLEAN_LABEL]
+        rates = [(attack, 0.1) for attack in _WRONG_LABEL]
+        rates += [(attack, 0.05) for attack in _CLEAN_LABEL]
         for attack, rate in rates:
             yield _cell("cifar10", attack, rate, 0)
         return
@@ -123,21 +133,11 @@ def small(shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, n_classes))
 
 
-def finished(path: Path) -> dict[tuple[Any, ...], Cell]:
-    """Return the rows so far, by their cell."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {_key(row): row for row in map(json.loads, lines)}
-
-
-def _key(cell: Cell) -> tuple[Any, ...]:
-    return cell["set"], cell["attack"], cell["poison_rate"], cell["seed"]
-
-
 def print_table(path: Path) -> None:
     """Print the finished cells as a Markdown table, rates in per cent."""
     print("| set | attack | rate | seed | p | TPR | FPR | epochs | seconds | commit |")
     print("|" + "---|" * 10)
-    for row in sorted(finished(path).values(), key=_key):
+    for row in sorted(read_rows(path, ROWS), key=ROWS.key):
         tpr = "" if row["tpr"] is None else f"{100 * row['tpr']:.1f}"
         print(
             f"| {row['set']} | {row['attack']} | {100 * row['poison_rate']:g} | {row['seed']} "
@@ -164,11 +164,10 @@ def main() -> None:
         named = [f"{c['set']}/{c['attack']}/{c['poison_rate']:g}" for c in wanted]
         wanted = [wanted[named.index(name)] for name in arguments.only]
     for cell in wanted:
-        if _key(cell) in finished(arguments.out):
+        if ROWS.key(cell) in map(ROWS.key, resume_rows(arguments.out, ROWS)):
             continue
         row = run(cell, arguments.data_root)
-        with arguments.out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_row(arguments.out, row)
         shown = ("set", "attack", "poison_rate", "tpr", "fpr", "p_value")
         print({name: row[name] for name in shown}, flush=True)
 

@@ -427,7 +427,8 @@ def test_attacks_that_train_do_so_once(tmp_path, monkeypatch):
 
 def row(attack="badnets", defense="abl", ca=0.9, asr=0.1, seed=0, **more):
     settings = {"dataset": "digits", "backbone": "auto", "n_train": None, "schedule": 1.0}
-    settings |= {"settings": ""}
+    settings |= {"settings": "", "source": "digits", "device": "cpu"}
+    settings |= {"commit": None, "versions": {"antibackdoor": "0.1"}, "machine": {}}
     rate = 0.0 if attack == "none" else 0.1
     measures = dict.fromkeys(("asr_without_trigger", "r_acc", "target_recall", "tpr", "fpr"))
     return {

@@ -7,6 +7,7 @@ from antibackdoor.benchmark._estimate import estimate_fit, estimate_seconds
 from antibackdoor.benchmark._figures import plot_tradeoff, save_tradeoff
 from antibackdoor.benchmark._packages import check_packages
 from antibackdoor.benchmark._presets import PRESETS, Preset
+from antibackdoor.benchmark._rows import TABLE_ROWS, RowFormat, read_rows
 from antibackdoor.benchmark._run import limited_threads, run_cell
 from antibackdoor.benchmark._tables import (
     make_details,
@@ -21,9 +22,11 @@ from antibackdoor.benchmark._variants import Variant, find_maker
 __all__ = [
     "DEFENSES",
     "PRESETS",
+    "TABLE_ROWS",
     "Cell",
     "Grid",
     "Preset",
+    "RowFormat",
     "Variant",
     "all_cells",
     "check_packages",
@@ -36,6 +39,7 @@ __all__ = [
     "make_table",
     "on_datasets",
     "plot_tradeoff",
+    "read_rows",
     "run_benchmark",
     "run_cell",
     "save_tradeoff",

@@ -7,10 +7,12 @@ import tempfile
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from antibackdoor.benchmark._cells import Cell
+from antibackdoor.benchmark._rows import TABLE_ROWS, check_row, check_version, parse_row
 from antibackdoor.utils import remove_abandoned, write_whole
 
 
@@ -41,26 +43,33 @@ class Store:
             pass
 
     def read(self, cell: Cell) -> dict[str, Any] | None:
-        """Return the row of a cell, or None where it is not finished or cannot be read."""
+        """Return the row of a cell, or None where it is not finished or, with a warning, damaged.
+
+        Raises
+        ------
+        ValueError
+            If another version of the package made it. It may be hours of work, so it is not
+            written over.
+        """
         path = self._path(cell)
         try:
-            row = json.loads(path.read_text(encoding="utf-8"))
+            row = parse_row(path.read_bytes(), str(path))
+            check_row(row, TABLE_ROWS, str(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             warnings.warn(f"{path} cannot be read ({error}); the cell runs again.", stacklevel=2)
             return None
-        if not isinstance(row, dict) or any(
-            row.get(name) != value for name, value in asdict(cell).items()
-        ):
+        if any(row[name] != value for name, value in asdict(cell).items()):
             warnings.warn(f"{path} is not the row of {cell}; the cell runs again.", stacklevel=2)
             return None
+        check_version(row, str(path), version("antibackdoor"))
         return row
 
     def finished(self, cell: Cell, source: str) -> bool:
         """Tell whether a cell has been measured on this data: one that failed has not."""
         row = self.read(cell)
-        return row is not None and row["error"] is None and row.get("source") == source
+        return row is not None and row["error"] is None and row["source"] == source
 
     def write(self, cell: Cell, row: dict[str, Any]) -> None:
         """Keep the row of a cell, which takes the place of an older one.

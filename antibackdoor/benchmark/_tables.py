@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from antibackdoor.benchmark._packages import check_packages
+from antibackdoor.benchmark._rows import TABLE_ROWS, check_rows
 from antibackdoor.benchmark._run import MEASURES
 from antibackdoor.utils import safe_cell, write_whole
 
@@ -49,12 +50,14 @@ def summarise(rows: Iterable[dict[str, Any]]) -> pandas.DataFrame:
     ImportError
         If pandas is not there.
     ValueError
-        If no row has been measured.
+        If no row has been measured, or one is no row of a table, is of another version of the
+        package or of a cell that has one already.
     """
     check_packages()
     import pandas
 
-    measured = [row for row in rows if row["error"] is None]
+    numbered = ((f"rows[{number}]", row) for number, row in enumerate(rows))
+    measured = [row for row in check_rows(numbered, TABLE_ROWS) if row["error"] is None]
     if not measured:
         raise ValueError("rows holds no measured cell: there is no table to make.")
     frame = pandas.DataFrame(measured)
