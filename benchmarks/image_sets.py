@@ -18,6 +18,7 @@ from scipy.ndimage import map_coordinates
 from torchvision.datasets import CIFAR10
 
 from antibackdoor import make_poisoned
+from antibackdoor.attacks import BadNets
 from antibackdoor.datasets import load_digits_images
 
 Images = tuple[np.ndarray, np.ndarray]
@@ -134,6 +135,14 @@ TRIGGERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "pattern": _pattern,
     "displaced": _displaced,
 }
+
+
+class Dot(BadNets):
+    """The dot as an attack, for tables: they ask for its label map."""
+
+    def _stamp(self, rows: np.ndarray) -> None:
+        images = self.layout_.to_nchw(rows).transpose(0, 2, 3, 1)
+        images[:] = _dot(images)
 
 
 def poisoned(

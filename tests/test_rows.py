@@ -36,6 +36,7 @@ def common():
         pytest.skip("locks files as Unix does")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCHMARKS)
+        patch.setenv("OMP_NUM_THREADS", "1")  # which search_trials sets
         yield importlib.import_module("_common")
 
 
