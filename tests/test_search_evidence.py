@@ -22,6 +22,7 @@ def signs_of(
     label=0,
     *,
     diversity=0.3,
+    rest_diversity=0.2,
     split_diversity=0.3,
     converted=0.02,
     relabelled=0.02,
@@ -35,6 +36,7 @@ def signs_of(
         transplant=Transplant(converted, relabelled, of_second),
         split_diversity=split_diversity,
         diversity=diversity,
+        rest_diversity=rest_diversity,
     )
 
 
@@ -90,9 +92,24 @@ def test_the_order_of_the_classes_does_not_matter():
 
 
 def test_the_p_value_allows_for_four_signs():
-    one = weigh(ten_classes(diversity=0.8), LEVEL)[0]
-    smallest = min(one.diversity_p, one.transplant_p, one.together_p, one.relabelling_p)
-    assert one.p_value == pytest.approx(4 * smallest)
+    alone = weigh(ten_classes(relabelled=0.8), LEVEL)[0]
+    assert alone.p_value == pytest.approx(4 * alone.relabelling_p, rel=0.01)
+    several = weigh(ten_classes(diversity=0.8, converted=0.4), LEVEL)[0]
+    told = (several.diversity_p, several.transplant_p, several.together_p)
+    assert min(told) < several.p_value < 4 * min(told)
+
+
+def test_signs_beyond_the_smallest_float_are_no_error():
+    one = weigh(ten_classes(relabelled=9.0, converted=1e9, diversity=1e9), LEVEL)[0]
+    assert 0 < one.p_value < 1e-15
+
+
+@pytest.mark.parametrize("rest", [NAN, 0.95], ids=["too few rows", "as diverse"])
+def test_a_part_that_is_the_whole_class_is_not_foreign_to_it(rest):
+    """A class that looks like no other one is diverse as it is."""
+    one = weigh(ten_classes(diversity=0.95, rest_diversity=rest), LEVEL)[0]
+    assert one.diversity_p == 1.0
+    assert not one.is_poisoned
 
 
 def test_two_moderate_signs_are_a_strong_one_together():
@@ -119,7 +136,7 @@ def test_no_transplant_is_no_sign(converted):
 
 
 def test_where_no_diversity_could_be_told_the_transplant_speaks_alone():
-    untold = {"diversity": NAN, "split_diversity": NAN}
+    untold = {"diversity": NAN, "rest_diversity": NAN, "split_diversity": NAN}
     signs = [signs_of(label, **untold) for label in range(1, 6)]
     first, *others = weigh([signs_of(0, converted=0.9, **untold), *signs], LEVEL)
     assert first.is_poisoned

@@ -78,6 +78,15 @@ def test_poison_in_half_of_the_classes_does_not_hide_itself(n_poisoned):
     assert (p[:, n_poisoned:] < 0.01).mean() < 0.01
 
 
+def test_two_natural_classes_that_stand_out_vouch_for_one_another():
+    """Drawn letters: A and T look like no other letter. One of them alone is a stronger sign."""
+    A, T = 0, 11
+    values = np.array([0.53, 0.24, 0.27, 0.29, 0.27, 0.27, 0.27, 0.41, 0.25, 0.31, 0.25, 0.52])
+    p = normal(values)
+    assert p[[A, T]].min() > 0.003
+    assert normal(values[:T])[A] < 0.5 * p[A]
+
+
 @TAILS
 def test_order_of_the_classes_does_not_matter(tail):
     values = natural(tail, 10, 1.0)[0]

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.stats import chi2, hmean, norm
 
 from antibackdoor.detection._null import exponential_tail, normal_tail
 from antibackdoor.detection._parts import Parts
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.detection._transplant import Transplant
 
-# Diversity, transplant, both of them together, and relabelling: each has a quarter of the false
-# alarms.
-_N_SIGNS = 4
+# A p-value that is smaller than any float is not 0.
+_SMALLEST = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,11 @@ class Signs:
         The suspect part first.
     transplant : Transplant
         The strongest that was seen, and which of `parts` the other rows were made like.
-    split_diversity, diversity : float
-        Prediction diversity of the more diverse of the parts by features, and of the most diverse
-        of all candidates, `foreign` among them; nan where nothing could be told.
+    split_diversity : float
+        Prediction diversity of the more diverse of `parts`.
+    diversity, rest_diversity : float
+        Of the suspect part, and of the rest of the class; nan where nothing could be told, all
+        three.
     """
 
     parts: Parts
@@ -40,6 +41,7 @@ class Signs:
     transplant: Transplant
     split_diversity: float
     diversity: float
+    rest_diversity: float
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,18 @@ class ClassEvidence:
 
     @property
     def p_value(self) -> float:
-        """Of the signs, by Bonferroni's inequality."""
-        smallest = min(self.diversity_p, self.transplant_p, self.together_p, self.relabelling_p)
-        return min(1.0, _N_SIGNS * smallest)
+        """Of the signs: their harmonic mean, four times the smallest where that stands alone.
+
+        Wilson, The harmonic mean p-value for combining dependent tests, PNAS 2019.
+        """
+        told = [self.diversity_p, self.transplant_p, self.together_p, self.relabelling_p]
+        return float(hmean(np.maximum(told, _SMALLEST)))
 
     @property
     def together_p(self) -> float:
         """Of diversity and transplant, by Fisher's method."""
-        return float(chi2.sf(-2 * np.log(self.diversity_p * self.transplant_p), 4))
+        told = np.maximum([self.diversity_p, self.transplant_p], _SMALLEST)
+        return float(chi2.sf(-2 * np.log(told).sum(), 4))
 
     @property
     def is_poisoned(self) -> bool:
@@ -121,6 +127,9 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     relabelled = np.array([one.transplant.relabelled for one in signs])
     spread = SETTINGS.natural_diversity / np.log(n_known)
     diversity_p = normal_tail(diversities, spread=spread, weight=SETTINGS.weight)
+    # A part is foreign to a rest. Where it is the whole class, the class is diverse as it is.
+    rests = np.array([one.rest_diversity for one in signs])
+    diversity_p[~(rests < diversities)] = 1.0
     transplant_p = exponential_tail(
         converted, mean=SETTINGS.natural_transplant, weight=SETTINGS.weight
     )

@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import t as student
 
+# A value that is so many deviations above the centre, by those below it, is taken for poison: it
+# tells of the spread of natural ones no more than this.
+_MOST_DEVIATIONS = 2.5
+
 
 def normal_tail(values: np.ndarray, *, spread: float, weight: float) -> np.ndarray:
     """Return how often a natural class has so large a value as each, by a moderated t-test.
 
-    The centre is the median of the classes, of an even number the lower one. Their spread is told
-    by the lower half, which poison does not reach, as it only adds to a value; beside it stands
-    what other data has shown.
+    Each value is compared with the others: with their median, of an even number the lower one, and
+    their spread, beside which stands what other data has shown. Poison only adds to a value. So
+    one far above the median counts for no more than two and a half deviations, by those below it.
 
     Parameters
     ----------
@@ -25,23 +29,32 @@ def normal_tail(values: np.ndarray, *, spread: float, weight: float) -> np.ndarr
     Returns
     -------
     numpy.ndarray of shape (n_classes,), float64
-        p-values; 1 where the value is nan.
+        p-values; 1 where the value is nan or the only one.
 
     References
     ----------
     Smyth, Linear Models and Empirical Bayes Methods for Assessing Differential Expression in
     Microarray Experiments, 2004, equation (4): the variance shrunk towards a prior one.
     """
-    seen = values[np.isfinite(values)]
-    if len(seen) == 0:
-        return np.ones(len(values))
+    seen = np.flatnonzero(np.isfinite(values))
+    tails = np.ones(len(values))
+    if len(seen) > 1:
+        for one in seen:
+            others = values[seen[seen != one]]
+            tails[one] = _normal_tail(values[one], others, spread, weight)
+    return tails
+
+
+def _normal_tail(value: float, others: np.ndarray, spread: float, weight: float) -> float:
     # The mean of the two in the middle would be half poison's where half of the classes have it.
-    centre = np.sort(seen)[(len(seen) - 1) // 2]
-    below = seen[seen <= centre] - centre
-    freedom = weight + len(below) - 1
-    variance = (weight * spread**2 + (below**2).sum()) / (weight + len(below))
-    tails = student.sf((values - centre) / np.sqrt(variance), freedom)
-    return np.where(np.isfinite(values), tails, 1.0)
+    centre = np.sort(others)[(len(others) - 1) // 2]
+    below = others[others <= centre] - centre
+    lower = (weight * spread**2 + (below**2).sum()) / (weight + len(below))
+    capped = np.minimum(others - centre, _MOST_DEVIATIONS * np.sqrt(lower))
+    variance = (weight * spread**2 + (capped**2).sum()) / (weight + len(others))
+    # The median of so many normal values has an error of its own.
+    variance *= 1 + np.pi / 2 / len(others)
+    return float(student.sf((value - centre) / np.sqrt(variance), weight + len(others) - 1))
 
 
 def exponential_tail(values: np.ndarray, *, mean: float, weight: float) -> np.ndarray:

@@ -117,17 +117,17 @@ def _measure(
     suspects_bear_it = by_diversity.most >= SETTINGS.about_as_much * by_features.most
     bearing, told = (foreign, by_diversity) if suspects_bear_it else (parts, by_features)
     stronger = max(by_features, by_diversity, key=lambda one: one.most)
-    of_first, of_second, of_foreign = (
+    of_first, of_second, of_foreign, of_rest = (
         part_diversity(prediction, fitted.recognised, one)
-        for one in (parts.first, parts.second, foreign.first)
+        for one in (parts.first, parts.second, foreign.first, foreign.second)
     )
     return Signs(
         parts=bearing,
         foreign=foreign,
         transplant=replace(stronger, of_second=told.of_second),
         split_diversity=float(np.fmax(of_first, of_second)),
-        # What the candidates agree on may be purer than each of them.
-        diversity=float(np.fmax(candidates.diversity, of_foreign)),
+        diversity=of_foreign,
+        rest_diversity=of_rest,
     )
 
 

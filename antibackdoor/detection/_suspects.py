@@ -78,13 +78,6 @@ class Candidates:
         n_rows = ((self.probabilities > 0.5) & self.recognised).sum(axis=1)
         return self.diversities - 1 / np.sqrt(np.maximum(1, n_rows))
 
-    @property
-    def diversity(self) -> float:
-        """That of the candidate which is surest to be diverse; nan where none can be told."""
-        certain = self.certain
-        known = np.isfinite(certain).any()
-        return float(self.diversities[np.nanargmax(certain)]) if known else float("nan")
-
     def agree(self, usual: float) -> Parts:
         """Return the rows that the candidates agree on, and those like them, as the first part.
 
