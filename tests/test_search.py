@@ -294,9 +294,9 @@ def test_the_side_is_that_of_the_parts_that_bear_the_trigger(planted, monkeypatc
     def transplant(fitted, samples, labels, parts, seed):
         asked.append(parts.label)
         if parts.label != 2:
-            return Transplant(0.0, 0.0, False)
+            return Transplant(0.0, False)
         in_first = poison[parts.first].mean() > poison[parts.second].mean()
-        return Transplant(0.9 if asked.count(2) == 1 else 0.8, 0.0, of_second=not in_first)
+        return Transplant(0.9 if asked.count(2) == 1 else 0.8, of_second=not in_first)
 
     monkeypatch.setattr("antibackdoor.detection._search.transplant", transplant)
     # The diversity does not say which part it is.

@@ -25,7 +25,6 @@ def signs_of(
     rest_diversity=0.2,
     split_diversity=0.3,
     converted=0.02,
-    relabelled=0.02,
     of_second=False,
 ):
     """Ten rows, of which the first two are the first part, and the last two the foreign one."""
@@ -33,7 +32,7 @@ def signs_of(
     return Signs(
         parts=Parts(label, rows, np.repeat([0.9, 0.2], [2, 8])),
         foreign=Parts(label, rows, np.repeat([0.1, 0.8], [8, 2])),
-        transplant=Transplant(converted, relabelled, of_second),
+        transplant=Transplant(converted, of_second),
         split_diversity=split_diversity,
         diversity=diversity,
         rest_diversity=rest_diversity,
@@ -59,7 +58,7 @@ def test_of_natural_classes_none_is_poisoned():
 
 @pytest.mark.parametrize(
     "sign",
-    [{"diversity": 0.95}, {"converted": 0.9}, {"relabelled": 0.9}],
+    [{"diversity": 0.95}, {"converted": 0.9}],
     ids=lambda sign: next(iter(sign)),
 )
 def test_a_class_with_one_large_sign_is_poisoned(sign):
@@ -91,16 +90,14 @@ def test_the_order_of_the_classes_does_not_matter():
         assert one.p_value == pytest.approx(same.p_value)
 
 
-def test_the_p_value_allows_for_four_signs():
-    alone = weigh(ten_classes(relabelled=0.8), LEVEL)[0]
-    assert alone.p_value == pytest.approx(4 * alone.relabelling_p, rel=0.01)
-    several = weigh(ten_classes(diversity=0.8, converted=0.4), LEVEL)[0]
-    told = (several.diversity_p, several.transplant_p, several.together_p)
-    assert min(told) < several.p_value < 4 * min(told)
+def test_the_p_value_allows_for_three_signs():
+    one = weigh(ten_classes(diversity=0.8, converted=0.4), LEVEL)[0]
+    told = (one.diversity_p, one.transplant_p, one.together_p)
+    assert min(told) < one.p_value < 3 * min(told)
 
 
 def test_signs_beyond_the_smallest_float_are_no_error():
-    one = weigh(ten_classes(relabelled=9.0, converted=1e9, diversity=1e9), LEVEL)[0]
+    one = weigh(ten_classes(converted=1.0, diversity=1e60), LEVEL)[0]
     assert 0 < one.p_value < 1e-15
 
 

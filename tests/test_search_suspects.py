@@ -44,7 +44,7 @@ def predicted(X, labels, weight):
     known = np.arange(N_CLASSES) != TARGET
     logits = X @ weight[known].T
     compared = np.flatnonzero(labels != TARGET)[::10]
-    return HeldOutPrediction(softmax(logits, axis=1), compared)
+    return HeldOutPrediction(np.flatnonzero(known), softmax(logits, axis=1), compared)
 
 
 def parts_of(labels, suspect):
@@ -84,9 +84,9 @@ def test_of_a_class_that_is_like_all_others_no_row_is_more_foreign_than_another(
 # --------------------------------------------------------------------------------- candidates
 
 
-def suspected(candidates, usual=0.2):
+def suspected(candidates, prediction, usual=0.2):
     """Rows that the candidates agree on."""
-    return candidates.agree(usual).first
+    return candidates.agree(usual, prediction).first
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -95,8 +95,8 @@ def test_whatever_the_split_the_candidates_agree_on_the_poison(planted, seed):
     drawn = np.random.default_rng(seed).random(len(labels)) < 0.5
     candidates = find_candidates(fitted, prediction, parts_of(labels, drawn))
     # Poison of the one class that natural rows look like may be taken for natural.
-    assert np.isin(np.flatnonzero(poison), suspected(candidates)).mean() > 0.85
-    assert poison[suspected(candidates)].mean() > 0.9
+    assert np.isin(np.flatnonzero(poison), suspected(candidates, prediction)).mean() > 0.85
+    assert poison[suspected(candidates, prediction)].mean() > 0.9
     assert np.nanmax(candidates.diversities) > 0.7
 
 
@@ -110,8 +110,8 @@ def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
         replace(prediction, probabilities=blurred),
         parts_of(labels, np.random.default_rng(0).random(len(labels)) < 0.5),
     )
-    assert np.isin(np.flatnonzero(poison), suspected(candidates)).mean() > 0.9
-    assert poison[suspected(candidates)].mean() > 0.9
+    assert np.isin(np.flatnonzero(poison), suspected(candidates, prediction)).mean() > 0.9
+    assert poison[suspected(candidates, prediction)].mean() > 0.9
 
 
 def test_of_a_class_that_nobody_recognises_nothing_is_said(planted):
@@ -119,7 +119,7 @@ def test_of_a_class_that_nobody_recognises_nothing_is_said(planted):
     given = parts_of(labels, poison)
     candidates = find_candidates(replace(fitted, odds=fitted.odds - 1000), prediction, given)
     assert np.isnan(candidates.diversities).all()
-    assert candidates.agree(0.2) is given
+    assert candidates.agree(0.2, prediction) is given
 
 
 def of_candidates(probabilities, diversities, recognised=None, features=None):
@@ -138,12 +138,16 @@ def of_candidates(probabilities, diversities, recognised=None, features=None):
     )
 
 
+#: A hundred rows, recognised as rows of four classes in turn.
+ALL_DIVERSE = HeldOutPrediction(np.arange(4), np.eye(4)[np.arange(100) % 4], np.arange(100))
+
+
 def test_each_candidate_counts_as_much_as_it_is_more_diverse_than_is_usual():
     """One holds the first 60 rows, one the first 20; a third, of the rest, is as usual."""
     rows = np.arange(100)
     probabilities = [rows < 60, rows < 20, rows >= 20]
     for diversities, n_first in (([0.9, 0.9, 0.2], 60), ([0.7, 0.9, 0.2], 20)):
-        agreed = of_candidates(probabilities, diversities).agree(0.2)
+        agreed = of_candidates(probabilities, diversities).agree(0.2, ALL_DIVERSE)
         assert agreed.first.tolist() == list(range(n_first))
 
 
@@ -153,14 +157,25 @@ def test_rows_like_those_agreed_on_are_suspect_too():
     features = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     features[:40] += 4
     recognised = rows % 5 > 0
-    agreed = of_candidates([rows < 20, rows >= 40], [0.9, 0.1], recognised, features).agree(0.2)
+    candidates = of_candidates([rows < 20, rows >= 40], [0.9, 0.1], recognised, features)
+    agreed = candidates.agree(0.2, ALL_DIVERSE)
     assert set(range(40)) <= set(agreed.first) and len(agreed.first) < 45
 
 
 def test_candidates_that_are_as_usual_leave_it_to_the_most_diverse():
     rows = np.arange(100)
-    told = of_candidates([rows < 50, rows >= 50], [0.4, 0.5]).agree(0.95)
+    told = of_candidates([rows < 50, rows >= 50], [0.4, 0.5]).agree(0.95, ALL_DIVERSE)
     assert told.first.tolist() == list(range(50, 100))
+
+
+def test_a_candidate_that_is_surely_more_diverse_takes_the_place_of_what_they_agree_on():
+    """They agree on the first twenty rows; the first candidate has forty."""
+    rows = np.arange(100)
+    candidates = of_candidates([rows < 40, rows < 20, rows < 20], [0.95, 0.9, 0.9])
+    assert len(candidates.agree(0.2, ALL_DIVERSE).first) == 20
+    # The twenty are of one class: what they agree on tells less than the candidate.
+    alike = replace(ALL_DIVERSE, probabilities=np.eye(4)[np.where(rows < 20, 0, rows % 4)])
+    assert len(candidates.agree(0.2, alike).first) == 40
 
 
 def test_what_nearly_all_rows_are_like_is_no_part():
@@ -168,7 +183,7 @@ def test_what_nearly_all_rows_are_like_is_no_part():
     rows = np.arange(60)
     candidates = [rows % 3 != number for number in range(3)]
     features = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-    told = of_candidates(candidates, [0.8, 0.9, 0.8], features=features).agree(0.2)
+    told = of_candidates(candidates, [0.8, 0.9, 0.8], features=features).agree(0.2, ALL_DIVERSE)
     assert told.first.tolist() == rows[rows % 3 != 1].tolist()
 
 

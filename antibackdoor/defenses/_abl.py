@@ -124,7 +124,8 @@ class ABLClassifier(DetectingDefense):
         differently a network that was trained without the class predicts the rows of its most
         foreign part, as a share of what rows of other classes give. ``"transplant"``: rise of the
         share of rows of other classes that are taken for it when the difference of its parts is
-        added to them. ``"relabelling"``: how far each of these is then taken for one other class.
+        added to them. ``"relabelling"``: share of its rows that what the foreign rows of all
+        classes share turns into one other class.
         Empty where nothing is tested.
     unlearned_ : bool
         False where nothing was isolated or `Mixed` unlearning was taken back: the

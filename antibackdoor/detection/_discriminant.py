@@ -23,12 +23,12 @@ _SMALLEST_VARIANCE = 1e-12
 
 @dataclass(frozen=True)
 class View:
-    """The rows of a class that one of two networks has not seen.
+    """Rows that one of two networks has not seen.
 
     Attributes
     ----------
     unseen : numpy.ndarray of shape (n_rows,), bool
-        Which of the rows of the class.
+        Which of the rows.
     values : numpy.ndarray of shape (n_unseen, n_columns), float64
         Their features, of covariance about one in all directions: the direction that tells two
         parts apart best, by Fisher's criterion, is then that from one mean to the other.
@@ -38,9 +38,24 @@ class View:
     values: np.ndarray
 
 
-def look_at(fitted: CrossFit, rows: np.ndarray) -> tuple[View, View]:
-    """Return what each network sees in those rows of a class that it was not shown."""
-    return _view(fitted, rows, 0), _view(fitted, rows, 1)
+def look_at(
+    fitted: CrossFit, rows: np.ndarray, labels: np.ndarray | None = None
+) -> tuple[View, View]:
+    """Return what each network sees in those of some rows that it was not shown.
+
+    Parameters
+    ----------
+    fitted : CrossFit
+    rows : numpy.ndarray of shape (n_rows,), int64
+    labels : numpy.ndarray of shape (n_rows,), int, default=None
+        Of rows of several classes: each is seen as it differs from the mean of its class.
+
+    Returns
+    -------
+    tuple of two View
+    """
+    labels = np.zeros(len(rows), dtype=np.int64) if labels is None else labels
+    return _view(fitted, rows, labels, 0), _view(fitted, rows, labels, 1)
 
 
 def standardise(features: np.ndarray) -> np.ndarray:
@@ -130,9 +145,13 @@ def widen(
     return probabilities
 
 
-def _view(fitted: CrossFit, rows: np.ndarray, number: int) -> View:
+def _view(fitted: CrossFit, rows: np.ndarray, labels: np.ndarray, number: int) -> View:
     unseen = fitted.half[rows] != number
-    values = standardise(fitted.features[number][rows[unseen]])
+    features = fitted.features[number][rows[unseen]].astype(np.float64)
+    for label in np.unique(labels[unseen]):
+        of_label = labels[unseen] == label
+        features[of_label] -= features[of_label].mean(axis=0)
+    values = standardise(features)
     if values.shape[1] == 0:
         return View(unseen, values)
     covariance, _ = ledoit_wolf(values, assume_centered=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2, hmean, norm
+from scipy.stats import chi2, hmean
 
 from antibackdoor.detection._null import exponential_tail, normal_tail
 from antibackdoor.detection._parts import Parts
@@ -53,7 +53,7 @@ class ClassEvidence:
     signs : Signs
     level : float
         The p-value below which the class is taken for poisoned.
-    diversity_p, transplant_p, relabelling_p : float
+    diversity_p, transplant_p : float
         How often natural classes of such data show as much.
     """
 
@@ -61,7 +61,6 @@ class ClassEvidence:
     level: float
     diversity_p: float
     transplant_p: float
-    relabelling_p: float
 
     @property
     def label(self) -> int:
@@ -73,11 +72,11 @@ class ClassEvidence:
 
     @property
     def p_value(self) -> float:
-        """Of the signs: their harmonic mean, four times the smallest where that stands alone.
+        """Of the signs: their harmonic mean, three times the smallest where that stands alone.
 
         Wilson, The harmonic mean p-value for combining dependent tests, PNAS 2019.
         """
-        told = [self.diversity_p, self.transplant_p, self.together_p, self.relabelling_p]
+        told = [self.diversity_p, self.transplant_p, self.together_p]
         return float(hmean(np.maximum(told, _SMALLEST)))
 
     @property
@@ -124,7 +123,6 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     diversities = np.array([one.diversity for one in signs])
     splits = np.array([one.split_diversity for one in signs])
     converted = np.array([one.transplant.converted for one in signs])
-    relabelled = np.array([one.transplant.relabelled for one in signs])
     spread = SETTINGS.natural_diversity / np.log(n_known)
     diversity_p = normal_tail(diversities, spread=spread, weight=SETTINGS.weight)
     # A part is foreign to a rest. Where it is the whole class, the class is diverse as it is.
@@ -137,9 +135,7 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     # other class. Of a trigger on rows of the class itself both parts are as diverse as usual.
     usual = np.nanmedian(splits) if np.isfinite(splits).any() else np.nan
     transplant_p[splits < usual - spread] = 1.0
-    # Where each class has another's label, there is no natural class to compare with.
-    relabelling_p = norm.sf(relabelled, *SETTINGS.natural_relabelling)
     return [
         ClassEvidence(one, level, *map(float, p_values))
-        for one, *p_values in zip(signs, diversity_p, transplant_p, relabelling_p, strict=True)
+        for one, *p_values in zip(signs, diversity_p, transplant_p, strict=True)
     ]

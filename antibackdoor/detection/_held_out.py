@@ -22,12 +22,15 @@ class HeldOutPrediction:
 
     Attributes
     ----------
+    known : numpy.ndarray of shape (n_known,), int64
+        The classes it knows.
     probabilities : numpy.ndarray of shape (n_samples, n_known)
-        Of the classes it knows, for all rows.
+        Of these, for all rows.
     compared : numpy.ndarray of shape (n_compared,), int64
         Recognised rows of those classes that it was not trained on.
     """
 
+    known: np.ndarray
     probabilities: np.ndarray
     compared: np.ndarray
 
@@ -161,16 +164,17 @@ def _predict(
 ) -> HeldOutPrediction:
     """Train a probe until it knows its classes nearly as well as the cross-fitted networks do."""
     network = None
+    classes = np.flatnonzero(known)
     for _ in range(SETTINGS.most_turns):
         further = network is not None
         network = probe(
             trained_on, SETTINGS.probe_epochs, network, gently=further, disturb=True
         ).network
         logits = compute_logits(network, samples).double().cpu().numpy()
-        predicted = np.flatnonzero(known)[logits[compared][:, known].argmax(axis=1)]
+        predicted = classes[logits[compared][:, known].argmax(axis=1)]
         if (predicted == labels[compared]).sum() >= SETTINGS.well_known * len(compared):
             break
-    return HeldOutPrediction(softmax(logits[:, known], axis=1), compared)
+    return HeldOutPrediction(classes, softmax(logits[:, known], axis=1), compared)
 
 
 def _confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -70,11 +70,11 @@ class PoisonSearch(BaseDetector):
 
     A network is trained on all rows, its loss held so that it learns none by heart, and goes on as
     two, each on half of the rows. Each class is split in two by what they see in rows that they
-    did not go on with. A class is poisoned where networks that do not know
-    it recognise one part as rows of many other classes; or where the difference of its two parts,
-    put on rows of other classes, turns them into it, or exchanges the classes. How large a sign
-    has to be is told by the other classes of the same data. Where no class is poisoned, nothing is
-    flagged.
+    did not go on with. A class is poisoned where networks that do not know it recognise one part as
+    rows of many other classes; or where the difference of its two parts, put on rows of other
+    classes, turns them into it. How large a sign has to be is told by the other classes of the same
+    data. All classes are poisoned where what their foreign rows share gives each class the label of
+    another. Where no class is poisoned, nothing is flagged.
 
     It looks at images of four classes or more, each of twenty rows or more. Natural clusters of a
     table look like poison to it, and of fewer classes a probe knows too little to tell. There
@@ -150,7 +150,8 @@ class PoisonSearch(BaseDetector):
         differently a network that was trained without the class predicts the rows of its most
         foreign part, as a share of what rows of other classes give. ``"transplant"``: rise of the
         share of rows of other classes that are taken for it when the difference of its parts is
-        added to them. ``"relabelling"``: how far each of these is then taken for one other class.
+        added to them. ``"relabelling"``: share of its rows that what the foreign rows of all
+        classes share turns into one other class.
     history_ : list of dict
         A row for every epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from antibackdoor.detection._all_to_all import SharedPart, find_shared_part
 from antibackdoor.detection._base import Detection
 from antibackdoor.detection._completion import COMPLETION_TURNS, find_rest
 from antibackdoor.detection._cross_fit import CrossFit, cross_fit
@@ -49,8 +50,9 @@ def find_poison(
     (`cross_fit`, `split_classes`). Two signs of poison are looked for in every class. A network
     that does not know the class recognises the rows of a part as rows of many others
     (`predict_held_out`, `find_candidates`). Or the difference of two parts, put on rows of other
-    classes, turns them into this class, or exchanges the classes (`transplant`). Each sign is
-    compared with what the other classes of the same data show (`weigh`).
+    classes, turns them into this class (`transplant`). Each sign is compared with what the other
+    classes of the same data show (`weigh`). A third is of all classes at once: what their foreign
+    rows share gives each class the label of another one (`find_shared_part`).
 
     Parameters
     ----------
@@ -78,20 +80,31 @@ def find_poison(
         _measure(one, usual, fitted, predictions[one.parts.label], samples, labels, seed)
         for one in candidates
     ]
-    n_known = min(one.probabilities.shape[1] for one in predictions.values())
-    evidence = weigh(signs, n_known, false_alarm_rate / (int(labels.max()) + 1))
-    detection = _conclude(evidence, labels)
-    if any(one.is_poisoned for one in evidence):
-        detection = _complete(detection, evidence, samples, labels, probe)
+    foreignness = np.zeros(len(labels))
+    for one in candidates:
+        foreignness[one.parts.rows] = one.foreignness
+    shared = find_shared_part(samples, labels, fitted, predictions, foreignness, seed)
+    n_known = min(len(one.known) for one in predictions.values())
+    level = false_alarm_rate / _n_tests(labels)
+    evidence = weigh(signs, n_known, level)
+    detection = _conclude(evidence, shared, level, labels)
+    if detection.isolation.mask.any():
+        detection = _complete(detection, samples, labels, probe)
     of_others = [one.label for one in evidence if one.is_poisoned and one.is_of_other_classes]
     # Of all that is flagged in these classes, what was completed included.
-    complementary = detection.isolation.mask & np.isin(labels, of_others)
+    is_of_others = np.isin(labels, of_others) | (shared.p_value < level)
+    complementary = detection.isolation.mask & is_of_others
     return replace(
         detection,
         complementary=complementary,
         network=fitted.networks[0],
         losses=fitted.losses,
     )
+
+
+def _n_tests(labels: np.ndarray) -> int:
+    """Return how often poison is asked about: in each class, and in all at once."""
+    return int(labels.max()) + 2
 
 
 def _usual_diversity(candidates: Sequence[Candidates]) -> float:
@@ -109,14 +122,14 @@ def _measure(
     labels: np.ndarray,
     seed: int,
 ) -> Signs:
-    parts, foreign = candidates.parts, candidates.agree(usual)
+    parts, foreign = candidates.parts, candidates.agree(usual, prediction)
     by_features, by_diversity = (
         transplant(fitted, samples, labels, one, seed) for one in (parts, foreign)
     )
     # What the suspect rows have in common is purer than what the features tell.
-    suspects_bear_it = by_diversity.most >= SETTINGS.about_as_much * by_features.most
+    suspects_bear_it = by_diversity.converted >= SETTINGS.about_as_much * by_features.converted
     bearing, told = (foreign, by_diversity) if suspects_bear_it else (parts, by_features)
-    stronger = max(by_features, by_diversity, key=lambda one: one.most)
+    stronger = max(by_features, by_diversity, key=lambda one: one.converted)
     of_first, of_second, of_foreign, of_rest = (
         part_diversity(prediction, fitted.recognised, one)
         for one in (parts.first, parts.second, foreign.first, foreign.second)
@@ -131,47 +144,48 @@ def _measure(
     )
 
 
-def _conclude(evidence: Sequence[ClassEvidence], labels: np.ndarray) -> Detection:
+def _conclude(
+    evidence: Sequence[ClassEvidence], shared: SharedPart, level: float, labels: np.ndarray
+) -> Detection:
     """Return the scores of all rows, and which are to be trusted."""
     scores = np.zeros(len(labels))
     trusted = np.ones(len(labels), dtype=bool)
-    for one in evidence:
-        if one.is_poisoned:
-            scores[one.rows] = one.probabilities
-            trusted[one.rows] = one.probabilities <= SETTINGS.doubtful
+    found = [(one.rows, one.probabilities, one.p_value) for one in evidence]
+    found.append((np.arange(len(labels)), shared.probabilities, shared.p_value))
+    for rows, probabilities, p_value in found:
+        if p_value < level:
+            scores[rows] = np.maximum(scores[rows], probabilities)
+            trusted[rows] &= probabilities <= SETTINGS.doubtful
         else:
-            # Below the threshold, and the higher the nearer its class came to being significant.
-            scores[one.rows] = SETTINGS.poison * one.probabilities * one.level / one.p_value
-    n_classes = int(labels.max()) + 1
-    smallest = min(one.p_value for one in evidence)
+            # Below the threshold, and the higher the nearer they came to being significant.
+            near = SETTINGS.poison * probabilities * level / p_value
+            scores[rows] = np.maximum(scores[rows], near)
+    smallest = min(p_value for _, _, p_value in found)
     return Detection(
         isolation=Isolation(scores, SETTINGS.poison),
         trusted=trusted,
         complementary=np.zeros(len(labels), dtype=bool),
-        p_value=min(1.0, n_classes * smallest),
-        signs=_signs(evidence, n_classes),
+        p_value=min(1.0, _n_tests(labels) * smallest),
+        signs=_signs(evidence, shared),
     )
 
 
-def _signs(evidence: Sequence[ClassEvidence], n_classes: int) -> dict[str, np.ndarray]:
-    names = ("diversity", "transplant", "relabelling")
-    signs = {name: np.full(n_classes, np.nan) for name in names}
+def _signs(evidence: Sequence[ClassEvidence], shared: SharedPart) -> dict[str, np.ndarray]:
+    diversity, transplanted = np.full((2, len(shared.turned)), np.nan)
     for one in evidence:
-        signs["diversity"][one.label] = one.signs.diversity
-        signs["transplant"][one.label] = one.signs.transplant.converted
-        signs["relabelling"][one.label] = one.signs.transplant.relabelled
-    return signs
+        diversity[one.label] = one.signs.diversity
+        transplanted[one.label] = one.signs.transplant.converted
+    return {"diversity": diversity, "transplant": transplanted, "relabelling": shared.turned}
 
 
 def _complete(
     detection: Detection,
-    evidence: Sequence[ClassEvidence],
     samples: Samples,
     labels: np.ndarray,
     probe: Probe,
 ) -> Detection:
     """Flag the rest of the poison of the poisoned classes."""
-    poisoned = np.array([one.label for one in evidence if one.is_poisoned], dtype=np.int64)
+    poisoned = np.unique(labels[detection.isolation.mask])
     told = find_rest(detection.isolation.scores, poisoned, samples, labels, probe)
     is_told = np.isfinite(told)
     return replace(

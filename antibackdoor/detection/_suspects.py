@@ -39,7 +39,10 @@ def part_diversity(
     float
         nan where they are too few, or the probe tells no classes apart.
     """
-    chosen = rows[recognised[rows]]
+    return _diversity(prediction, rows[recognised[rows]])
+
+
+def _diversity(prediction: HeldOutPrediction, chosen: np.ndarray) -> float:
     if len(chosen) < SETTINGS.fewest_recognised or not prediction.tells_classes_apart:
         return float("nan")
     return prediction.diversity(chosen)
@@ -78,7 +81,7 @@ class Candidates:
         n_rows = ((self.probabilities > 0.5) & self.recognised).sum(axis=1)
         return self.diversities - 1 / np.sqrt(np.maximum(1, n_rows))
 
-    def agree(self, usual: float) -> Parts:
+    def agree(self, usual: float, prediction: HeldOutPrediction) -> Parts:
         """Return the rows that the candidates agree on, and those like them, as the first part.
 
         Each candidate counts as much as it is more diverse than is usual. One alone may hold
@@ -91,24 +94,31 @@ class Candidates:
         ----------
         usual : float
             What other classes reach in `certain`.
+        prediction : HeldOutPrediction
+            Of the class.
 
         Returns
         -------
         Parts
-            The most diverse candidate where they agree on next to nothing, or on nearly all. The
-            parts by features where no diversity can be told.
+            The most diverse candidate where they agree on next to nothing, or on nearly all; or
+            where it is surely more diverse. The parts by features where no diversity can be told.
         """
         certain = self.certain
         if np.isnan(certain).all():
             return self.parts
+        best = np.nanargmax(certain)
         excess = np.nan_to_num(np.maximum(certain - usual, 0))
         if excess.sum() > 0:
             agreed = excess @ self.probabilities / excess.sum()
             first = self.recognised & (agreed > 0.5)
             told = widen(self.views, first, self.recognised, self.foreignness, _ROUNDS_TO_WIDEN)
-            if all(are_two(told[view.unseen] > 0.5) for view in self.views):
-                return replace(self.parts, probabilities=told)
-        return replace(self.parts, probabilities=self.probabilities[np.nanargmax(certain)])
+            agreed = replace(self.parts, probabilities=told)
+            suspect = told > 0.5
+            chosen = self.parts.rows[suspect & self.recognised]
+            is_a_part = all(are_two(suspect[view.unseen]) for view in self.views)
+            if is_a_part and certain[best] <= _diversity(prediction, chosen):
+                return agreed
+        return replace(self.parts, probabilities=self.probabilities[best])
 
 
 def find_candidates(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts) -> Candidates:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.metrics import mutual_info_score
 
 from antibackdoor.detection._cross_fit import CrossFit
 from antibackdoor.detection._parts import Parts
@@ -24,21 +23,12 @@ class Transplant:
     ----------
     converted : float
         Rise of the share of these rows that are taken for the class of the parts, -1 to 1.
-    relabelled : float
-        How far each other class is taken for one class that it is not: 0 where the difference
-        changes nothing or blurs all, 1 where it exchanges the classes.
     of_second : bool
         Whether it is the second part that the other rows were made like.
     """
 
     converted: float
-    relabelled: float
     of_second: bool
-
-    @property
-    def most(self) -> float:
-        """The larger of the two signs."""
-        return max(self.converted, self.relabelled)
 
 
 def transplant(
@@ -48,8 +38,7 @@ def transplant(
 
     Two natural parts of a class differ in what either has of the class, and the mean
     difference of their rows turns few rows of other classes into it. Where one of them
-    bears a fixed trigger, it is the trigger, and turns most; or, of a trigger that gives each
-    class another's label, changes each class into that one.
+    bears a fixed trigger, it is the trigger, and turns most.
 
     Parameters
     ----------
@@ -66,7 +55,7 @@ def transplant(
     Transplant
         The more telling of the two ways: one part's mean row added and the other's taken away.
     """
-    truth, before = [], []
+    before: list[np.ndarray] = []
     after: dict[bool, list[np.ndarray]] = {False: [], True: []}
     for number, network in enumerate(fitted.networks):
         unseen = fitted.half != number
@@ -77,28 +66,12 @@ def transplant(
             for index in (chosen, *(part[unseen[part]] for part in (parts.first, parts.second)))
         )
         difference = samples.mean(first) - samples.mean(second)
-        truth.append(labels[chosen])
-        before.append(fitted.logits[chosen].argmax(axis=1))
-        for like_second, told in after.items():
+        before.append(fitted.logits[chosen].argmax(axis=1) == parts.label)
+        for like_second, converted in after.items():
             moved = samples.shifted(rows, -difference if like_second else difference)
-            told.append(compute_logits(network, moved).argmax(1).cpu().numpy())
-    readings = {
-        like_second: _read(
-            np.concatenate(told), np.concatenate(before), np.concatenate(truth), parts.label
-        )
-        for like_second, told in after.items()
-    }
-    of_second = max(readings[True]) > max(readings[False])
-    converted, relabelled = readings[of_second]
-    return Transplant(converted, relabelled, of_second)
-
-
-def _read(
-    after: np.ndarray, before: np.ndarray, truth: np.ndarray, label: int
-) -> tuple[float, float]:
-    converted = (after == label).mean() - (before == label).mean()
-    known = mutual_info_score(truth, before)
-    told = mutual_info_score(truth, after) / known if known > 0 else 0.0
-    was_right, is_right = (before == truth).mean(), (after == truth).mean()
-    lost = max(0.0, 1 - is_right / was_right) if was_right > 0 else 0.0
-    return float(converted), float(min(1.0, told) * lost)
+            told = compute_logits(network, moved).argmax(1).cpu().numpy()
+            converted.append(told == parts.label)
+    usual = np.concatenate(before).mean()
+    rise = {second: float(np.concatenate(told).mean() - usual) for second, told in after.items()}
+    of_second = rise[True] > rise[False]
+    return Transplant(rise[of_second], of_second)
