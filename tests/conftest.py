@@ -2,8 +2,8 @@
 
 import os
 
-# The networks of the tests are so small that threads cost more than they give; and where each of
-# two processes of pytest has as many as there are cores, those of one wait in loops for the other's.
+# The networks of the tests are so small that threads cost more than they give: where two processes
+# have as many as there are cores each, those of one wait in loops for a core that the other has.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # Two of scikit-learn's estimator checks skip themselves without it.
