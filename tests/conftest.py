@@ -1,6 +1,10 @@
-"""Settings that must stand before scikit-learn and torch are first used."""
+"""Settings that must stand before numpy, scikit-learn and torch are first used."""
 
 import os
+
+# The networks of the tests are so small that threads cost more than they give: where two processes
+# have as many as there are cores each, those of one wait in loops for a core that the other has.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # Two of scikit-learn's estimator checks skip themselves without it.
 os.environ["SCIPY_ARRAY_API"] = "1"
@@ -10,7 +14,7 @@ os.environ["COLUMNS"] = "200"
 import pytest
 import torch
 
-# The networks of the tests are so small that threads cost more than they give.
+# Whatever has imported torch before.
 torch.set_num_threads(1)
 
 

@@ -415,7 +415,7 @@ def test_attacks_that_train_do_so_once(tmp_path, monkeypatch):
     fits = []
     fit = Trojan.fit
     monkeypatch.setattr(Trojan, "fit", lambda self, *data: (fits.append(1), fit(self, *data))[1])
-    trojan = "trojan(surrogate_epochs=1)"
+    trojan = "trojan(surrogate_epochs=1, steps=2)"
     cells = [quick(attack=trojan, defense=f"{CONSTANT}(label={label})") for label in (0, 1)]
     rows = run_benchmark(cells, tmp_path)
     assert [row["error"] for row in rows] == [None, None]

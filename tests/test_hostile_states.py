@@ -226,7 +226,7 @@ def outcome(fuzz, tmp_path):
 def test_a_large_image_is_refused_or_fits_into_what_is_allowed(name, states, hostile, outcome):
     kind, state = states[name]
     content = hostile.to_file(kind, hostile.claim_size(state, 300, 200))
-    said = [outcome(content, n * MIB) for n in (16, 32, 64, 128, 256, 1024)]
+    said = [outcome(content, n * MIB) for n in (16, 64, 1024)]
     assert "more than max_bytes" in said[0] or said[0] == "used"
     assert all(word == "used" or "more than max_bytes" in word for word in said)
     assert said[-1] == "used"
@@ -294,7 +294,7 @@ def test_a_file_is_not_read_by_the_size_that_is_allowed(states, fuzz, tmp_path):
 def test_a_quick_fuzz(states, fuzz):
     """A part of benchmarks/fuzz_files.py, which has ten thousand of all classes."""
     said = []
-    fuzz.fuzz(list(states.values()), range(120), 5, lambda *row: said.append(row))
+    fuzz.fuzz(list(states.values()), range(60), 5, lambda *row: said.append(row))
     assert [row for row in said if "OFFENCE" in row[2]] == []
     assert len({row[2][:60] for row in said}) > 20
 

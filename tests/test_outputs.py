@@ -324,6 +324,8 @@ def without_locks(monkeypatch, number):
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOLCK])
 def test_without_locks_of_the_file_system(number, tmp_path, monkeypatch):
     without_locks(monkeypatch, number)
+    # Who holds it lives, and so would for longer.
+    monkeypatch.setattr("antibackdoor.cli._output_lock._LOOKS_FOR", 0.2)
     with only_user("--out", tmp_path / "out"):
         with pytest.raises(ValueError, match="in use"), only_user("--out", tmp_path / "out"):
             pass

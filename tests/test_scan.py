@@ -15,17 +15,17 @@ from antibackdoor.cli import main
 from antibackdoor.cli._text import printable
 from antibackdoor.datasets import load_image_folder
 
-QUICK = ["--epochs-scale", "0.35", "--device", "cpu", "--quiet"]
+QUICK = ["--epochs-scale", "0.3", "--device", "cpu", "--quiet"]
 QUICKEST = ["--epochs-scale", "0.01"]
 RESULTS = ["log.txt", "model.safetensors", "report.html", "suspects.csv"]
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory, digits):
-    """Folder of 360 images of six digits."""
+    """Folder of 240 images of four digits."""
     root = tmp_path_factory.mktemp("clean") / "digits"
     X, y = digits
-    for row in np.flatnonzero(y < 6)[:360]:
+    for row in np.flatnonzero(y < 4)[:240]:
         path = root / f"d{y[row]}" / f"{row:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(X[row]).save(path)
@@ -34,7 +34,7 @@ def clean(tmp_path_factory, digits):
 
 @pytest.fixture(scope="module")
 def few(clean):
-    """Folder of 25 images of each of four of the digits: about as few as are searched."""
+    """Folder of 25 images of each of the digits: about as few as are searched."""
     root = clean.parent / "few"
     for label in ("d0", "d1", "d2", "d3"):
         (root / label).mkdir(parents=True)
@@ -92,8 +92,8 @@ def test_it_finds_the_poison(scanned, poisoned):
     truth = {row["file_name"]: row["poisoned"] for row in table(out.parent / "poisoned.mask.csv")}
     flagged = [row for row in table(out / "suspects.csv") if row["flagged"] == "1"]
     found = sum(truth[row["file_name"]] == "1" for row in flagged)
-    assert sum(mark == "1" for mark in truth.values()) == 36
-    assert found >= 30
+    assert sum(mark == "1" for mark in truth.values()) == 24
+    assert found >= 20
 
 
 def test_what_is_written(scanned, poisoned):
@@ -102,8 +102,8 @@ def test_what_is_written(scanned, poisoned):
     images = load_image_folder(poisoned)
     rows = table(out / "suspects.csv")
     assert list(rows[0]) == ["rank", "row", "file_name", "label", "score", "flagged"]
-    assert [int(row["rank"]) for row in rows] == list(range(1, 361))
-    assert sorted(int(row["row"]) for row in rows) == list(range(360))
+    assert [int(row["rank"]) for row in rows] == list(range(1, 241))
+    assert sorted(int(row["row"]) for row in rows) == list(range(240))
     for row in rows:
         assert images.file_names[int(row["row"])] == row["file_name"]
         assert images.y[int(row["row"])] == row["label"]
@@ -116,7 +116,7 @@ def test_what_is_written(scanned, poisoned):
     assert set(model.predict(images.X)) <= set(images.y)
     assert rows[0]["file_name"] in (out / "report.html").read_text(encoding="utf-8")
     log = (out / "log.txt").read_text(encoding="utf-8")
-    for word in ("scan", "torch ", "threads: 1", "360 images of 6 classes", "Signs of poison"):
+    for word in ("scan", "torch ", "threads: 1", "240 images of 4 classes", "Signs of poison"):
         assert word in log
     assert "search" in log
 
@@ -427,9 +427,9 @@ def test_printable():
 
 def test_the_mask_tells_what_was_done(clean, poisoned):
     rows = table(poisoned.parent / "poisoned.mask.csv")
-    assert len(rows) == len(list(poisoned.rglob("*.png"))) == 360
+    assert len(rows) == len(list(poisoned.rglob("*.png"))) == 240
     bad = [row for row in rows if row["poisoned"] == "1"]
-    assert len(bad) == 36
+    assert len(bad) == 24
     for row in bad:
         assert row["file_name"].startswith("d0/")
         assert row["original_label"] != "d0"
@@ -437,7 +437,7 @@ def test_the_mask_tells_what_was_done(clean, poisoned):
         after = np.asarray(Image.open(poisoned / row["file_name"]))
         assert (before[:5, :5] == after[:5, :5]).all()
         assert after[-1, -1] == 255
-    assert sorted(path.name for path in poisoned.iterdir()) == [f"d{n}" for n in range(6)]
+    assert sorted(path.name for path in poisoned.iterdir()) == [f"d{n}" for n in range(4)]
 
 
 def test_poisoned_arrays(digits, tmp_path, capsys):
