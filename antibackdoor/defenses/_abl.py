@@ -156,11 +156,14 @@ class ABLClassifier(DetectingDefense):
 
     Examples
     --------
-    >>> from antibackdoor import ABLClassifier, PoisonSearch, make_poisoned
+    The defaults take a minute on all digits. Here a quick detector and cure, on a part of them:
+
+    >>> from antibackdoor import ABLClassifier, LossRank, Retrain, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> clf = ABLClassifier(detector=PoisonSearch(epochs=5), epochs=5, random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:500], y[:500], random_state=0)
+    >>> detector = LossRank(ratio=0.02, epochs=3)
+    >>> clf = ABLClassifier(detector=detector, cure=Retrain(), epochs=2, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad)
     >>> clf.isolate_classes_
     array([0])

@@ -26,35 +26,31 @@ from antibackdoor.utils import Fitted, LazyRows
 class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
     """Base of the defences: derive from it to write a classifier of your own.
 
-    Implement `_train`. It creates networks with ``run.new_network()``, trains them with
-    ``run.phase(...)``, and returns the network to keep and the suspected rows::
+    Implement a constructor, `_n_phases` and `_train`. The latter creates networks with
+    ``run.new_network()``, trains them with ``run.phase(...)``, and returns the network to keep
+    and the suspected rows::
 
-        class Mine(BaseDefense):
-            def _n_phases(self):
-                return 1
-
-            def _train(self, run):
-                network = run.new_network()
-                run.phase("train", network, CrossEntropy(), epochs=5)
-                return network, flag_nothing(len(run.samples))
+        def _train(self, run):
+            network = run.new_network()
+            run.phase("train", network, CrossEntropy(), epochs=5)
+            return network, flag_nothing(len(run.samples))
 
     Examples
     --------
+    `UndefendedClassifier` derives from this class. Here it lends its constructor:
+
+    >>> from antibackdoor import UndefendedClassifier
     >>> from antibackdoor.datasets import load_digits_images
-    >>> from antibackdoor.defenses import BaseDefense
     >>> from antibackdoor.detection import flag_nothing
     >>> from antibackdoor.training import CrossEntropy
-    >>> class Mine(BaseDefense):
-    ...     def _n_phases(self):
-    ...         return 1
-    ...
+    >>> class TwoEpochs(UndefendedClassifier):
     ...     def _train(self, run):
     ...         network = run.new_network()
     ...         run.phase("train", network, CrossEntropy(), epochs=2)
     ...         return network, flag_nothing(len(run.samples))
     >>> X, y = load_digits_images()
-    >>> Mine(random_state=0).fit(X[:300], y[:300]).predict(X).shape
-    (1797,)
+    >>> len(TwoEpochs(random_state=0).fit(X[:300], y[:300]).history_)
+    2
     """
 
     #: Whether the method flags poisoned rows at all.

@@ -201,11 +201,14 @@ class CBDClassifier(DetectingDefense):
 
     Examples
     --------
-    >>> from antibackdoor import CBDClassifier, PoisonSearch, make_poisoned
+    The defaults take minutes on all digits. Here the paper's detector, on a part of them:
+
+    >>> from antibackdoor import CBDClassifier, LossRank, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> clf = CBDClassifier(detector=PoisonSearch(epochs=5), epochs=2, random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:300], y[:300], random_state=0)
+    >>> detector = LossRank(ratio=None, epochs=2)
+    >>> clf = CBDClassifier(detector=detector, epochs=2, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad)
     >>> clf.predict(X).shape
     (1797,)

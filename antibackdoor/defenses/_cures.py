@@ -36,10 +36,11 @@ class Cured:
 
     Examples
     --------
+    >>> import torch
     >>> from antibackdoor.backbones import build_network
     >>> from antibackdoor.defenses import Cured
     >>> from antibackdoor.detection import flag_nothing
-    >>> network = build_network("mlp", (4,), n_classes=2)
+    >>> network = build_network("mlp", (4,), 2, mean=torch.zeros(4), scale=torch.ones(4))
     >>> Cured(network, flag_nothing(10), unlearned=False).isolation.mask.sum().item()
     0
     """

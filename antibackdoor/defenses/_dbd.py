@@ -173,11 +173,11 @@ class DBDClassifier(BaseDefense):
     >>> from antibackdoor import DBDClassifier, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:300], y[:300], random_state=0)
     >>> clf = DBDClassifier(self_supervised_epochs=1, finetune_epochs=1, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad)
     >>> clf.credible_mask_.shape
-    (1797,)
+    (300,)
     >>> clf.isolate_
     array([], dtype=int64)
     """

@@ -138,9 +138,9 @@ class FinePruningClassifier(CleansingDefense):
     >>> from antibackdoor import FinePruningClassifier, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> checked_by_hand = ~poison_mask & (np.arange(len(y)) < 150)
-    >>> clf = FinePruningClassifier(epochs=5, finetune_epochs=2, random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:300], y[:300], random_state=0)
+    >>> checked_by_hand = ~poison_mask & (np.arange(300) < 150)
+    >>> clf = FinePruningClassifier(epochs=2, finetune_epochs=2, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad, clean_mask=checked_by_hand)
     >>> bool(clf.module_.head.weight[:, clf.pruned_].any())
     False

@@ -154,9 +154,9 @@ class ModeConnectivityClassifier(CleansingDefense):
     >>> from antibackdoor import ModeConnectivityClassifier, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> checked_by_hand = ~poison_mask & (np.arange(len(y)) < 150)
-    >>> clf = ModeConnectivityClassifier(epochs=3, finetune_epochs=2, random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:300], y[:300], random_state=0)
+    >>> checked_by_hand = ~poison_mask & (np.arange(300) < 150)
+    >>> clf = ModeConnectivityClassifier(epochs=2, finetune_epochs=2, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad, clean_mask=checked_by_hand)
     >>> [row["phase"] for row in clf.history_[-4:]]
     ['finetune', 'finetune', 'connect', 'connect']

@@ -1,4 +1,4 @@
-"""The isolation of ABL: poison is learned first, so the rows of lowest loss are suspect."""
+"""The isolation of ABL: poison is learned first, so that rows of low loss are suspect."""
 
 from __future__ import annotations
 
@@ -19,28 +19,33 @@ from antibackdoor.training import CrossEntropy, HeldLoss, Run, TrainingEstimator
 
 
 class LossRank(BaseDetector):
-    """Flags the rows of lowest loss, as stage one of Anti-Backdoor Learning does.
+    """Flags a fixed share of the rows, those of lowest loss, as stage one of ABL does.
 
-    A network fits backdoored rows faster than clean ones. Its loss is held at `gamma` by local
-    gradient ascent: the loss of clean rows stays there and that of the poison falls through. A
-    share of the rows, those of the lowest loss, is flagged.
+    Call `fit` with all the data there is; no classifier is trained::
 
-    It never says that there is no poison: of clean data it flags as many rows.
+        detector = LossRank(ratio=0.05).fit(X, y)
+        detector.isolate_  # suspect rows, most suspect first
+        X_kept, y_kept = detector.fit_resample(X, y)
+
+    A network fits backdoored rows faster than clean ones. Local gradient ascent holds its loss at
+    `gamma`: the loss of clean rows stays there, while that of the poison falls below it.
+
+    It does not test whether there is poison: in clean data it flags as many rows.
 
     Parameters
     ----------
     ratio : float or None, default=0.01
-        Share of the rows to flag. None: rank the rows and flag none, for what works with the
-        trained network alone, as CBD does.
+        Share of the rows to flag. None: rank the rows and flag none, for CBD, which needs the
+        trained network alone.
     epochs : int, default=20
-        Passes over all rows, the paper's turning epoch.
+        Passes over all rows; the paper's turning epoch.
     gamma : float or None, default=0.5
-        Level at which the loss is held, in nats. None: it is not held, a plain cross-entropy.
+        Level at which the loss is held, in nats. None: it is not held; training is plain.
     reduction : {"batch", "sample"}, default="batch"
-        Whether the mean loss of a batch is held, or each sample's own.
+        Whether to hold the mean loss of a batch, or the loss of each sample.
     rank_by : {"trajectory", "last_epoch"}, default="trajectory"
-        What ranks the rows: the log-loss averaged over the epochs, as training saw it, or the
-        loss of the last epoch alone, as in the paper.
+        The ranking of the rows. ``"trajectory"``: by the log-loss seen in training, averaged over
+        the epochs. ``"last_epoch"``, as in the paper: by the loss of the last epoch.
     backbone : str, torch.nn.Module or callable, default="auto"
         Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
         ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
@@ -49,7 +54,7 @@ class LossRank(BaseDetector):
         of classes, and returns a module. The last layer of a module must be the
         `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step.
+        Samples per training step.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -61,7 +66,8 @@ class LossRank(BaseDetector):
     weight_decay : float, default=5e-4
         Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default=None
-        Random changes of the images. They blur a local trigger, and a held loss cannot overfit.
+        Random changes of the images during training. None by default: they blur a local trigger,
+        and a held loss does not overfit.
     image_shape : tuple of int, default=None
         Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
@@ -90,7 +96,8 @@ class LossRank(BaseDetector):
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
-        Less the log-loss in nats, of the last epoch or averaged over all: higher is more suspect.
+        Negative log-loss (loss in nats), of the last epoch or averaged over all epochs: higher
+        is more suspect.
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
@@ -109,7 +116,7 @@ class LossRank(BaseDetector):
 
     See Also
     --------
-    PoisonSearch : Finds from the data how many rows to flag, and whether any.
+    PoisonSearch : Tests whether there is poison, and finds how many rows to flag.
     ABLClassifier : Trains a clean network on what a detector leaves.
 
     References
