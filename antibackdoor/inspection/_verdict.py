@@ -67,12 +67,12 @@ def _headline(classifier: Any) -> str:
 
 def _assurance(classifier: Any, y: np.ndarray) -> str:
     if not getattr(classifier, "flags_rows", True):
-        return "This method does not look for poisoned rows, so that none is flagged says nothing."
+        return "This method does not look for poisoned rows: no flags do not mean clean data."
     p_value = _p_value(classifier)
     if not_searched(classifier):
-        return f"Nothing was searched for, which says nothing of the data{_reason(classifier, y)}"
+        return f"The data was not searched, so it may hold poison{_reason(classifier, y)}"
     if np.isnan(p_value):
-        return "How often clean data would be flagged as well was not tested."
+        return "No p-value: how often clean data would be flagged was not tested."
     return (
         f"Clean data would show as strong a sign {_how_often(p_value)}. The search was set to "
         f"raise a false alarm on {100 * _search_of(classifier).false_alarm_rate:g} % of clean data "
