@@ -40,7 +40,7 @@ class Share:
 
     @property
     def counts(self) -> bool:
-        """Whether there are any: of fewer rows than processes, some have none."""
+        """Whether it has rows. With fewer rows than processes, some processes get none."""
         return self._stop > self._start
 
     def take(self, batch: torch.Tensor) -> torch.Tensor:

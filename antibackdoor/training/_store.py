@@ -1,4 +1,4 @@
-"""Phases of training that are kept in a folder: those that are over, and how far others are."""
+"""Phases of training saved in a folder: finished ones, and the progress of others."""
 
 from __future__ import annotations
 
@@ -60,25 +60,34 @@ class Progress:
 
 
 class PhaseStore:
-    """A folder of phases, each under a digest of all that its result depends on.
+    """The folder of `cache_dir`: phases of training, named by a digest of their inputs.
 
-    A phase that is found there is not trained again: a finished one gives its result, one that
-    was stopped goes on from its last epoch. So a fit that was killed goes on when it is begun
-    anew, and fits that begin alike, such as those of a search, train what they share once.
-    Any number of fits may use a folder at a time: of those that come to the same phase the first
-    trains it, and the others wait.
+    A stored phase is not trained again: a finished one gives its result, and one that was stopped
+    continues after its last epoch. So a fit that was killed resumes when it is started again.
+    Fits that begin alike, such as those of a grid search, train their common phases once. Several
+    fits may share a folder at a time: the first one that needs a phase trains it, and the others
+    wait.
 
     Parameters
     ----------
     directory : str or path
-        Made if it is not there.
+        Created if missing.
 
     Raises
     ------
     ImportError
-        Where the packages of the extra ``[persist]`` are not installed.
+        If the packages of the extra ``[persist]`` are not installed.
     OSError
-        If it cannot be made.
+        If the folder cannot be created.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from antibackdoor.training import PhaseStore
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with PhaseStore(folder).open("train", {"data": "a digest"}) as phase:
+    ...         type(phase).__name__
+    'StoredPhase'
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
