@@ -35,7 +35,7 @@ from antibackdoor.metrics import (
 )
 from antibackdoor.utils import resolve_device, surroundings
 
-#: Share of the untouched training rows that defences are told of which ask for clean ones.
+#: Share of the unpoisoned training rows that is given to defences which need clean rows.
 CLEAN_SHARE = 0.05
 
 # Of this process. Learning an attack is a part of a cell, so the same thread may take it twice.

@@ -21,7 +21,7 @@ from antibackdoor.persistence._values import to_node
 from antibackdoor.training import pack, seal
 from antibackdoor.utils import require, write_whole
 
-#: What belongs to the process that fits: scikit-learn's callbacks and metadata requests.
+#: Attributes of the fitting process, which are not saved: callbacks and metadata requests.
 _LEFT_OUT = ("_skl_callbacks", "_metadata_request")
 
 
@@ -98,7 +98,7 @@ def _to_file(model: Any) -> tuple[bytes, Backbone | None]:
 
 
 def _without_own(model: Any) -> tuple[Any, Backbone | None]:
-    """Return a copy that shares the arrays and holds nothing of the user's or the process's."""
+    """Return a copy that shares the arrays, without objects of the user or the process."""
     kind: Any = type(model)
     shell = kind.__new__(kind)
     kept = {name: value for name, value in vars(model).items() if name not in _LEFT_OUT}
@@ -134,7 +134,7 @@ def _check_label_map(model: Any) -> None:
 
 
 def _check_loads(model: Any, content: bytes, own: Backbone | None) -> None:
-    """Load what is about to be written, so that no file is written that cannot be read."""
+    """Load the bytes before writing, so that every written file can be loaded."""
     try:
         # The user's own model may take what it takes.
         kind, state = read_state(content, sys.maxsize)

@@ -52,7 +52,7 @@ def check_whole(X: object, name: str = "X") -> None:
     Parameters
     ----------
     X : object
-        Anything; what is no view of a mapped file is whole.
+        Any object; only views of mapped files are checked.
     name : str, default="X"
         Of the argument.
 

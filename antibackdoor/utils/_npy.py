@@ -27,7 +27,7 @@ def read_array_header(name: str, file: IO[bytes], n_bytes: int) -> tuple[tuple[i
     -------
     shape : tuple of int
     dtype : numpy.dtype
-        Objects too, which are a pickle: their length says nothing.
+        May be an object dtype, which is a pickle: then the length is not checked.
 
     Raises
     ------
