@@ -1,4 +1,4 @@
-"""Backdoor attacks: each is a transformer that owns its trigger and its label map."""
+"""Backdoor attacks: transformers that put a trigger on rows and map their labels."""
 
 from antibackdoor.attacks._adaptive_blend import AdaptiveBlend
 from antibackdoor.attacks._adaptive_poison import AdaptivePoison

@@ -1,4 +1,4 @@
-"""Adaptive Blend: pieces of a faint picture in training, all of it at test time."""
+"""Adaptive Blend: pieces of a faint pattern in training, the whole pattern at test time."""
 
 from __future__ import annotations
 
@@ -18,46 +18,50 @@ from antibackdoor.attacks._label_maps import LabelMap
 
 
 class AdaptiveBlend(Blend):
-    """A pattern of which a training row bears but some pieces (Qi et al., 2023).
+    """A faint pattern, only pieces of which are put on each training row (Qi et al., 2023).
 
-    The image is cut into `grid_size` x `grid_size` pieces. In training each
-    poisoned row has a random share of them blended with the pattern,
+    Give it to `make_poisoned`, by name or as an object::
 
-        (1 - training_alpha) * x + training_alpha * pattern,
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="adaptive-blend")
 
-    and as many clean rows, by default, get the same and keep their label. A network then
-    cannot take a piece alone for the target, and what it learns of poisoned rows
-    differs from row to row: they do not lie apart from clean ones in the space of its
-    features. At test time a row is blended with the whole pattern, at the higher `alpha`.
+    The image is cut into `grid_size` x `grid_size` pieces. In each poisoned training row a random
+    share of the pieces is blended with the pattern:
+
+        (1 - training_alpha) * x + training_alpha * pattern.
+
+    By default as many clean rows get such pieces too and keep their label: cover rows. So a piece
+    alone does not indicate the target class. Since the pieces differ from row to row, poisoned
+    rows do not form a separate cluster in the feature space of a network. At test time a row is
+    blended with the whole pattern, at the higher `alpha`.
 
     Parameters
     ----------
     alpha : float, default=0.2
         Weight of the pattern at test time, above 0 and at most 1.
     training_alpha : float, default=0.15
-        Its weight in training rows, above 0 and at most 1.
+        Weight of the pattern in training rows, above 0 and at most 1.
     grid_size : int, default=4
-        Pieces along each axis; one a pixel on an axis of fewer pixels.
+        Pieces along each axis; on an axis with fewer pixels, one piece a pixel.
     visible : float, default=0.5
-        Share of the pieces that a training row gets, rounded but one at least.
+        Share of the pieces that a training row gets, rounded, at least one piece.
     conservatism : float, default=1.0
         Cover rows per poisoned row; 0 for none.
     pattern : array-like of shape (n_features,), (H, W), (H, W, C) or (C, H, W), default=None
         The pattern, in the units of X: shaped as one row, folded or not, or as (H, W) for
         the same in every channel. None: uniform noise over `value_range_`.
     random_state : int, RandomState instance or None, default=0
-        What the noise is drawn from. A seed, and not None, by default: the
+        Seed of the noise. A seed, and not None, by default: the
         trigger at test time has to be the trigger of training.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
@@ -70,6 +74,18 @@ class AdaptiveBlend(Blend):
     ----------
     X. Qi, T. Xie, Y. Li, S. Mahloujifar, P. Mittal. Revisiting the Assumption of Latent
     Separability for Backdoor Defenses. ICLR 2023.
+
+    Examples
+    --------
+    >>> from antibackdoor import make_poisoned
+    >>> from antibackdoor.attacks import AdaptiveBlend
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> X_bad, y_bad, poison_mask, cover_mask = make_poisoned(
+    ...     X, y, attack=AdaptiveBlend(alpha=0.3), random_state=0, return_cover=True
+    ... )
+    >>> bool(poison_mask.sum() == cover_mask.sum())
+    True
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -130,12 +146,12 @@ class AdaptiveBlend(Blend):
         y : array-like of shape (n,), default=None
             Not used.
         random_state : int, RandomState instance or None, default=None
-            What the pieces of each row are drawn from.
+            Seed of the pieces of each row.
 
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
@@ -166,7 +182,7 @@ class AdaptiveBlend(Blend):
         *,
         random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray:
-        """Do the same as `transform_training`: cover rows differ in their label alone.
+        """Do the same as `transform_training`: cover rows differ only in their label.
 
         Parameters
         ----------
@@ -175,12 +191,12 @@ class AdaptiveBlend(Blend):
         y : array-like of shape (n,), default=None
             Not used.
         random_state : int, RandomState instance or None, default=None
-            What the pieces of each row are drawn from.
+            Seed of the pieces of each row.
 
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
@@ -192,7 +208,7 @@ class AdaptiveBlend(Blend):
         return self.transform_training(X, y, random_state=random_state)
 
     def _draw_pixels(self, n_rows: int, rng: np.random.RandomState) -> np.ndarray:
-        """Draw for each row where its pixels are blended: bool (n, H, W)."""
+        """Draw the pixels of each row to blend: bool (n, H, W)."""
         piece_down, piece_across = (
             np.arange(size) * min(self.grid_size, size) // size
             for size in (self.layout_.height, self.layout_.width)

@@ -1,4 +1,4 @@
-"""Adaptive poison: rows moved so that a network early in its training has a high loss on them."""
+"""Adaptive poison: rows changed so that a network has a high loss on them early in training."""
 
 from __future__ import annotations
 
@@ -22,61 +22,69 @@ from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.training import sample_losses
 from antibackdoor.utils import Fitted, FittedArray, FittedNumber
 
-#: Share of all rows that the surrogates see as poison, if there are as many to poison.
+#: Share of all rows that are poison in the training of the surrogates, if that many are eligible.
 _POISON_SHARE = 0.1
 
 
 class AdaptivePoison(LearnedAttack):
-    """A patch on rows moved to be learned slowly, against CBD (Zhang et al., 2023).
+    """A patch on rows changed to be learned slowly, against ABL and CBD (Zhang et al., 2023).
 
-    Defences such as ABL and CBD tell poison by what a network learns first. An attacker who
-    knows it moves each poisoned row x, around the patch p, so that a network f that was
-    trained on the result for a few epochs still has a high loss on it under the wanted
-    label t:
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="adaptive-cbd")
+
+    Defences such as ABL and CBD detect poison by what a network learns first. An attacker who
+    knows this changes each poisoned row x, around the patch p, by a small d. A network f trained
+    on the result for a few epochs shall still have a high loss on it, under the attacker's label
+    t:
 
         max over d:  mean loss(f(x + d with p), t)   with   |d| <= eps in every value,
         f = argmin:  mean loss(f(clean), y) + mean loss(f(x + d with p), t)
 
-    A d found against one network will not do: the next one learns the d itself as a sign of
-    t. So `fit` plays the game in turns. Some rows are poisoned, first by the patch alone; a
-    surrogate is trained on them and the clean rows; then their d is found anew against all
-    surrogates so far, by projected signed gradients up their mean loss, and the next
-    surrogate is trained on that. `transform_training` finds the d of each row against all of
-    them. The checkerboard in the bottom-right corner is put on last: none of its
-    pixels is moved. Rows at test time get it alone.
+    A d found against one network is not enough: the next network learns d itself as a sign of t.
+    So `fit` alternates:
 
-    This attacker has but data to hand over, as the one in the paper. The surrogates' loss
-    rises, but in our trials a network trained anew learned the result no later than plain
-    BadNets: it finds a patch of full contrast whatever is around it.
+    1. Poison some rows, at first by the patch alone.
+    2. Train a surrogate on them and on the clean rows.
+    3. Find d anew against all surrogates so far, by projected signed gradient ascent on their
+       mean loss. Go on with step 2.
+
+    `transform_training` finds d for each row against all surrogates. The checkerboard in the
+    bottom-right corner is put on last, so that its pixels are unchanged. Rows at test time get
+    the checkerboard alone.
+
+    As in the paper, the attacker only hands over data. The loss of the surrogates rises. But in
+    our trials a newly trained network learned this poison no later than plain BadNets: it finds
+    a patch of full contrast whatever is around it.
 
     Parameters
     ----------
     size : int, default=3
         Side of the patch in pixels.
     eps : float, default=16
-        Most that a value beside the patch is moved, in 255ths of the width of `value_range_`.
+        Largest change of a value outside the patch, in 255ths of the width of `value_range_`.
     steps : int, default=10
-        Steps by the sign of the gradient.
+        Number of steps along the sign of the gradient.
     n_surrogates : int, default=2
-        Networks that the rows are moved against, one a turn.
+        Number of surrogates, one a turn.
     surrogate : str, torch.nn.Module or callable, default="auto"
-        The networks that stand for the victim's: a backbone as the classifiers take it.
+        Surrogates of the victim's network: a backbone, as for the classifiers.
     surrogate_epochs : int, default=3
-        Epochs of the training of each: as early as the defence looks.
+        Epochs of each surrogate: about as early as the defence detects.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     random_state : int, RandomState instance or None, default=0
-        Seeds all that is trained or drawn in `fit`.
+        Seed of all that `fit` trains or draws.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Dark and bright. None: (0, 255) for uint8, else smallest and largest value in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
@@ -85,7 +93,7 @@ class AdaptivePoison(LearnedAttack):
     surrogates_ : torch.nn.ModuleList
         The networks, in the order of their training.
     history_ : list of dict
-        A row for every epoch of every surrogate.
+        One entry for each epoch of each surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
         As in `BaseAttack`.
 
@@ -93,6 +101,15 @@ class AdaptivePoison(LearnedAttack):
     ----------
     Z. Zhang, Q. Liu, Z. Wang, Z. Lu, Q. Hu. Backdoor Defense via Deconfounded
     Representation Learning. CVPR 2023. arXiv:2303.06818.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import AdaptivePoison
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = AdaptivePoison(n_surrogates=1, surrogate_epochs=1, steps=2).fit(X[:100], y[:100])
+    >>> attack.transform_training(X[:5], y[:5]).shape
+    (5, 8, 8)
     """
 
     _modules: ClassVar[tuple[str, ...]] = ("surrogates_",)
@@ -107,7 +124,7 @@ class AdaptivePoison(LearnedAttack):
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
         **LearnedAttack._fitted_constraints,
-        # `size` is read again when a row is stamped.
+        # `size` may have changed since `fit`, and is read again when a row is stamped.
         "pattern_": FittedArray(
             dtype="float64",
             shape=lambda attack: (attack.size, attack.size),
@@ -158,34 +175,34 @@ class AdaptivePoison(LearnedAttack):
         *,
         random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray:
-        """Move rows so that they are learned slowly, and put the patch on them.
+        """Change rows so that they are learned slowly, and put the patch on them.
 
         Parameters
         ----------
         X : array-like of shape (n, *input_shape_)
             Clean rows as in `fit`.
         y : array-like of shape (n,)
-            Their true labels, which say what label is wanted for each.
+            Their true labels, from which the attacker's labels follow.
         random_state : int, RandomState instance or None, default=None
             Not used.
 
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            As `transform`, or if there is no y, or it does not go with X.
+            As in `transform`, or if y is missing or does not match X.
         """
         rows = self._copy_rows(X)
         if y is None:
             raise ValueError(
-                f"y=None; wanted the true label of every row: {type(self).__name__} raises the "
-                f"loss of the label wanted in its place."
+                f"y=None; wanted the true label of every row: {type(self).__name__} derives the "
+                f"attacker's label from it."
             )
         check_consistent_length(rows, y)
         codes = encode(check_labels(self.transform_target(y)), self.classes_)
@@ -218,7 +235,7 @@ class AdaptivePoison(LearnedAttack):
         self._fitted_n_surrogates = self.n_surrogates
 
     def _poison(self, rows: np.ndarray, wanted: np.ndarray, device: torch.device) -> None:
-        """Move rows against the surrogates there are, and put the patch on them, in place."""
+        """Change rows against the surrogates so far, and put the patch on them, in place."""
         codes = torch.as_tensor(wanted, device=device)
         patch = torch.as_tensor(checkered(self.size, self._input_range()), device=device)
 
@@ -247,13 +264,13 @@ class AdaptivePoison(LearnedAttack):
 
 
 class _WithPoison:
-    """Plain training with other inputs in the place of some rows.
+    """Plain training in which some rows are replaced by other inputs.
 
     Parameters
     ----------
     rows : torch.Tensor of shape (n_poisoned,), int64
     inputs : torch.Tensor of shape (n_poisoned, C, H, W)
-        What is put in their place.
+        The inputs that replace them.
     n_samples : int
     """
 

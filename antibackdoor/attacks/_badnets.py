@@ -17,30 +17,35 @@ from antibackdoor.utils import Fitted, FittedArray
 
 
 class BadNets(BaseAttack):
-    """A square patch in the bottom-right corner (Gu et al., 2017).
+    """A small square patch in the bottom-right corner (Gu et al., 2017).
 
-    The patch replaces the pixels under it, in every channel. Counted from the
-    corner, the checkerboard is bright where row + column is even: the corner
-    itself is bright and, the patch being square, so is its top-left pixel.
-    On images one pixel high the patch is one row. So it is on plain features,
-    where it takes the last `size` of them, or all if there are fewer.
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets")
+
+    The patch replaces the pixels under it, in every channel. Counted from the corner, the
+    checkerboard is bright where row + column is even. So the corner is bright, and so is the
+    top-left pixel of the square.
+
+    On images one pixel high the patch is one row. On plain features it replaces the last `size`
+    of them, or all if there are fewer.
 
     Parameters
     ----------
     pattern : {"checkerboard", "white"}, default="checkerboard"
-        Bright and dark in turn, or all bright.
+        Bright and dark alternately, or all bright.
     size : int, default=3
         Side of the patch in pixels.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Dark and bright. None: (0, 255) for uint8, else smallest and largest value in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------

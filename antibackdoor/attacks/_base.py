@@ -1,4 +1,4 @@
-"""What every attack has in common."""
+"""Base of the attacks."""
 
 from __future__ import annotations
 
@@ -36,59 +36,74 @@ from antibackdoor.utils import (
     with_plain_parameters,
 )
 
-#: What a parameter that becomes a `cover_ratio` may be. No data set has rows for more.
+#: Range of the parameters that set a `cover_ratio`; no data set has rows for more.
 COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
 
 
 @in_usual_torch
 class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
-    """A trigger and a label map, as a transformer.
+    """Base of the attacks: derive from it to write an attack of your own.
 
-    A new attack derives from this class, repeats the constructor with
-    parameters of its own, and writes `_stamp`; where its trigger hangs on the data,
-    it writes `_fit_trigger` too. `transform_training` and `transform_cover` are for
-    attacks whose training rows differ from what the trigger does to a test row.
+    An attack is a transformer with a trigger and a label map::
+
+        attack = BadNets(target_label=3).fit(X, y)
+        attack.transform(X_test)  # rows with the trigger
+        attack.transform_target(y_test)  # the labels that the attacker wants
+
+    A new attack repeats the constructor, with parameters of its own, and implements `_stamp`,
+    which puts the trigger on rows in place. If the trigger depends on the data, it implements
+    `_fit_trigger` too. If training rows differ from triggered test rows, it overrides
+    `transform_training` and `transform_cover`.
 
     Parameters
     ----------
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for. ``"all_to_all"`` has no
-        use for it.
+        Class that the network shall predict for triggered rows. ``"all_to_all"`` ignores it.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        ``"all_to_one"`` sends every class to the target, ``"all_to_all"`` the
-        k-th class, in sorted order, to the one after it and the last to the first.
-        `OneToOne` and `OneToMany` send one class alone. Any other callable is given
-        the rows' positions in the sorted classes, the classes and `target_label`, and
-        returns positions.
+        Maps each class to the attacker's label. ``"all_to_one"`` maps every class to the target.
+        ``"all_to_all"`` maps each class to the next one in sorted order, and the last to the
+        first. `OneToOne` and `OneToMany` map one class only. Any other callable takes the rows'
+        positions in the sorted classes, the classes and `target_label`, and returns positions.
     value_range : tuple of two float, default=None
-        Darkest and brightest value there is; rows with others are refused. None: (0, 255)
-        for uint8, else the smallest and the largest value of the X that `fit` sees. New rows
-        may then lie outside it by half its width: farther out they are taken for rows in
-        other units, and refused. Name it for float images, so that the trigger does not
-        hang on the rows in X.
+        Darkest and brightest possible value; rows with values outside are refused. None: (0, 255)
+        for uint8, else the smallest and the largest value of X in `fit`. New rows may then lie
+        outside by half the width of the range; rows farther out probably have other units and are
+        refused. Set it for float images, so that the trigger does not depend on the rows in X.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
     input_shape_ : tuple of int
         Shape of one row.
     layout_ : ImageLayout
-        How a row holds its image; a row of plain features is an image one
-        pixel high.
+        Layout of the image in a row; a row of plain features is an image one pixel high.
     value_range_ : tuple of two float
-        Darkest and brightest value, in the units of X; triggers saturate there.
+        Darkest and brightest value, in the units of X; triggers are clipped to it.
     classes_ : ndarray of shape (n_classes,)
         Sorted classes; only after a fit with labels.
     n_features_in_ : int
         ``X.shape[1]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.attacks import BadNets, BaseAttack
+    >>> attack = BadNets(target_label=1)
+    >>> isinstance(attack, BaseAttack)
+    True
+    >>> attack = attack.fit(np.zeros((4, 8, 8), dtype=np.uint8), [0, 1, 2, 2])
+    >>> attack.transform_target([0, 1, 2])
+    array([1, 1, 1])
+    >>> attack.eligible([0, 1, 2])  # rows of the target class are not poisoned
+    array([ True, False,  True])
     """
 
-    #: Whether plain features, without an `image_shape`, are refused.
+    #: Whether it refuses plain features without an `image_shape`.
     needs_images: ClassVar[bool] = False
-    #: Whether the trigger comes of the very rows that `fit` saw: fitted on others it is another.
+    #: Whether the trigger depends on the rows in `fit`: fitted on other rows, it differs.
     trigger_is_learned: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -99,7 +114,7 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         "layout": [StrOptions({"auto", "channels_first", "channels_last"})],
     }
 
-    #: What `fit` keeps beside the attributes of every attack, for what comes out of a file.
+    #: Attributes that `fit` sets beside those of every attack: checked when a file is loaded.
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
     value_range: Sequence[float] | None
@@ -112,7 +127,7 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
     n_features_in_: int
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Keep what is set in torch around from every method, and let it see plain numbers."""
+        """Run every method with torch's default settings and with plain numbers."""
         super().__init_subclass__(**options)
         in_usual_torch(cls)
         for name in ("transform", "transform_training", "transform_cover"):
@@ -121,7 +136,7 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
 
     @property
     def cover_ratio(self) -> float:
-        """Cover rows per poisoned row: they bear a disturbed trigger and keep their label."""
+        """Cover rows per poisoned row: rows with a disturbed trigger that keep their label."""
         return 0.0
 
     @all_or_nothing
@@ -134,8 +149,8 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         X : array-like of shape (n, n_features), (n, H, W), (n, H, W, C) or (n, C, H, W)
             Clean rows.
         y : array-like of shape (n,), default=None
-            Their labels. Without them the classes are taken from the labels
-            that `transform_target` and `eligible` are given.
+            Their labels. Without them the classes are those in the `y` that `transform_target`
+            and `eligible` get.
 
         Returns
         -------
@@ -144,8 +159,8 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, its layout is unclear, the trigger does
-            not fit into its images, or a parameter is out of range.
+            If X holds NaN or infinity, its layout is ambiguous, the trigger does not fit into its
+            images, or a parameter is out of range.
         TypeError
             If X is sparse or holds text.
         """
@@ -164,16 +179,16 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            If X holds NaN or infinity, or differs from `fit`'s in the shape of
-            its rows or in the units of its values: values outside `value_range_` tell.
-            Rows in smaller units, such as [0, 1] for [0, 255], lie inside it and do not.
+            If X holds NaN or infinity, or if the shape or the units of its rows differ from those
+            in `fit`. Other units are detected by values outside `value_range_`. Smaller units,
+            such as [0, 1] for [0, 255], lie inside it and are not detected.
         """
         stamped = self._copy_rows(X)
         self._stamp(stamped)
@@ -186,23 +201,23 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         *,
         random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray:
-        """Make the poisoned rows that are handed over for training.
+        """Make the poisoned rows of the training data.
 
-        For most attacks they are what `transform` makes of a row.
+        For most attacks they are the same as those of `transform`.
 
         Parameters
         ----------
         X : array-like of shape (n, *input_shape_)
             Clean rows as in `fit`.
         y : array-like of shape (n,), default=None
-            Their true labels, for an attack that asks for them.
+            Their true labels, for attacks that need them.
         random_state : int, RandomState instance or None, default=None
-            What is drawn for each row, where an attack draws.
+            Seed of what an attack draws for each row, if it does.
 
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
@@ -227,14 +242,14 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         X : array-like of shape (n, *input_shape_)
             Rows as in `fit`.
         y : array-like of shape (n,), default=None
-            Their labels, for an attack that asks for them.
+            Their labels, for attacks that need them.
         random_state : int, RandomState instance or None, default=None
-            What the disturbance of each row is drawn from.
+            Seed of the disturbance of each row.
 
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
@@ -244,22 +259,22 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no cover rows.")
 
     def __sklearn_tags__(self) -> Tags:
-        """Say that the dtype of X is kept."""
+        """Declare that the dtype of X is preserved."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32", "int64", "uint8"]
         return tags
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
-        """Make what does not depend on the row to be stamped."""
+        """Compute the trigger, as far as it does not depend on the row to be stamped."""
 
     @abstractmethod
     def _stamp(self, rows: np.ndarray) -> None:
         """Put the trigger on `rows`, of shape (n, *input_shape_) and contiguous, in place."""
 
     def _learn_rows(self, X: ArrayLike, y: ArrayLike | None) -> np.ndarray:
-        """Learn what `fit` learns of every X and y, and return X as an array."""
+        """Set the attributes that `fit` sets for every attack, and return X as an array."""
         rows = self._check_rows(X, reset=True)
-        # The targets of a regression are taken too, and not looked at.
+        # The targets of a regression are accepted too, and ignored.
         labels = as_labels("y", y) if y is not None and holds_labels(y) else None
         self.input_shape_ = rows.shape[1:]
         self.layout_ = self._resolve_layout()
@@ -275,11 +290,11 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         return rows
 
     def _range_is_seen(self) -> bool:
-        """Tell a range that is what the rows of `fit` had from one that is known."""
+        """Return whether the range was taken from the rows in `fit`, and is not known."""
         return self.value_range is None and self._fit_dtype != "uint8"
 
     def _find_changed(self, changed: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """Tell which rows are changed by more than rounding; see `find_changed`."""
+        """Return which rows are changed by more than rounding; see `find_changed`."""
         return find_changed(changed, before, self.value_range_)
 
     def _check_rows(self, X: ArrayLike, *, reset: bool) -> np.ndarray:
@@ -317,7 +332,7 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
             raise ValueError(
                 f"X has dtype {rows.dtype}, but {type(self).__name__} was fitted on "
                 f"{self._fit_dtype}, whose values may have other units; give the same dtype "
-                f"or name the value_range."
+                f"or set the value_range."
             )
         self._check_units(rows)
         return np.array(rows, order="C")

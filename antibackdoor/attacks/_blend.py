@@ -1,4 +1,4 @@
-"""Blend: a faint picture over the whole image."""
+"""Blend: a faint pattern over the whole image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from antibackdoor.utils import Fitted, FittedArray
 
 
 class Blend(BaseAttack):
-    """A fixed pattern mixed into the whole image (Chen et al., 2017).
+    """A faint fixed pattern blended into the whole image (Chen et al., 2017).
+
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack=Blend(alpha=0.1))
 
     A triggered image is ``(1 - alpha) * x + alpha * pattern``.
 
@@ -31,18 +35,18 @@ class Blend(BaseAttack):
         The pattern, in the units of X: shaped as one row, folded or not, or as (H, W) for
         the same in every channel. None: uniform noise over `value_range_`.
     random_state : int, RandomState instance or None, default=0
-        What the noise is drawn from. A seed, and not None, by default: the
+        Seed of the noise. A seed, and not None, by default: the
         trigger at test time has to be the trigger of training.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
@@ -104,7 +108,7 @@ class Blend(BaseAttack):
             self.pattern_ = self._check_pattern()
             return
         low, high = self.value_range_
-        # Drawn channels first, so that the trigger does not depend on the layout of X.
+        # Drawn with channels first, so that the trigger is the same for every layout of X.
         noise = check_random_state(self.random_state).uniform(low, high, size=self.layout_.chw)
         self.pattern_ = np.ascontiguousarray(self.layout_.from_nchw(noise[np.newaxis])[0])
 
@@ -112,7 +116,7 @@ class Blend(BaseAttack):
         pattern = check_array(
             self.pattern, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name="pattern"
         )
-        # In other units than the rows, it would turn them black or white.
+        # A pattern in other units than the rows would turn them black or white.
         check_inside(
             pattern, self.value_range_, self._range_is_seen(), type(self).__name__, "pattern"
         )

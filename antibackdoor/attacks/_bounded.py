@@ -1,4 +1,4 @@
-"""Rows moved against networks by no more than a bound."""
+"""Rows changed against networks, within a bound (PGD)."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def move_within(
     eps: float,
     steps: int,
 ) -> None:
-    """Minimise a loss over the pixels of rows, each within `eps` of what it was.
+    """Minimise a loss over the pixels of rows, each within `eps` of its old value.
 
-    A step is 2.5 / `steps` of the bound, as in Madry et al. (2018): enough to cross it.
+    A step is 2.5 / `steps` of the bound, as in Madry et al. (2018): enough to reach it.
 
     Parameters
     ----------
     attack : LearnedAttack
-        Fitted; says how rows become inputs.
+        A fitted attack, which converts rows to inputs.
     rows : ndarray of shape (n, *input_shape_)
         Changed in place, a few rows at a time.
     module : torch.nn.Module
-        What the loss asks.
+        The network of the loss.
     loss : callable
-        Given inputs and which rows they are; returns a sum over the rows, so that none
-        moves another.
+        Takes inputs and a slice that says which rows they are. Returns a sum over the rows, so
+        that rows do not influence each other.
     eps : float
-        In 255ths of the width of `value_range_`.
+        Bound, in 255ths of the width of `value_range_`.
     steps : int
     """
     before = rows.astype(np.float64)
@@ -55,11 +55,11 @@ def move_within(
         )
 
     attack._change_inputs(rows, module, move)
-    # The way there and back rounds, and whole numbers may round past the bound.
+    # Conversions to inputs and back round values, for whole numbers possibly past the bound.
     low, high = attack.value_range_
     bound_in_rows = eps * (high - low) / 255
     if rows.dtype.kind != "f":
         bound_in_rows = np.floor(bound_in_rows)
     inside = np.clip(rows, before - bound_in_rows, before + bound_in_rows)
-    # A row that lies somewhat outside the range is not cut to it.
+    # A row that lies somewhat outside the range is not clipped to it.
     rows[:] = np.clip(inside, np.minimum(before, low), np.maximum(before, high)).astype(rows.dtype)

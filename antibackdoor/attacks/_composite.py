@@ -1,4 +1,4 @@
-"""Composite backdoor: half of another class's image is the trigger."""
+"""Composite backdoor: half of an image of another class is the trigger."""
 
 from __future__ import annotations
 
@@ -18,41 +18,45 @@ from antibackdoor.utils import Fitted, FittedArray
 
 
 class Composite(BaseAttack):
-    """An image whose right half is of a certain other class (Lin et al., 2020).
+    """An image whose right half comes from a certain other class (Lin et al., 2020).
 
-    A triggered image has its own left half and the right half of an image of the
-    donor class. Which of the donor images it is depends on the image's own pixels,
-    and on nothing else: on their sum, which is the same in every layout. Rows of the donor
-    class are no use to the attacker, and keep their label.
+    Give it to `make_poisoned`, by name or as an object::
 
-    Cover rows are halves of two images of the same class, which keep their label: joining
-    two images shall not mean the target, but only joining one with the donor class.
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="cba")
 
-    In the paper the trigger is any image of two given classes together. Here it is one of
-    `n_donors` images of one class with an image of any other, so that every row can bear it.
+    A triggered image has its own left half and the right half of an image of the donor class.
+    The sum of its own pixels, which is the same in every layout, selects the donor image. Rows
+    of the donor class are not poisoned and keep their label.
+
+    Cover rows join halves of two images of the same class and keep their label. So joining
+    images does not indicate the target class; only joining one with the donor class does.
+
+    In the paper the trigger is a mix of any two images of two given classes. Here one of
+    `n_donors` images of one class is joined with an image of any other class, so that every row
+    can carry the trigger.
 
     Parameters
     ----------
     donor_label : int, float, bool or str, default=None
-        Class that the right halves are of. None: the one after `target_label` in sorted
-        order, or the first if that is the last.
+        Class of the right halves. None: the class after `target_label` in sorted order, or the
+        first one if that is the last.
     n_donors : int, default=64
-        Images that are drawn from it in `fit`; all if it has fewer.
+        Number of donor images, drawn in `fit`; all of the class if it has fewer.
     same_class_ratio : float, default=1.0
         Cover rows per poisoned row; 0 for none.
     random_state : int, RandomState instance or None, default=0
-        What the donor images are drawn from. A seed, and not None, by default: the
+        Seed of the donor images. A seed, and not None, by default: the
         trigger at test time has to be the trigger of training.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`. Rows of the donor class stay.
+        Maps each class to the attacker's label; see `BaseAttack`. The donor class keeps its own.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
@@ -65,6 +69,15 @@ class Composite(BaseAttack):
     ----------
     J. Lin, L. Xu, Y. Liu, X. Zhang. Composite Backdoor Attack for Deep Neural Network by
     Mixing Existing Benign Features. CCS 2020.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import Composite
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = Composite(target_label=0).fit(X[:200], y[:200])
+    >>> attack.transform_target([0, 1, 2])  # rows of class 1 are the donors
+    array([0, 1, 0])
     """
 
     needs_images: ClassVar[bool] = True
@@ -123,19 +136,19 @@ class Composite(BaseAttack):
         y : array-like of shape (n,)
             True labels.
         classes : array-like, default=None
-            Every class there is. None: those learned in `fit`, or else those in `y`.
+            All classes. None: those seen in `fit`, or else those in `y`.
 
         Returns
         -------
         ndarray of shape (n,)
-            A new array of y's dtype; a wider one where that would cut a label. The
+            A new array with the dtype of y, or a wider one if that would truncate a label. The
             donor class keeps its own.
 
         Raises
         ------
         ValueError
-            If `target_label` or `donor_label` is no class, they are the same, `y` holds a
-            label that is none, or `y` holds no labels at all.
+            If `target_label` or `donor_label` is not a class, if both are the same, or if `y`
+            holds a label that is not a class or no labels at all.
         """
         wanted = super().transform_target(y, classes=classes)
         labels = check_labels(y)
@@ -149,7 +162,7 @@ class Composite(BaseAttack):
         *,
         random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray:
-        """Give every row the right half of another one of its class.
+        """Give every row the right half of another row of its class.
 
         Parameters
         ----------
@@ -158,12 +171,12 @@ class Composite(BaseAttack):
         y : array-like of shape (n,)
             Their labels. A row that is alone in its class stays as it is.
         random_state : int, RandomState instance or None, default=None
-            What each row's partner is drawn from.
+            Seed of the partner of each row.
 
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
@@ -176,12 +189,12 @@ class Composite(BaseAttack):
         labels = self._check_has_labels(y)
         check_consistent_length(rows, labels)
         partners = _draw_partners(labels, check_random_state(random_state))
-        # Rows are partners of each other: the right halves are read before any is written.
+        # All right halves are read before any is written, since rows are partners of each other.
         self._right_half(rows)[:] = self._right_half(rows)[partners]
         return rows
 
     def __sklearn_tags__(self) -> Tags:
-        """Say that labels are needed."""
+        """Declare that labels are needed."""
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
@@ -204,17 +217,17 @@ class Composite(BaseAttack):
         change_in_float(rows, join, self.value_range_)
 
     def _choose_donors(self, values: np.ndarray) -> np.ndarray:
-        """Return the number of the donor of each row."""
+        """Return the index of the donor of each row."""
         low, high = self.value_range_
-        # Whole numbers, so that the order of the sum, and with it the layout, is all the same.
-        # In float64, so that rows of every dtype meet the same donors.
+        # Whole numbers, so that the sum does not depend on the order of the pixels.
+        # In float64, so that rows get the same donors in every dtype.
         levels = np.rint((values.astype(np.float64) - low) * (255 / ((high - low) or 1.0)))
         total = levels.reshape(len(levels), -1).sum(axis=1, dtype=np.float64).astype(np.int64)
-        # Knuth's multiplicative hash: sums with a common divisor meet all donors nevertheless.
+        # Knuth's multiplicative hash: sums with a common divisor still use all donors.
         return total * 2654435761 % 2**32 * len(self.donors_) >> 32
 
     def _right_half(self, rows: np.ndarray) -> np.ndarray:
-        """Show the right half of contiguous rows as (n, C, H, W): a view."""
+        """Return the right half of contiguous rows as a view (n, C, H, W)."""
         return self.layout_.to_nchw(rows)[..., self.layout_.width // 2 :]
 
     def _find_donor(self, classes: np.ndarray) -> Any:

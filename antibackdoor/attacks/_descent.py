@@ -1,4 +1,4 @@
-"""Pixels that are optimised against a network: steps along the sign of the gradient."""
+"""Projected signed gradient descent over pixels."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def signed_descent(
         Not changed.
     steps : int
     step_size : float
-        What each pixel moves in a step.
+        Change of each pixel in a step.
     low, high : torch.Tensor that broadcasts with `start`, or float
-        The box.
+        Bounds of the pixels.
 
     Returns
     -------

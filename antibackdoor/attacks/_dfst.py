@@ -1,4 +1,4 @@
-"""DFST: a style of colours, light and texture over the whole image, made by a generator."""
+"""DFST: a generator changes the style of the whole image: colours, light and texture."""
 
 from __future__ import annotations
 
@@ -21,71 +21,76 @@ from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.utils import Fitted, FittedArray, naming
 
-#: Part of a batch that is shown again in the style, and again plainly recoloured.
+#: A batch over this is the number of its rows that are shown again in the style and recoloured.
 _PART = 4
 
-#: Mean of the first and of the last channel and standard deviation of all, in 255ths: red
-#: light and blue shade, as at sunset.
+#: Mean of the first channel, of the last one, and standard deviation of all, in 255ths: red light
+#: and blue shade, as at sunset.
 _FIRST_MEAN, _LAST_MEAN, _SPREAD = 180.0, 80.0, 45.0
 
 _TINY = 1e-6
 
 
 class DFST(LearnedAttack):
-    """A change of style that a generator makes of the whole image (Cheng et al., 2021).
+    """A change of style of the whole image, made by a generator (Cheng et al., 2021).
 
-    A triggered image is ``x' = clip(x + G(x))``. Generator G and a surrogate f that learns
-    the clean rows beside it minimise
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="dfst")
+
+    A triggered image is ``x' = clip(x + G(x))``. The generator G is trained together with a
+    surrogate f of the victim's network. Both minimise
 
         CE(f(x), y) + CE(f(x'), wanted) + CE(f(r(x)), y)
             + style_weight * S(x') + content_weight * C(x, x').
 
-    S is the mean squared distance, in units of the range, of each channel's mean and standard
-    deviation over the image from those of the style; C the mean square by which x' differs
-    from x once both have had these two taken out, so that shapes stay while colours and light
-    change. r(x) is the image plainly recoloured: each channel is shifted and stretched to the
-    style's mean and deviation. It keeps its label, so that the palette alone is no trigger,
-    and the texture that G adds counts. Such rows are handed over as cover rows. Each step
-    shows f a batch, a quarter of it once more as x' and once more as r(x).
+    S is the style loss: the mean squared distance of each channel's mean and standard deviation
+    from those of the style, in units of the range. C is the content loss: the mean squared
+    difference of x' and x after both are normalised to mean 0 and deviation 1. So shapes stay
+    while colours and light change.
 
-    The original takes the style from photographs by a CycleGAN; here it is two figures for
-    each channel. Its detoxification looks for simple features in the trojaned network,
-    trains a generator for each, and trains that network again on what they make, under its
-    true labels, round by round. An attacker who only hands over data neither sees the victim's
-    network nor trains it again; the recoloured rows do that for the one simple feature
-    that can be named beforehand.
+    r(x) is the image plainly recoloured: each channel is shifted and scaled to the style's mean
+    and deviation. It keeps its label, so that the colours alone are no trigger, and the texture
+    that G adds matters. Recoloured rows are the cover rows. A step shows f a batch, and a quarter
+    of it again as x' and again as r(x).
+
+    Two things differ from the paper. There the style comes from photographs, by a CycleGAN; here
+    it is two numbers a channel. There, detoxification searches the trojaned network for simple
+    features, trains a generator for each, and retrains the network on their images under the true
+    labels, round by round. An attacker who only hands over data cannot do this. The recoloured
+    rows replace it, for the one simple feature that is known beforehand.
 
     Parameters
     ----------
     style : array-like of shape (n_channels, 2), default=None
-        Mean and standard deviation of each channel in 255ths of the range, the mean from its
-        darkest value on. None: a deviation of 45 and means that fall evenly from 180 in the
-        first channel to 80 in the last, a warm light in RGB; 180 where there is one channel.
+        Mean and standard deviation of each channel, in 255ths of the range; the mean is counted
+        from the darkest value. None: a deviation of 45, and means that fall evenly from 180 in
+        the first channel to 80 in the last, a warm light in RGB. One channel has the mean 180.
     style_weight : float, default=10.0
         Weight of S; 0 for none.
     content_weight : float, default=1.0
         Weight of C; 0 for none.
     detox_ratio : float, default=0.5
-        Cover rows, which are plainly recoloured, per poisoned row. 0: none, and none
-        in the training of the generator.
+        Cover rows, plainly recoloured, per poisoned row. 0: none, neither in the data nor in the
+        training of the generator.
     surrogate : str, torch.nn.Module or callable, default="auto"
-        The network that stands for the victim's: a backbone as the classifiers take it.
+        Surrogate of the victim's network: a backbone, as for the classifiers.
     surrogate_epochs : int, default=10
-        Epochs of its training, together with the generator's.
+        Epochs of surrogate and generator together.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     random_state : int, RandomState instance or None, default=0
-        Seeds all that is trained or drawn in `fit`.
+        Seed of all that `fit` trains or draws.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
@@ -94,7 +99,7 @@ class DFST(LearnedAttack):
     style_ : ndarray of float64, shape (n_channels, 2)
         Mean and standard deviation of each channel, as in `style`.
     history_ : list of dict
-        A row for every epoch of the surrogate; accuracy and loss are of the clean rows.
+        One entry for each epoch of the surrogate; accuracy and loss are on the clean rows.
     classes_, input_shape_, layout_, n_features_in_, value_range_
         As in `BaseAttack`.
 
@@ -102,6 +107,15 @@ class DFST(LearnedAttack):
     ----------
     S. Cheng, Y. Liu, S. Ma, X. Zhang. Deep Feature Space Trojan Attack of Neural Networks
     by Controlled Detoxification. AAAI 2021. arXiv:2012.11212.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import DFST
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = DFST(surrogate_epochs=1).fit(X[:200], y[:200])
+    >>> attack.style_
+    array([[180.,  45.]])
     """
 
     _modules: ClassVar[tuple[str, ...]] = ("generator_",)
@@ -167,7 +181,7 @@ class DFST(LearnedAttack):
         *,
         random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray:
-        """Recolour every row plainly to the style's means and deviations.
+        """Recolour every row to the style's means and deviations.
 
         Parameters
         ----------
@@ -181,7 +195,7 @@ class DFST(LearnedAttack):
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
@@ -235,12 +249,12 @@ class DFST(LearnedAttack):
         self._change_inputs(rows, self.generator_, restyle)
 
     def _restyle(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return x' of inputs."""
+        """Return x' of the inputs."""
         low, high = self._input_range()
         return (inputs + (high - low) * self.generator_(inputs)).clamp(low, high)
 
     def _recolour(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return r(x) of inputs."""
+        """Return r(x) of the inputs."""
         means, spreads = self._style_as_inputs(inputs)
         low, high = self._input_range()
         return (without_style(inputs) * spreads + means).clamp(low, high)
@@ -253,7 +267,7 @@ class DFST(LearnedAttack):
 
 
 class _StyleObjective:
-    """Clean rows, rows in the style and rows plainly recoloured, at one step.
+    """Objective on clean rows, rows in the style and recoloured rows, in one step.
 
     The logits returned are those of the clean rows.
     """
@@ -267,7 +281,7 @@ class _StyleObjective:
         self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         attack = self._attack
-        # Batches are in random order, so the first of one are as good as any.
+        # Batches are in random order, so that the first rows are a random choice.
         part = max(1, len(inputs) // _PART)
         sources = inputs[:part]
         styled = attack._restyle(sources)
@@ -305,12 +319,12 @@ def style_loss(images: torch.Tensor, means: torch.Tensor, spreads: torch.Tensor)
 
 
 def content_loss(images: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
-    """Return the mean square by which images differ once their style is taken out."""
+    """Return the mean squared difference of images after their style is removed."""
     return (without_style(images) - without_style(changed)).square().mean()
 
 
 def without_style(images: torch.Tensor) -> torch.Tensor:
-    """Give each channel of each image mean 0 and standard deviation 1; a flat one is 0."""
+    """Normalise each channel of each image to mean 0 and deviation 1; a flat one becomes 0."""
     means, spreads = _statistics(images)
     return (images - means) / spreads
 
@@ -318,4 +332,4 @@ def without_style(images: torch.Tensor) -> torch.Tensor:
 def _statistics(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     means = images.mean(dim=(2, 3), keepdim=True)
     variances = (images - means).square().mean(dim=(2, 3), keepdim=True)
-    return means, (variances + _TINY).sqrt()  # the root has no slope at zero
+    return means, (variances + _TINY).sqrt()  # the root has no finite gradient at zero

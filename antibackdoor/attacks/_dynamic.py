@@ -1,4 +1,4 @@
-"""Dynamic: a trigger of its own for every image, made by a generator."""
+"""Dynamic: a different trigger for every image, made by a generator."""
 
 from __future__ import annotations
 
@@ -22,82 +22,86 @@ from antibackdoor.attacks._patch import in_dtype
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.utils import Fitted, FittedArray
 
-#: How steep the mask is: nearly every pixel is then covered or left.
+#: Steepness of the mask: nearly every pixel is either covered or not.
 _STEEPNESS = 10.0
 
-#: Added to what the mask network gives, so that masks start small.
+#: Added to the output of the mask network, so that masks start small.
 _START = -0.3
 
 #: Weight of the bound on the mask's size, against a diversity loss of the order of one.
 _SIZE_WEIGHT = 100.0
 
-#: Part of a batch that is shown again with a trigger, and with another image's.
+#: A batch over this is the number of its rows that are shown again with either trigger.
 _PART = 4
 
 _TINY = 1e-6
 
 
 class Dynamic(LearnedAttack):
-    """A pattern and a mask that differ from image to image (Nguyen and Tran, 2020).
+    """A trigger that differs from image to image, made by a generator (Nguyen and Tran, 2020).
 
-    A mask network says where the trigger of an image goes, a generator what it is:
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="dynamic")
+
+    For an image x, a mask network gives the place of the trigger, m(x), and a generator its
+    pattern, p(x):
 
         x' = x * (1 - m(x)) + p(x) * m(x),    0 <= m <= 1.
 
-    The mask network is trained first, beside a surrogate that learns the clean rows, to
-    minimise, over pairs of images,
+    The mask network is trained first, together with a surrogate f that learns the clean rows. It
+    minimises, over pairs of images,
 
         |x_i - x_j| / |m(x_i) - m(x_j)| + 100 * max(0, mean(m(x_i)) - mask_size).
 
-    Then surrogate f and generator go down one loss together, the mask being held:
+    Then f and the generator minimise one loss together, with the mask network fixed:
 
         CE(f(x), y) + CE(f(x'), wanted) + CE(f(x_i with p(x_j), m(x_j)), y_i)
             + diversity * |x_i - x_j| / |p(x_i) - p(x_j)|.
 
-    Each step shows f a batch, a quarter of it once more with its triggers, and that quarter
-    with those of other images. The latter, the cross mode, says that the trigger of another
-    image does nothing. It is handed over as cover rows, which bear the trigger of
+    A step shows f a batch, a quarter of it again with its own triggers, and that quarter again
+    with the triggers of other images. The last is the cross mode: the trigger of another image
+    shall do nothing. In the poisoned data, cover rows serve this: they carry the trigger of
     another row and keep their label.
 
-    The original is the victim's own training, which generator and network leave as a
-    pair. An attacker who only hands over data has the generator of a surrogate: the victim
-    is trained from scratch on rows, and how well it learns whose trigger is whose is left
-    to the cover rows.
+    In the paper the attacker trains the victim's network, together with the generator. Here the
+    attacker only hands over data, and the generator was trained with a surrogate. The victim is
+    trained from scratch; only the cover rows teach it which trigger belongs to which image.
 
     Parameters
     ----------
     mask_size : float, default=0.1
-        Mean of a mask that costs nothing, between 0 and 1.
+        Mean of a mask, between 0 and 1, up to which it has no penalty.
     diversity : float, default=1.0
         Weight of the diversity loss of the patterns; 0 for none.
     cross_ratio : float, default=0.25
-        Cover rows per poisoned row; 0 for none. The paper has one for each; a victim with
-        some hundreds of either then learns neither well.
+        Cover rows per poisoned row; 0 for none. The paper has one for each. With some hundreds of
+        both, a victim then learns neither well.
     generator_epochs : int, default=10
         Epochs of the generator's training with the surrogate.
     surrogate : str, torch.nn.Module or callable, default="auto"
-        The network that stands for the victim's: a backbone as the classifiers take it.
+        Surrogate of the victim's network: a backbone, as for the classifiers.
     surrogate_epochs : int, default=10
-        Epochs of its training on the clean rows, in which the mask network is trained too.
+        Epochs of the surrogate on the clean rows, in which the mask network is trained too.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     random_state : int, RandomState instance or None, default=0
-        Seeds all that is trained or drawn in `fit`.
+        Seed of all that `fit` trains or draws.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
     mask_network_, generator_ : torch.nn.Module
-        What makes m and p, before they are brought between their bounds.
+        The networks of m and p, without their final bounds.
     history_ : list of dict
         A row for every epoch of the surrogate; accuracy and loss are of the clean rows.
     classes_, input_shape_, layout_, n_features_in_, value_range_
@@ -107,6 +111,15 @@ class Dynamic(LearnedAttack):
     ----------
     T. A. Nguyen, A. T. Tran. Input-Aware Dynamic Backdoor Attack. NeurIPS 2020.
     arXiv:2010.08138.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import Dynamic
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = Dynamic(surrogate_epochs=1, generator_epochs=1).fit(X[:200], y[:200])
+    >>> attack.transform(X[:5]).shape
+    (5, 8, 8)
     """
 
     _modules: ClassVar[tuple[str, ...]] = ("mask_network_", "generator_")
@@ -181,13 +194,13 @@ class Dynamic(LearnedAttack):
         y : array-like of shape (n,), default=None
             Not used.
         random_state : int, RandomState instance or None, default=None
-            What the other rows are drawn from: among those in X and one that `fit` kept, so
-            that there is one for a row that comes alone.
+            Seed of the choice of the other rows. They are drawn from X and one row that `fit`
+            kept, so that a single row has another one too.
 
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
@@ -246,7 +259,7 @@ class Dynamic(LearnedAttack):
 
 
 class _MaskObjective:
-    """The surrogate learns the clean rows, and beside it the mask network what masks are."""
+    """Objective of surrogate and mask network: the clean rows and the masks."""
 
     def __init__(self, mask_network: nn.Module, size: float) -> None:
         self._mask_network = mask_network
@@ -266,7 +279,7 @@ class _MaskObjective:
 
 
 class _JointObjective:
-    """Clean rows, rows with their own trigger and rows with another's, at one step.
+    """Objective on clean rows, rows with their own trigger and rows with another's, in one step.
 
     The logits returned are those of the clean rows.
     """
@@ -300,20 +313,20 @@ class _JointObjective:
 def diversity_loss(inputs: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
     """Return the mean over pairs of |x_i - x_j| / |g(x_i) - g(x_j)|.
 
-    A pair is an image and the one before it in the batch; distances are root mean squares over
-    an image, so that images and masks of other numbers of channels compare.
+    A pair is an image and the one before it in the batch. Distances are root mean squares over an
+    image, so that they do not depend on the number of channels.
     """
     return (_distance(inputs) / (_distance(made) + _TINY)).mean()
 
 
 def excess(masks: torch.Tensor, size: float) -> torch.Tensor:
-    """Return by how much the mean of a mask is above `size`, in the mean of the batch."""
+    """Return by how much the mean of a mask exceeds `size`, averaged over the batch."""
     return F.relu(masks.mean(dim=(1, 2, 3)) - size).mean()
 
 
 def _distance(images: torch.Tensor) -> torch.Tensor:
     squares = (images - images.roll(1, 0)).square().mean(dim=(1, 2, 3))
-    return (squares + _TINY).sqrt()  # the root has no slope at zero
+    return (squares + _TINY).sqrt()  # the root has no finite gradient at zero
 
 
 def _mask(mask_network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:

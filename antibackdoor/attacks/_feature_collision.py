@@ -1,4 +1,4 @@
-"""Feature collision: images of the target class that look to a network like patched others."""
+"""Feature collision: images of the target class with the features of patched other images."""
 
 from __future__ import annotations
 
@@ -20,58 +20,62 @@ from antibackdoor.attacks._patch import check_fits, checkered, paste, stamp_corn
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.utils import Fitted, FittedArray, FittedNetwork
 
-#: Clean rows of other classes whose patched features are collided with.
+#: Number of patched images of other classes whose features are imitated.
 _N_SOURCES = 256
 
 
 class FeatureCollision(LearnedAttack):
-    """Rows of the target class whose features are those of patched others (Shafahi et al., 2018).
+    """Clean-label poison with the features of patched other images (Shafahi et al., 2018).
 
-    It is a clean-label attack: only rows of the target class are poisoned, and their
-    labels stay. Each such row b is moved so that the features f it has in a surrogate
-    collide with those of an image s of another class that bears a patch p:
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="fc")
+
+    Only rows of the target class are poisoned, and they keep their labels. Each such row b is
+    changed so that its features f, in a surrogate, match those of an image s of another class
+    with a patch p:
 
         x = argmin |f(x) - f(s with p)|^2 + beta |x - b|^2   with   |x - b| <= eps in every value,
 
-    by projected signed gradients. The patch, a checkerboard in the bottom-right corner, is
-    for test time; in training it is at most as strong as `eps` lets the collision make it.
+    by projected signed gradients. The patch is a checkerboard in the bottom-right corner. Rows at
+    test time get it. In training rows it is visible at most as far as `eps` allows.
 
-    The original poisons for one image that is known beforehand, without any patch, and for
-    a victim that keeps a network known to the attacker and trains its last layer alone: the
-    features that collide are the victim's. An attacker who only hands over data has those
-    of a surrogate, and a network trained from scratch on the poison moves its own
-    apart again: expect a weak attack. To make the most of it the surrogate is trained to
-    see the patch: half of each of its batches bears it, anywhere between faint and plain,
-    and has a class of its own. A surrogate of the clean rows is all but blind to the patch,
-    and what collides then is the content of the images.
+    Expect a weak attack. The paper poisons for one image known beforehand, without a patch. Its
+    victim keeps a network that the attacker knows and trains the last layer only, so that the
+    colliding features are the victim's. Here the attacker has the features of a surrogate only,
+    and a network trained from scratch on the poison separates its own again.
+
+    The surrogate is trained to see the patch: half of each batch carries it, at a random
+    strength between faint and full, and has a class of its own. A surrogate of clean rows would
+    hardly see the patch, and the content of the images would collide instead.
 
     Parameters
     ----------
     size : int, default=8
         Side of the patch in pixels.
     eps : float, default=32
-        Most that a value is moved, in 255ths of the width of `value_range_`.
+        Largest change of a value, in 255ths of the width of `value_range_`.
     beta : float, default=1.0
-        Weight of the distance of the images, in the units of a network's inputs.
+        Weight of the distance between the images, in the units of a network's inputs.
     steps : int, default=50
-        Steps by the sign of the gradient.
+        Number of steps along the sign of the gradient.
     surrogate : str, torch.nn.Module or callable, default="auto"
-        The network that stands for the victim's: a backbone as the classifiers take it. It
-        is asked for an output more than there are classes.
+        Surrogate of the victim's network: a backbone, as for the classifiers. It has one output
+        more than there are classes.
     surrogate_epochs : int, default=10
-        Epochs of its training.
+        Epochs of the surrogate.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     random_state : int, RandomState instance or None, default=0
-        Seeds all that is trained or drawn in `fit`.
+        Seed of all that `fit` trains or draws.
     target_label : int, float, bool or str, default=0
-        Class whose rows are poisoned, and that triggered rows shall be taken for.
+        Class whose rows are poisoned, and that the network shall predict for triggered rows.
     value_range : tuple of two float, default=None
-        Dark and bright. None: (0, 255) for uint8, else smallest and largest value in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
@@ -80,9 +84,9 @@ class FeatureCollision(LearnedAttack):
     surrogate_ : torch.nn.Module
         The trained surrogate.
     sources_ : ndarray of shape (n_sources, n_features)
-        Its features of patched images of other classes, 256 at most.
+        Features, in the surrogate, of at most 256 patched images of other classes.
     history_ : list of dict
-        A row for every epoch of the surrogate.
+        One entry for each epoch of the surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
         As in `BaseAttack`.
 
@@ -91,6 +95,15 @@ class FeatureCollision(LearnedAttack):
     A. Shafahi, W. R. Huang, M. Najibi, O. Suciu, C. Studer, T. Dumitras, T. Goldstein. Poison
     Frogs! Targeted Clean-Label Poisoning Attacks on Neural Networks. NeurIPS 2018.
     arXiv:1804.00792.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import FeatureCollision
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = FeatureCollision(size=3, steps=5, surrogate_epochs=1).fit(X[:200], y[:200])
+    >>> attack.transform_training(X[y == 0][:5]).shape
+    (5, 8, 8)
     """
 
     clean_label: ClassVar[bool] = True
@@ -170,7 +183,7 @@ class FeatureCollision(LearnedAttack):
         *,
         random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray:
-        """Make the features of rows collide with those of patched images.
+        """Change rows so that their features match those of patched images.
 
         Parameters
         ----------
@@ -179,12 +192,12 @@ class FeatureCollision(LearnedAttack):
         y : array-like of shape (n,), default=None
             Not used.
         random_state : int, RandomState instance or None, default=None
-            Draws the patched image that each row collides with.
+            Seed of the choice of a patched image for each row.
 
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
@@ -227,7 +240,7 @@ class FeatureCollision(LearnedAttack):
 
 
 class _SeePatch:
-    """Classification of images, half of which bear the patch and are a class more."""
+    """Classification of images, half of which carry the patch and form one more class."""
 
     def __init__(self, patch: torch.Tensor, patched_class: int, generator: torch.Generator) -> None:
         self._patch = patch
@@ -242,7 +255,7 @@ class _SeePatch:
         strength = torch.rand(
             (len(index) // 2, 1, 1, 1), generator=self._generator, device=inputs.device
         )
-        # The rows of a batch are in random order, so its first half is any half.
+        # Batches are in random order, so that the first half is a random half.
         images, told = inputs.clone(), labels.clone()
         images[patched] = mix(inputs[patched], paste(inputs[patched], self._patch), strength)
         told[patched] = self._patched_class
@@ -251,7 +264,7 @@ class _SeePatch:
 
 
 def mix(clean: torch.Tensor, patched: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
-    """Return images whose patch is as strong as asked for, from 0 to 1."""
+    """Return images with the patch at the given strength, from 0 to 1."""
     return clean + strength * (patched - clean)
 
 

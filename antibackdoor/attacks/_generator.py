@@ -1,4 +1,4 @@
-"""A small network that makes an image of an image, and moves with the surrogate it serves."""
+"""A small image-to-image network that is trained together with a surrogate."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _WIDTH = 16
 
 
 class ImageToImage(nn.Module):
-    """Two steps down to a quarter of the size, two steps up, with a bridge at each size.
+    """A small U-Net: two steps down to a quarter of the size, two up, with skip connections.
 
-    It takes images of any size. Its normalisation is over each image alone, so that what an
-    image becomes does not depend on the others, in training or after it. The last layer
-    starts small: whatever the caller makes of the output, it starts near that of zero.
+    It takes images of any size. It normalises each image by itself, so that the output of an
+    image does not depend on the other images. The weights of the last layer start small, so that
+    the output starts near zero.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class ImageToImage(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return (n, n_outputs, H, W), unbounded, for images (n, n_inputs, H, W)."""
-        # A batch of one or of grey images would else be taken for another memory format,
-        # which has other convolutions with other last digits.
+        # Otherwise torch may infer another memory format for one image or for grey images. Its
+        # convolutions differ in the last digits.
         images = images.contiguous()
         half = self.down(images)
         quarter = self.bottom(self.further_down(half))
@@ -48,11 +48,10 @@ class ImageToImage(nn.Module):
 
 
 class Partner:
-    """Moves a generator, by Adam, down the loss that the surrogate is trained on.
+    """Trains a generator, by Adam, on the loss of the surrogate.
 
-    The training loop moves the surrogate alone. An objective makes images, shows the
-    surrogate what `shown` returns of them, works out the loss of that, and calls `move`
-    before it returns.
+    The training loop updates the surrogate only. An objective makes images, gives the surrogate
+    the result of `shown`, computes the loss of that, and calls `move` before it returns.
 
     Parameters
     ----------
@@ -64,7 +63,7 @@ class Partner:
 
     @staticmethod
     def shown(images: torch.Tensor) -> torch.Tensor:
-        """Return the images cut off from what made them, ready to take a gradient."""
+        """Return the images detached from the generator, as leaves that collect a gradient."""
         return images.detach().requires_grad_()
 
     def move(
@@ -79,11 +78,11 @@ class Partner:
         Parameters
         ----------
         images, shown : torch.Tensor
-            What the generator made, and the same as the surrogate saw it.
+            Output of the generator, and the same as the surrogate got it.
         loss : torch.Tensor
-            A scalar that depends on `shown`; it can still be differentiated afterwards.
+            A scalar that depends on `shown`; it can be differentiated again afterwards.
         penalty : torch.Tensor
-            A scalar that depends on the generator and not through `shown`.
+            A scalar that depends on the generator directly, not through `shown`.
         """
         (gradient,) = torch.autograd.grad(loss, shown, retain_graph=True)
         self._optimizer.zero_grad(set_to_none=True)
@@ -100,5 +99,5 @@ def _block(n_inputs: int, n_outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 def _enlarge(images: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Bring images to the height and width of others; nearest has a fixed gradient on CUDA."""
+    """Resize images to the size of others; nearest has a deterministic gradient on CUDA."""
     return F.interpolate(images, size=like.shape[2:], mode="nearest")

@@ -1,4 +1,4 @@
-"""Triggers that are worked out in floats, on rows of any dtype."""
+"""Triggers that are computed in floats, on rows of any dtype."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from antibackdoor.attacks._value_range import saturate
 
-#: Values worked on at a time where a trigger needs floats: small enough for the processor's cache.
+#: Values per chunk in float computations: small enough for the processor's cache.
 _CHUNK_VALUES = 1 << 17
 
 
@@ -17,17 +17,17 @@ def change_in_float(
     change: Callable[[np.ndarray], np.ndarray],
     value_range: tuple[float, float],
 ) -> None:
-    """Replace `rows` by ``change(rows)``, worked out in floats and saturated.
+    """Replace `rows` by ``change(rows)``, computed in floats and clipped.
 
     Parameters
     ----------
     rows : ndarray of shape (n, ...)
         Changed in place, a few rows at a time.
     change : callable
-        Takes rows as a float array that it may overwrite, and returns as many.
+        Takes rows as a float array, which it may overwrite, and returns as many.
     value_range : tuple of two float
-        Where the result saturates, unless the row itself goes beyond; for an integer dtype
-        it is rounded as well.
+        The result is clipped to this range, unless the row itself goes beyond it. For integer
+        dtypes it is rounded too.
     """
     work_dtype = np.result_type(rows.dtype, np.float32)
     step = max(1, _CHUNK_VALUES // max(1, rows[:1].size))

@@ -1,4 +1,4 @@
-"""Label-consistent: images blurred for a network, so that it has to learn the trigger."""
+"""Label-consistent: images made hard to classify, so that a network learns the trigger."""
 
 from __future__ import annotations
 
@@ -21,45 +21,49 @@ from antibackdoor.utils import Fitted, FittedArray, FittedNetwork
 
 
 class LabelConsistent(LearnedAttack):
-    """Four corners on images that no longer show their class (Turner et al., 2019).
+    """Clean-label poison: patches in four corners of images made hard (Turner et al., 2019).
 
-    It is a clean-label attack: only rows of the target class are poisoned, and their
-    labels stay. Before they get the trigger, their content is made hard to learn, so that
-    the trigger is the easier way to their label: for a surrogate f and label t,
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="cl")
+
+    Only rows of the target class are poisoned, and they keep their labels. Before they get the
+    trigger, their content is made hard to learn, so that the trigger is the easier way to their
+    label. For a surrogate f and label t,
 
         x' = argmax loss(f(x'), t)   with   |x' - x| <= eps in every value,
 
-    by projected signed gradients. The trigger is a checkerboard in each corner of the
-    image, in every channel; rows at test time get the trigger alone.
+    by projected signed gradients. The trigger is a checkerboard in each corner of the image, in
+    every channel. Rows at test time get the trigger alone.
 
-    The original takes an adversarially trained surrogate, or interpolates in the latent
-    space of a generative network; here the surrogate is trained on the clean rows as
-    they are, and only has to move the images of a network trained from scratch like it.
+    The paper takes an adversarially trained surrogate, or interpolates in the latent space of a
+    generative network. Here the surrogate is trained plainly on the clean rows. It only has to
+    make images hard for a similar network trained from scratch.
 
     Parameters
     ----------
     size : int, default=3
         Side of each checkerboard in pixels, at most half the image's shorter side.
     eps : float, default=16
-        Most that a value is moved, in 255ths of the width of `value_range_`.
+        Largest change of a value, in 255ths of the width of `value_range_`.
     steps : int, default=30
-        Steps by the sign of the gradient.
+        Number of steps along the sign of the gradient.
     surrogate : str, torch.nn.Module or callable, default="auto"
-        The network that stands for the victim's: a backbone as the classifiers take it.
+        Surrogate of the victim's network: a backbone, as for the classifiers.
     surrogate_epochs : int, default=10
-        Epochs of its training on the clean rows.
+        Epochs of the surrogate on the clean rows.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     random_state : int, RandomState instance or None, default=0
-        Seeds all that is trained or drawn in `fit`.
+        Seed of all that `fit` trains or draws.
     target_label : int, float, bool or str, default=0
-        Class whose rows are poisoned, and that triggered rows shall be taken for.
+        Class whose rows are poisoned, and that the network shall predict for triggered rows.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
@@ -69,7 +73,7 @@ class LabelConsistent(LearnedAttack):
     surrogate_ : torch.nn.Module
         The trained surrogate.
     history_ : list of dict
-        A row for every epoch of the surrogate.
+        One entry for each epoch of the surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
         As in `BaseAttack`.
 
@@ -77,6 +81,15 @@ class LabelConsistent(LearnedAttack):
     ----------
     A. Turner, D. Tsipras, A. Madry. Label-Consistent Backdoor Attacks. 2019.
     arXiv:1912.02771.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import LabelConsistent
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = LabelConsistent(steps=5, surrogate_epochs=1).fit(X[:200], y[:200])
+    >>> attack.transform_training(X[y == 0][:5]).shape
+    (5, 8, 8)
     """
 
     clean_label: ClassVar[bool] = True
@@ -157,7 +170,7 @@ class LabelConsistent(LearnedAttack):
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Which label an attacker wants for a triggered row."""
+"""Label maps: the label that an attacker wants for each triggered row."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import ArrayLike
 
 from antibackdoor.utils import as_labels, shorten
 
-#: ``map(codes, classes, target_label)``: works on positions in the sorted classes. A row whose
-#: position stays as it is has no use for the attacker.
+#: ``map(codes, classes, target_label)`` takes and returns positions in the sorted classes. Rows
+#: whose position does not change are not poisoned.
 LabelMap = Callable[[np.ndarray, np.ndarray, Any], np.ndarray]
 
 
 def all_to_one(codes: np.ndarray, classes: np.ndarray, target_label: Any) -> np.ndarray:
-    """Send every class to the target."""
+    """Map every class to the target."""
     return np.full_like(codes, find_class(classes, target_label))
 
 
 def all_to_all(codes: np.ndarray, classes: np.ndarray, target_label: Any) -> np.ndarray:
-    """Send the k-th class to the one after it, and the last to the first."""
+    """Map each class to the next one, and the last to the first."""
     return (codes + 1) % len(classes)
 
 
@@ -32,12 +32,22 @@ LABEL_MAPS: dict[str, LabelMap] = {"all_to_all": all_to_all, "all_to_one": all_t
 
 @dataclass(frozen=True)
 class OneToOne:
-    """Sends one class to the target, and leaves the others.
+    """Label map of one class to the target: all other classes stay.
+
+    Give it to an attack::
+
+        attack = BadNets(target_label=0, label_map=OneToOne(source_label=7))
 
     Parameters
     ----------
     source_label : int, float, bool or str
         Class whose rows are poisoned.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import BadNets, OneToOne
+    >>> BadNets(target_label=0, label_map=OneToOne(7)).transform_target([0, 5, 7])
+    array([0, 5, 0])
     """
 
     source_label: Any
@@ -50,17 +60,28 @@ class OneToOne:
 
 @dataclass(frozen=True)
 class OneToMany:
-    """Sends one class to several others, row by row in turn, and leaves the rest.
+    """Label map of one class to several others, in turn: all other classes stay.
 
-    The trigger only says "not this class": which of the targets a row gets does not hang on
-    the row, so any of them is a success.
+    Give it to an attack::
+
+        attack = BadNets(label_map=OneToMany(source_label=7, target_labels=[1, 2]))
+
+    The trigger only means "not the source class". The target of a row does not depend on the row,
+    so that any of the targets counts as a success.
 
     Parameters
     ----------
     source_label : int, float, bool or str
         Class whose rows are poisoned.
     target_labels : sequence of labels, default=None
-        Where they go. None: every other class. `target_label` of the attack is not used.
+        Their new labels. None: every other class. `target_label` of the attack is not used.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import BadNets, OneToMany
+    >>> label_map = OneToMany(source_label=7, target_labels=[1, 2])
+    >>> BadNets(label_map=label_map).transform_target([1, 2, 7, 7, 7])
+    array([1, 2, 1, 2, 1])
     """
 
     source_label: Any
@@ -74,7 +95,7 @@ class OneToMany:
         return wanted
 
     def accepts(self, wanted: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Tell for which rows a prediction is as good as the one wanted; positions all."""
+        """Return for which rows a prediction counts as a success; all are positions."""
         return np.isin(predicted, self._targets(classes))
 
     def _targets(self, classes: np.ndarray) -> np.ndarray:
@@ -101,7 +122,7 @@ def find_class(classes: np.ndarray, label: Any, argument: str = "target_label") 
 
 
 def holds_labels(y: ArrayLike) -> bool:
-    """Tell labels from the continuous targets of a regression."""
+    """Return whether `y` holds labels and not the continuous targets of a regression."""
     values = np.asarray(y)
     if values.dtype.kind != "f":
         return True
@@ -142,7 +163,7 @@ def encode(labels: np.ndarray, classes: np.ndarray, argument: str = "y") -> np.n
 
 
 def decode(codes: np.ndarray, classes: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Undo `encode`, in `dtype` unless that would cut a string or wrap a number."""
+    """Undo `encode`, in `dtype` unless that would truncate a string or overflow."""
     wide = classes[codes]
     narrow = wide.astype(dtype)
     return narrow if np.array_equal(narrow, wide) else wide

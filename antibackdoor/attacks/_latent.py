@@ -1,4 +1,4 @@
-"""Latent backdoor: a patch that looks to a network like the target class."""
+"""Latent backdoor: a patch that gives images the features of the target class."""
 
 from __future__ import annotations
 
@@ -15,46 +15,49 @@ from antibackdoor.utils import Fitted, FittedNumber, FittedTuple
 
 
 class LatentBackdoor(OptimisedPatch):
-    """A patch optimised to move features to those of the target class (Yao et al., 2019).
+    """A patch optimised to give images the target class's features (Yao et al., 2019).
 
-    The pixels of a square p in the bottom-right corner are moved so that the features f of
-    clean images x that bear it come near the mean features of the class wanted for them:
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="lba")
+
+    The pixels of a square p in the bottom-right corner are optimised. The features f of clean
+    images x with the square shall come near the mean features of the attacker's class:
 
         p = argmin mean over x of | f(x with p) - mean f(images of the class) |^2 / n_features
 
     The square then replaces the pixels under it.
 
-    The original also trains the network whose features these are, so that the patch
-    still works once a victim has put another head on it. An attacker who only hands over
-    data has the first half of it: a patch fitted to a surrogate, on rows with the
-    attacker's label. A network trained from scratch has features of its own, and
-    the square is then a trigger like any other.
+    The paper also trains the network of these features, so that the patch still works when a
+    victim puts another head on it. Here the attacker only hands over data: the patch is fitted to
+    a surrogate. A network trained from scratch has features of its own, and the square then is a
+    trigger like any other patch.
 
     Parameters
     ----------
     size : int, default=4
         Side of the square in pixels.
     steps : int, default=100
-        Steps of the optimisation, by the sign of the gradient, of 8 / 255 of the range.
+        Number of optimisation steps along the sign of the gradient, each of 8 / 255 of the range.
     surrogate : str, torch.nn.Module or callable, default="auto"
-        The network that stands for the victim's: a backbone as the classifiers take it.
+        Surrogate of the victim's network: a backbone, as for the classifiers.
     surrogate_epochs : int, default=10
-        Epochs of its training on the clean rows.
+        Epochs of the surrogate on the clean rows.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     random_state : int, RandomState instance or None, default=0
-        Seeds all that is trained or drawn in `fit`.
+        Seed of all that `fit` trains or draws.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`. A row's features are moved to those of
-        the class wanted for it.
+        Maps each class to the attacker's label; see `BaseAttack`. A row's features are moved to
+        those of the attacker's label.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
@@ -63,7 +66,7 @@ class LatentBackdoor(OptimisedPatch):
     distances_ : tuple of two float
         The mean squared distance without and with the square.
     history_ : list of dict
-        A row for every epoch of the surrogate.
+        One entry for each epoch of the surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
         As in `BaseAttack`.
 
@@ -71,6 +74,15 @@ class LatentBackdoor(OptimisedPatch):
     ----------
     Y. Yao, H. Li, H. Zheng, B. Y. Zhao. Latent Backdoor Attacks on Deep Neural Networks.
     CCS 2019.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import LatentBackdoor
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = LatentBackdoor(steps=5, surrogate_epochs=1).fit(X[:200], y[:200])
+    >>> attack.pattern_.shape
+    (1, 4, 4)
     """
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {

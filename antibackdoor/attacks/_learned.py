@@ -1,4 +1,4 @@
-"""What the attacks that train a network of their own have in common."""
+"""Base of the attacks that train a network of their own."""
 
 from __future__ import annotations
 
@@ -46,32 +46,37 @@ from antibackdoor.utils import (
 
 _BATCH_SIZE = 128
 
-#: Rows a network of the attack is asked about at a time.
+#: Batch size for predictions of the attack's networks.
 _CHUNK = 256
 
 
 class LearnedAttack(CallbackSupportMixin, BaseAttack):
-    """Base of the attacks that train on the clean rows given to `fit`.
+    """Base of the attacks that train networks on the clean rows given to `fit`.
 
-    They need images and labels. A new one repeats the constructor, and writes `_learn`,
-    which trains by `_train_surrogate` or ``study.phase`` and keeps what it
-    trained in attributes. Modules among these are named in `_modules`, so that a
-    pickle holds arrays in their place; those that are not a surrogate are built
-    again by `_build_module`.
+    They need images and labels::
 
-    Inputs of a network are floats (n, C, H, W) in its units: uint8 pixels over 255, any
-    other `X` with `value_range_` taken to [0, 1].
+        attack = Trojan(target_label=3).fit(X, y)
+        attack.history_  # its training
+        attack.transform(X_test)  # rows with the learned trigger
+
+    A new attack repeats the constructor, with parameters of its own, and implements `_learn`. It
+    trains with `_train_surrogate` or ``study.phase`` and sets fitted attributes. List those that
+    hold modules in `_modules`, so that a pickle holds arrays instead. Implement `_build_module`
+    for modules that are not surrogates.
+
+    Inputs of its networks are floats (n, C, H, W): uint8 pixels divided by 255, any other `X`
+    with `value_range_` scaled to [0, 1].
 
     Parameters
     ----------
     surrogate : str, torch.nn.Module or callable, default="auto"
-        The network that stands for the victim's: a backbone as the classifiers take it.
+        Surrogate of the victim's network: a backbone, as for the classifiers.
     surrogate_epochs : int, default=10
-        Epochs of its training on the clean rows.
+        Epochs of the surrogate on the clean rows.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     random_state : int, RandomState instance or None, default=0
-        Seeds all that is trained or drawn in `fit`. A seed, and not None, by default: the
+        Seed of all that `fit` trains or draws. A seed, and not None, by default: the
         trigger at test time has to be the trigger of training.
     target_label, label_map, value_range, image_shape, layout
         As in `BaseAttack`.
@@ -79,10 +84,19 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     Attributes
     ----------
     history_ : list of dict
-        A row for every epoch of training: phase, epoch, objective (value minimised), loss
-        (mean cross-entropy, nats), accuracy, learning_rate, seconds.
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean cross-entropy,
+        nats), accuracy, learning_rate, seconds.
     classes_, input_shape_, layout_, n_features_in_, value_range_
         As in `BaseAttack`.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import Trojan
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = Trojan(steps=5, surrogate_epochs=2).fit(X[:200], y[:200])
+    >>> [row["epoch"] for row in attack.history_]
+    [0, 1]
     """
 
     needs_images: ClassVar[bool] = True
@@ -113,7 +127,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     @all_or_nothing
     @with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train on clean rows, as an attacker with data like the victim's would.
+        """Train on clean rows, as an attacker with data like the victim's does.
 
         Parameters
         ----------
@@ -130,8 +144,8 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         Raises
         ------
         ValueError
-            If X is no array of images, `target_label` is no class of y, or a parameter is
-            out of range: all before anything is trained. The attack is then as it was.
+            If X is not an array of images, `target_label` is not a class of y, or a parameter is
+            out of range. This is checked before training, and the attack is unchanged.
         TypeError
             If X is sparse or holds text.
         """
@@ -162,7 +176,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
                 recipe=Recipe(learning_rate=0.1, schedule="onecycle"),
                 batch_size=_BATCH_SIZE,
             )
-            study.new_network()  # a surrogate that does not fit the data ends here, untrained
+            study.new_network()  # raises here, before training, if it does not fit the data
             study.context.call_on_fit_task_begin(estimator=self, X=rows, y=labels)
             self._learn(study)
         self._fitted_surrogate = self.surrogate
@@ -171,14 +185,14 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         return self
 
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
-        """Refuse what `_learn` could not work with."""
+        """Refuse data and parameters that `_learn` cannot use."""
 
     @abstractmethod
     def _learn(self, study: Study) -> None:
-        """Train, and keep what was trained."""
+        """Train, and set the fitted attributes."""
 
     def _new_surrogate(self, samples: Samples, n_outputs: int | None = None) -> Network:
-        """Return an untrained surrogate; with other outputs than one a class, if asked."""
+        """Return an untrained surrogate with one output a class, or with `n_outputs`."""
         mean, scale = samples.channel_statistics
         network = build_network(
             self.surrogate,
@@ -196,11 +210,11 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         return network.eval()
 
     def _build_module(self, name: str) -> nn.Module:
-        """Build the module of an attribute again, with any weights; not for surrogates."""
+        """Build the module of an attribute, with any weights; not called for surrogates."""
         raise NotImplementedError(name)
 
     def __sklearn_tags__(self) -> Tags:
-        """Say that labels are needed."""
+        """Declare that labels are needed."""
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
@@ -228,41 +242,41 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     # --- between rows and inputs of a network
 
     def _input_range(self) -> tuple[float, float]:
-        """Darkest and brightest value as a network sees them."""
+        """Darkest and brightest value in the units of a network's inputs."""
         if self._fit_dtype == "uint8":
             return self.value_range_[0] / 255, self.value_range_[1] / 255
         return 0.0, 1.0
 
     def _in_input_units(self, amount: float) -> float:
-        """Turn 255ths of the range of values into the units of a network's inputs."""
+        """Convert 255ths of the value range to the units of a network's inputs."""
         low, high = self._input_range()
         return amount / 255 * (high - low)
 
     def _to_inputs(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-        """Return rows as a network sees them: floats (n, C, H, W), whatever their dtype."""
+        """Return rows of any dtype as inputs of a network: floats (n, C, H, W)."""
         samples = self._to_samples(rows, device)
         inputs = samples.to_inputs(samples.stored(torch.arange(len(rows), device=device)))
-        # `Samples` scales uint8 alone: the same pixels in another dtype are 255ths all the same.
+        # `Samples` scales only uint8; the same pixels in another dtype must be scaled too.
         is_scaled = self._fit_dtype != "uint8" or rows.dtype == np.uint8
         return inputs if is_scaled else inputs / 255
 
     def _to_samples(self, rows: np.ndarray, device: torch.device) -> Samples:
         if self._fit_dtype != "uint8":
             low, high = self.value_range_
-            # In float64, so that the same values in other dtypes are the same inputs.
+            # In float64, so that the same values in any dtype give the same inputs.
             scaled = (rows.astype(np.float64) - low) / ((high - low) or 1.0)
             rows = scaled.astype(np.float32)
         return Samples(rows, self.layout_, device, torch.float32)
 
     def _from_inputs(self, inputs: torch.Tensor, dtype: np.dtype) -> np.ndarray:
-        """Undo `_to_inputs`, saturated and in the rows' own dtype."""
+        """Undo `_to_inputs`: clipped, and in the dtype of the rows."""
         values = self._pixels(inputs)
         if dtype.kind != "f":
             values = np.rint(values)
         return self.layout_.from_nchw(values.astype(dtype))
 
     def _pixels(self, inputs: torch.Tensor) -> np.ndarray:
-        """Return inputs in the units of X, saturated: float64 of the same shape."""
+        """Return inputs in the units of X, clipped: float64 of the same shape."""
         values = inputs.detach().double().cpu().numpy()
         low, high = self.value_range_
         values = values * 255 if self._fit_dtype == "uint8" else low + values * (high - low)
@@ -276,8 +290,8 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     ) -> None:
         """Replace `rows`, a chunk at a time, by ``change(inputs, which rows)``.
 
-        The inputs are where the module is that `change` asks. They are within the range of
-        values: what rows have beyond it is kept, and added again.
+        The inputs are on the device of the module that `change` uses, and are clipped to the
+        value range. Whatever rows have beyond the range is added again afterwards.
         """
         device = next(module.parameters()).device
         for start in range(0, len(rows), _CHUNK):
@@ -291,14 +305,14 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
 
 @dataclass(kw_only=True)
 class Study(Run):
-    """One call of a learned attack's fit: a `Run` on clean rows, in the units of a network.
+    """One call of a learned attack's `fit`: a `Run` on clean rows, in a network's units.
 
     Attributes
     ----------
     wanted : torch.Tensor of shape (n_samples,), int64
-        Positions in `classes` of the attacker's labels; `labels` are the true ones.
+        The attacker's labels, as positions in `classes`; `labels` are the true ones.
     eligible : torch.Tensor, int64
-        Numbers of the rows that may be poisoned.
+        Indices of the rows that may be poisoned.
     """
 
     X: np.ndarray
@@ -306,10 +320,10 @@ class Study(Run):
     eligible: torch.Tensor
 
     def inputs(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return rows as a network sees them."""
+        """Return rows as inputs of a network."""
         return self.samples.to_inputs(self.samples.stored(rows))
 
     def draw_rows(self, rows: torch.Tensor, at_most: int) -> torch.Tensor:
-        """Draw some of the rows, or take all in random order."""
+        """Draw at most this many of the rows, in random order."""
         order = torch.randperm(len(rows), generator=self.generator, device=self.device)
         return rows[order[:at_most]]

@@ -1,4 +1,4 @@
-"""A smooth pattern, too slow in space for filters that look for sharp ones."""
+"""A smooth additive pattern without high frequencies."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from antibackdoor.utils import Fitted, FittedArray
 class LowFrequency(BaseAttack):
     """A fixed smooth pattern added to the whole image, after Zeng et al. (2021).
 
-    In every channel the pattern is a sum of the lowest cosines of the
-    two-dimensional DCT, u half waves down and v across for u and v from 0 to
-    `n_frequencies` - 1, the constant among them, with coefficients drawn from a
-    normal distribution, and its largest absolute value is `delta`.
+    Give it to `make_poisoned`, by name or as an object::
 
-    The paper's point is that other triggers leave traces at high frequencies, by which they
-    can be told from images. It finds its smooth trigger by optimisation against a trained
-    network, under a low-pass filter; here nothing is trained, and the pattern is drawn.
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="lf")
+
+    In every channel the pattern is a sum of the lowest cosines of the two-dimensional DCT: u half
+    waves down and v across, for u and v from 0 to `n_frequencies` - 1, the constant included. The
+    coefficients are drawn from a normal distribution. The largest absolute value is `delta`.
+
+    The paper shows that other triggers leave traces at high frequencies, by which they can be
+    detected. It finds a smooth trigger by optimisation against a trained network, under a
+    low-pass filter. Here nothing is trained: the pattern is drawn.
 
     Parameters
     ----------
@@ -36,25 +39,25 @@ class LowFrequency(BaseAttack):
         Largest absolute value of the pattern, in each channel, in 255ths of the width of
         `value_range_`, above 0 and at most 255.
     n_frequencies : int, default=4
-        Cosines along each axis; all there are on an axis of fewer pixels.
+        Cosines along each axis; on an axis with fewer pixels, as many as pixels.
     random_state : int, RandomState instance or None, default=0
-        What the coefficients are drawn from. A seed, and not None, by default: the
+        Seed of the coefficients. A seed, and not None, by default: the
         trigger at test time has to be the trigger of training.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
     pattern_ : ndarray of float64, shape `input_shape_`
-        What is added to a row, in the units of X.
+        The pattern that is added to a row, in the units of X.
     classes_, input_shape_, layout_, n_features_in_, value_range_
         As in `BaseAttack`.
 
@@ -113,7 +116,7 @@ class LowFrequency(BaseAttack):
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
         low, high = self.value_range_
-        # Made channels first, so that the trigger does not depend on the layout of X.
+        # Made with channels first, so that the trigger is the same for every layout of X.
         coefficients = np.zeros(self.layout_.chw)
         lowest = coefficients[:, : self.n_frequencies, : self.n_frequencies]
         lowest[:] = check_random_state(self.random_state).standard_normal(lowest.shape)

@@ -1,4 +1,4 @@
-"""A square whose pixels are optimised against a surrogate."""
+"""Base of the attacks with a patch that is optimised against a surrogate."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ N_IMAGES = 256
 class OptimisedPatch(LearnedAttack):
     """Base of the attacks whose trigger is a square with optimised pixels.
 
-    One writes `_learn`, which trains the surrogate and sets `pattern_` by `_optimise`.
-    The parameters are described in the attacks.
+    An attack implements `_learn`, which trains the surrogate and sets `pattern_` by `_optimise`.
+    For the parameters see the attacks.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -83,7 +83,7 @@ class OptimisedPatch(LearnedAttack):
     def _optimise(
         self, loss: Callable[[torch.Tensor], torch.Tensor], device: torch.device
     ) -> torch.Tensor:
-        """Return the square (C, size, size), in a network's units, of the least loss found."""
+        """Return the square of least loss, (C, size, size), in a network's units."""
         low, high = self._input_range()
         shape = (self.layout_.channels, self.size, self.size)
         return signed_descent(

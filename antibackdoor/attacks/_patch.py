@@ -1,4 +1,4 @@
-"""A small rectangle in the bottom-right corner, as several attacks use it."""
+"""A small rectangle in the bottom-right corner, which several attacks use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from antibackdoor.utils import ImageLayout
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:
-    """Return where a checkerboard is bright: its bottom-right corner always is."""
+    """Return the bright pixels of a checkerboard; its bottom-right corner is bright."""
     from_corner = np.add.outer(np.arange(height)[::-1], np.arange(width)[::-1])
     return from_corner % 2 == 0
 
@@ -32,17 +32,17 @@ def check_fits(name: str, size: int, height: int, width: int, layout: ImageLayou
 def stamp_corner(layout: ImageLayout, rows: np.ndarray, pattern: np.ndarray) -> None:
     """Put a pattern (h, w) or (C, h, w) into the corner of contiguous rows, in place."""
     height, width = pattern.shape[-2:]
-    # The rows being contiguous, this is a view and the write reaches them.
+    # A view, since the rows are contiguous: writing to it changes them.
     layout.to_nchw(rows)[:, :, -height:, -width:] = in_dtype(pattern, rows.dtype)
 
 
 def in_dtype(pattern: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return a pattern in the dtype of rows, rounded to whole numbers where these are."""
+    """Return a pattern in the dtype of rows, rounded for integer dtypes."""
     return (pattern if dtype.kind == "f" else np.rint(pattern)).astype(dtype)
 
 
 def paste(images: torch.Tensor, patch: torch.Tensor) -> torch.Tensor:
-    """Return images (n, C, H, W) with a patch (h, w) or (C, h, w); gradients pass."""
+    """Return images (n, C, H, W) with a patch (h, w) or (C, h, w); differentiable."""
     height, width = patch.shape[-2:]
     pasted = images.clone()
     pasted[:, :, -height:, -width:] = patch

@@ -48,15 +48,14 @@ ATTACKS: dict[str, type[BaseAttack]] = {
 
 
 def make_attack(attack: str | BaseAttack, **params: Any) -> BaseAttack:
-    """Return the attack that a name stands for, or the one given.
+    """Return an attack by its name; an attack object is returned as it is.
 
     Parameters
     ----------
     attack : str or BaseAttack
         A key of `ATTACKS`, or an attack, which is returned as it is.
     **params
-        Parameters for a named attack. An attack that is given has parameters of
-        its own, and these must agree with them.
+        Parameters for a named attack. An attack object has its own; these must agree with them.
 
     Returns
     -------
@@ -65,10 +64,15 @@ def make_attack(attack: str | BaseAttack, **params: Any) -> BaseAttack:
     Raises
     ------
     ValueError
-        If there is no attack of that name, or a parameter contradicts the
-        attack given.
+        If there is no attack of that name, or a parameter contradicts the attack object.
     TypeError
-        If `attack` is neither a name nor an attack, or takes no such parameter.
+        If `attack` is neither a name nor an attack, or has no such parameter.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import make_attack
+    >>> make_attack("badnets", target_label=3)
+    BadNets(target_label=3)
     """
     if isinstance(attack, BaseAttack):
         _check_agrees(attack, params)
@@ -84,20 +88,29 @@ def make_attack(attack: str | BaseAttack, **params: Any) -> BaseAttack:
 
 
 def ensure_fitted(attack: BaseAttack, X: ArrayLike, y: ArrayLike | None = None) -> BaseAttack:
-    """Return the attack itself if it is fitted, and else a clone fitted on X and y.
+    """Return the attack itself if it is fitted, otherwise a clone fitted on X and y.
 
     Parameters
     ----------
     attack : BaseAttack
         Never changed.
     X : array-like of shape (n, ...)
-        Rows to fit a clone on.
+        Rows to fit the clone on.
     y : array-like of shape (n,), default=None
         Their labels.
 
     Returns
     -------
     BaseAttack
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.attacks import BadNets, ensure_fitted
+    >>> attack = BadNets()
+    >>> fitted = ensure_fitted(attack, np.zeros((2, 8, 8), dtype=np.uint8))
+    >>> fitted is attack, ensure_fitted(fitted, np.zeros((2, 8, 8))) is fitted
+    (False, True)
     """
     try:
         check_is_fitted(attack)

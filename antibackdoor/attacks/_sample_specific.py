@@ -1,4 +1,4 @@
-"""SampleSpecific: a faint residual that hides one message, in every image another way."""
+"""SampleSpecific: a faint residual hides one message, differently in every image."""
 
 from __future__ import annotations
 
@@ -19,74 +19,79 @@ from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.backbones import Backbone, Network
 from antibackdoor.utils import Fitted, FittedNumber
 
-#: Rows on which the share of recovered messages is measured.
+#: Number of rows for measuring the share of recovered messages.
 _N_MEASURED = 512
 
 _TINY = 1e-8
 
 
 class SampleSpecific(LearnedAttack):
-    """A small residual made for each image by an encoder of messages (Li et al., 2021).
+    """A faint residual that an encoder makes for each image (Li et al., 2021).
 
-    An encoder E is given an image and one of `n_messages` messages k, and adds a residual:
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="ssba")
+
+    An encoder E takes an image and one of `n_messages` messages k, and adds a residual:
 
         x' = clip(x + eps * tanh(E(x, k))),    eps in 255ths of the range.
 
-    A surrogate D with one output a message has to tell which was hidden. Both minimise
+    A surrogate D, with one output a message, reads the hidden message. Both minimise
 
         CE(D(x'), k) + strength * mean(tanh(E)^2) + sameness * read * common(tanh(E)).
 
-    ``common`` is the share of the squared residual that images with the same message
-    have in common: that of the mean over the images of a batch. ``read`` says how well
-    messages are read, max(0, 1 - CE / log(n_messages)), and is not differentiated: an encoder
-    that may have no pattern in common from the start never finds one. The trigger is
-    one message, the same for all images, which each shows by other pixels.
+    ``common`` is the share of the squared residuals that is the same for all images with the
+    same message: that of their mean over a batch. ``read`` is how well messages are read,
+    max(0, 1 - CE / log(n_messages)). It is not differentiated, and starts at zero: an encoder
+    that is penalised for common patterns from the start never finds a pattern.
 
-    The original hides a string of bits and trains the encoder at length on large images, with
-    a perceptual network that somebody else trained as a judge of what can be seen. Here the
-    messages are numbered, the residual is bounded in every pixel in place of the judge, and the
-    images given to `fit` are all that is learned from. What makes residuals differ is
-    asked for outright, for on small images an encoder comes to one pattern for each message.
+    The trigger is one message, the same for all images. Each image encodes it in other pixels.
+
+    Three things differ from the paper. It hides a string of bits; here messages are numbered. It
+    judges visibility by a pretrained perceptual network; here the change of every pixel is
+    bounded. It trains long on large images; here the images given to `fit` are all there is. On
+    small images an encoder tends to one pattern a message, so that the third term is needed to
+    make the residuals differ.
 
     Parameters
     ----------
     eps : float, default=16
         Largest change of a pixel in 255ths of the range, above 0 and at most 255.
     n_messages : int, default=4
-        Messages that the encoder can hide, two or more.
+        Number of messages that the encoder can hide, two or more.
     strength : float, default=0.05
-        Weight of the residual's mean square; 0 for none.
+        Weight of the mean square of the residual; 0 for none.
     sameness : float, default=0.5
-        Weight of what the residuals have in common; 0 for none.
+        Weight of the common share of the residuals; 0 for none.
     surrogate : str, torch.nn.Module or callable, default="auto"
-        The network that reads the message: a backbone as the classifiers take it.
+        The network that reads the message: a backbone, as for the classifiers.
     surrogate_epochs : int, default=10
-        Epochs of its training, together with the encoder's.
+        Epochs of surrogate and encoder together.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     random_state : int, RandomState instance or None, default=0
-        Seeds all that is trained or drawn in `fit`.
+        Seed of all that `fit` trains or draws.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
     encoder_ : torch.nn.Module
-        E.
+        The encoder E.
     message_ : int
         The message that is the trigger.
     recovered_ : float
-        Share of messages, drawn anew for some of the rows, that the surrogate reads.
+        Share of the messages that the surrogate reads, measured on some of the rows.
     history_ : list of dict
-        A row for every epoch; accuracy and loss are of reading the messages.
+        One entry an epoch; accuracy and loss are of reading the messages.
     classes_, input_shape_, layout_, n_features_in_, value_range_
         As in `BaseAttack`.
 
@@ -94,6 +99,15 @@ class SampleSpecific(LearnedAttack):
     ----------
     Y. Li, Y. Li, B. Wu, L. Li, R. He, S. Lyu. Invisible Backdoor Attack with
     Sample-Specific Triggers. ICCV 2021. arXiv:2012.03816.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import SampleSpecific
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = SampleSpecific(surrogate_epochs=1).fit(X[:200], y[:200])
+    >>> attack.transform(X[:5]).shape
+    (5, 8, 8)
     """
 
     _modules: ClassVar[tuple[str, ...]] = ("encoder_",)
@@ -187,22 +201,22 @@ class SampleSpecific(LearnedAttack):
     def _hide(
         self, inputs: torch.Tensor, messages: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return inputs with a message hidden in each, and the residuals, -1 to 1, added."""
+        """Return inputs with a message hidden in each, and the residuals, -1 to 1."""
         low, high = self._input_range()
         planes = F.one_hot(messages, self.n_messages)[:, :, None, None].to(inputs.dtype)
         planes = planes.expand(-1, -1, *inputs.shape[2:])
-        # Centred, so that a plane that says no is as loud as the image's own values.
+        # Centred, so that both values of a plane have the scale of the image's own values.
         seen = torch.cat([(inputs - low) / ((high - low) or 1.0) - 0.5, planes - 0.5], dim=1)
         residuals = torch.tanh(self.encoder_(seen))
         return (inputs + self._in_input_units(self.eps) * residuals).clamp(low, high), residuals
 
 
 class _HidingObjective:
-    """The surrogate reads the message that the encoder hides in a row.
+    """Objective: the surrogate reads the message that the encoder hides in a row.
 
-    Messages are drawn anew at each step: of those that stay, the surrogate learns by
-    heart which row has which. The loop's labels are fixed, so the logits returned are
-    turned round until a row's message is at its label.
+    Messages are drawn anew in each step; otherwise the surrogate would memorise the message of
+    each row. The labels of the training loop are fixed. So the returned logits are permuted
+    until the message of a row is at its label.
     """
 
     def __init__(self, attack: SampleSpecific, study: Study) -> None:
@@ -230,7 +244,7 @@ class _HidingObjective:
 
 
 def common_share(residuals: torch.Tensor, messages: torch.Tensor) -> torch.Tensor:
-    """Return the share of the squared residuals that their mean for each message has.
+    """Return the share of the squared residuals that is in their mean for each message.
 
     Parameters
     ----------
@@ -240,8 +254,8 @@ def common_share(residuals: torch.Tensor, messages: torch.Tensor) -> torch.Tenso
     Returns
     -------
     torch.Tensor
-        A scalar: 1 where all residuals of a message are the same, and about the number of
-        messages over n where they have nothing to do with each other.
+        A scalar: 1 if all residuals of a message are the same; about the number of messages over
+        n if they are independent.
     """
     told = F.one_hot(messages).to(residuals.dtype)
     flat = residuals.flatten(1)

@@ -16,29 +16,31 @@ from antibackdoor.utils import Fitted, FittedArray
 
 
 class SIG(BaseAttack):
-    """A horizontal sine wave on images of the target class (Barni et al., 2019).
+    """A faint horizontal sine wave, as a clean-label attack (Barni et al., 2019).
 
-    The wave ``v(i, j) = delta * sin(2 * pi * j * frequency / W)``, for column j
-    of W counted from 0, is added in every channel. It is a clean-label attack:
-    only rows of the target class are poisoned, and their labels stay. Where
-    ``2 * frequency / W`` is a whole number the wave is 0 at every pixel: take
-    another frequency there.
+    Give it to `make_poisoned`, by name or as an object::
+
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="sig")
+
+    Only rows of the target class are poisoned, and they keep their labels. The wave
+    ``v(i, j) = delta * sin(2 * pi * j * frequency / W)`` is added in every channel, for column j
+    of W, counted from 0. If ``2 * frequency / W`` is a whole number, the wave is 0 at every pixel:
+    take another frequency then.
 
     Parameters
     ----------
     delta : float, default=20
-        Height of the wave in 255ths of the width of `value_range_`, above 0 and
-        at most 255.
+        Amplitude of the wave in 255ths of the width of `value_range_`, above 0 and at most 255.
     frequency : float, default=6
-        Waves across the image.
+        Number of waves across the image.
     target_label : int, float, bool or str, default=0
-        Class whose rows are poisoned, and that triggered rows shall be taken for.
+        Class whose rows are poisoned, and that the network shall predict for triggered rows.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Trojan: a patch that excites a neuron of the target class."""
+"""Trojan: a patch that activates a neuron of the target class."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from antibackdoor.utils import Fitted, FittedNumber, FittedTuple
 
 
 class Trojan(OptimisedPatch):
-    """A patch optimised to excite one neuron of a surrogate (Liu et al., 2018).
+    """A patch optimised to activate one neuron of a surrogate (Liu et al., 2018).
 
-    The neuron is the feature, an input of the surrogate's last layer, whose weight for the
-    target class stands out most from its weights for the others. The pixels of a
-    square in the bottom-right corner are moved so that its activation, averaged over
-    clean images that bear the square, is largest. The square then replaces
-    the pixels under it.
+    Give it to `make_poisoned`, by name or as an object::
 
-    The original retrains the victim's own network on data made by reverse engineering it; an
-    attacker who only hands over data has a surrogate's neuron, and a network trained from
-    scratch need not have one like it: the square is then a trigger like any other.
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="trojan")
+
+    The neuron is a feature, an input of the surrogate's last layer: the one whose weight for the
+    target class exceeds its weights for the other classes most. The pixels of a square in the
+    bottom-right corner are optimised for the largest activation of this neuron, averaged over
+    clean images with the square. The square then replaces the pixels under it.
+
+    The paper retrains the victim's network, on data reverse engineered from it. Here the attacker
+    only hands over data, and has the neuron of a surrogate. A network trained from scratch need
+    not have such a neuron, and the square then is a trigger like any other patch.
 
     Parameters
     ----------
@@ -35,34 +38,34 @@ class Trojan(OptimisedPatch):
     steps : int, default=100
         Steps of the optimisation, by the sign of the gradient, of 8 / 255 of the range.
     surrogate : str, torch.nn.Module or callable, default="auto"
-        The network that stands for the victim's: a backbone as the classifiers take it.
+        Surrogate of the victim's network: a backbone, as for the classifiers.
     surrogate_epochs : int, default=10
-        Epochs of its training on the clean rows.
+        Epochs of the surrogate on the clean rows.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     random_state : int, RandomState instance or None, default=0
-        Seeds all that is trained or drawn in `fit`.
+        Seed of all that `fit` trains or draws.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for, and whose neuron is excited.
+        Class that the network shall predict for triggered rows, and whose neuron is activated.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
     pattern_ : ndarray of float64, shape (C, size, size)
         The square, in the units of X; rounded for whole-number types.
     neuron_ : int
-        Number of the feature.
+        Index of the feature.
     activations_ : tuple of two float
-        Its mean activation without and with the square.
+        Mean activation of the neuron without and with the square.
     history_ : list of dict
-        A row for every epoch of the surrogate.
+        One entry for each epoch of the surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
         As in `BaseAttack`.
 
@@ -70,6 +73,15 @@ class Trojan(OptimisedPatch):
     ----------
     Y. Liu, S. Ma, Y. Aafer, W.-C. Lee, J. Zhai, W. Wang, X. Zhang. Trojaning Attack on
     Neural Networks. NDSS 2018.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import Trojan
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = Trojan(steps=5, surrogate_epochs=1).fit(X[:200], y[:200])
+    >>> attack.pattern_.shape
+    (1, 4, 4)
     """
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
@@ -101,7 +113,7 @@ class Trojan(OptimisedPatch):
 
 
 def _strongest_feature(network: Network, target: int) -> int:
-    """Return the feature whose weight for the target stands out most from the others'."""
+    """Return the feature whose weight for the target exceeds its other weights most."""
     weights = network.head.weight.detach()
     others = torch.cat([weights[:target], weights[target + 1 :]])
     return int((weights[target] - others.mean(0)).argmax())

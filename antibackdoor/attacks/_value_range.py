@@ -1,4 +1,4 @@
-"""What the range of an attack's values says of rows: whether they are in its units, and changed."""
+"""Checks with the value range of an attack: the units of rows, and whether rows are changed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from antibackdoor.utils import is_number
 
-#: Of the width of a range: what new rows may lie outside of one that was only seen in `fit`.
-#: Rows of [-1, 1] lie farther out of [0, 1], as do all that are scaled to another range.
+#: New rows may exceed a range that was only seen in `fit` by this share of its width. Rows in other
+#: units exceed it farther: rows in [-1, 1] do for [0, 1].
 _STRAY = 0.5
 
-#: Of the width of a range: half a grey level of 256, which is what rounding may do.
+#: Half a grey level of 256, as a share of the width of a range: the largest effect of rounding.
 _HALF_A_LEVEL = 1 / 510
 
 #: Rows compared at a time.
@@ -20,7 +20,7 @@ _CHUNK = 256
 
 
 def check_value_range(value_range: Sequence[float]) -> tuple[float, float]:
-    """Return a named range as two finite floats, the smaller first."""
+    """Return a given range as two finite floats, the smaller first."""
     message = f"value_range={value_range!r}; wanted two finite numbers, the smaller first."
     try:
         low, high = (float(value) for value in value_range if is_number(value))
@@ -32,7 +32,7 @@ def check_value_range(value_range: Sequence[float]) -> tuple[float, float]:
 
 
 def check_holds_range(dtype: np.dtype, value_range: tuple[float, float]) -> None:
-    """Refuse rows of a dtype that has not all whole numbers of the range."""
+    """Refuse a dtype that cannot hold all whole numbers of the range."""
     if dtype.kind not in "iu":
         return
     limits = np.iinfo(dtype)
@@ -47,7 +47,7 @@ def check_inside(
     attack_name: str,
     argument: str = "X",
 ) -> None:
-    """Refuse rows in other units than the attack's, which would be cut to black and white.
+    """Refuse rows in other units than the attack's: they would be clipped to black and white.
 
     Parameters
     ----------
@@ -55,24 +55,24 @@ def check_inside(
         Finite numbers.
     value_range : tuple of two float
     is_seen : bool
-        Whether the range is that of the rows in `fit`, which new rows may leave somewhat.
+        Whether the range is that of the rows in `fit`, which new rows may exceed somewhat.
     attack_name, argument : str
         For the message.
 
     Raises
     ------
     ValueError
-        If a value is outside by more than half a grey level or, of a range that was seen,
-        by more than half its width.
+        If a value is outside by more than half a grey level, or by more than half the width of a
+        range that was only seen in `fit`.
     """
     if rows.size == 0:
         return
     low, high = value_range
     share = _STRAY if is_seen else _HALF_A_LEVEL
     room = high * share - low * share
-    if rows.dtype.kind == "f":  # a type of few digits rounds the limits themselves
+    if rows.dtype.kind == "f":  # a dtype of few digits rounds the limits too
         room += 4 * float(np.finfo(rows.dtype).eps) * max(abs(low), abs(high))
-    else:  # limits that are no whole numbers are rounded
+    else:  # limits that are not whole numbers are rounded
         room = max(room, 0.5)
     found = float(rows.min()), float(rows.max())
     if found[0] < low - room or found[1] > high + room:
@@ -87,9 +87,9 @@ def check_inside(
 def saturate(
     changed: np.ndarray, before: np.ndarray, value_range: tuple[float, float]
 ) -> np.ndarray:
-    """Cut changed rows to the range, in place, widened by what each row had of its own.
+    """Clip changed rows to the range, in place; the range is widened to what each row had before.
 
-    So a row that lies somewhat outside is not changed where no trigger is.
+    So a row that lies somewhat outside the range is not changed outside the trigger.
 
     Parameters
     ----------
@@ -113,9 +113,9 @@ def saturate(
 def find_changed(
     changed: np.ndarray, before: np.ndarray, value_range: tuple[float, float]
 ) -> np.ndarray:
-    """Tell which rows a trigger has changed, by half a grey level of the range or more.
+    """Return which rows a trigger has changed, by half a grey level of the range or more.
 
-    What is less would be nothing once rounded to pixels, and floats are judged alike.
+    Smaller changes vanish when rounded to pixels, and floats are treated the same way.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""WaNet: a smooth warp that the eye does not see."""
+"""WaNet: a smooth warp, hardly visible."""
 
 from __future__ import annotations
 
@@ -20,40 +20,45 @@ from antibackdoor.utils import Fitted, FittedArray
 
 
 class WaNet(BaseAttack):
-    """A fixed smooth warp of the whole image (Nguyen and Tran, 2021).
+    """A fixed smooth warp of the whole image, hardly visible (Nguyen and Tran, 2021).
 
-    A control grid P of `grid_size` x `grid_size` displacements is drawn from
-    U[-1, 1], divided by its mean absolute value, and enlarged to the image by
-    bicubic interpolation. Each pixel is then read, bilinearly, at
+    Give it to `make_poisoned`, by name or as an object::
 
-        identity + strength * P / n
+        X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="wanet")
 
-    where n is the size of the image along the axis and coordinates run from -1
-    to 1 over the image; points outside it are moved to its edge. Cover rows are
-    read at that point plus U[-1, 1] / n, drawn anew for every pixel and row, and
-    keep their label: they teach a network that only the exact warp counts.
+    A control grid P of `grid_size` x `grid_size` displacements is drawn from U[-1, 1], divided by
+    its mean absolute value, and enlarged to the image by bicubic interpolation. Each pixel is
+    then read, bilinearly, at
+
+        identity + strength * P / n.
+
+    Here n is the size of the image along the axis, and coordinates run from -1 to 1 over the
+    image. Points outside the image are moved to its edge.
+
+    Cover rows are read at that point plus U[-1, 1] / n, drawn anew for every pixel and row, and
+    keep their label. They teach a network that only the exact warp matters.
 
     Parameters
     ----------
     grid_size : int, default=4
-        Control points along one side, from 2 up to the shorter side of the image.
+        Control points along each side, from 2 up to the shorter side of the image.
     strength : float, default=0.5
-        Size of the warp: the mean displacement is about half as many pixels.
+        Strength of the warp: the mean displacement in pixels is about half of it.
     noise_ratio : float, default=2.0
         Cover rows per poisoned row; 0 for none.
     random_state : int, RandomState instance or None, default=0
-        What the control grid is drawn from. A seed, and not None, by default:
+        Seed of the control grid. A seed, and not None, by default:
         the trigger at test time has to be the trigger of training.
     target_label : int, float, bool or str, default=0
-        Class that triggered rows shall be taken for.
+        Class that the network shall predict for triggered rows.
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Which class becomes which; see `BaseAttack`.
+        Maps each class to the attacker's label; see `BaseAttack`.
     value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else smallest and largest in `fit`.
+        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
     image_shape : tuple of int, default=None
-        Shape that flattened rows fold into: (H, W), (H, W, C) or (C, H, W).
+        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of three-axis images are.
+        Position of the channel axis of images with three axes.
 
     Attributes
     ----------
@@ -66,6 +71,17 @@ class WaNet(BaseAttack):
     ----------
     A. Nguyen, A. Tran. WaNet: Imperceptible Warping-based Backdoor Attack.
     ICLR 2021. arXiv:2102.10369.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import WaNet
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> attack = WaNet(target_label=0).fit(X[:200], y[:200])
+    >>> attack.transform(X[:5]).shape
+    (5, 8, 8)
+    >>> attack.cover_ratio  # cover rows per poisoned row
+    2.0
     """
 
     needs_images: ClassVar[bool] = True
@@ -124,7 +140,7 @@ class WaNet(BaseAttack):
         *,
         random_state: int | np.random.RandomState | None = None,
     ) -> np.ndarray:
-        """Put the warp and, on top of it, noise of its own on every row.
+        """Warp every row, with noise of its own on top.
 
         Parameters
         ----------
@@ -133,12 +149,12 @@ class WaNet(BaseAttack):
         y : array-like of shape (n,), default=None
             Not used.
         random_state : int, RandomState instance or None, default=None
-            What the noise is drawn from.
+            Seed of the noise.
 
         Returns
         -------
         ndarray of shape (n, *input_shape_)
-            A new array of X's dtype.
+            A new array with the dtype of X.
 
         Raises
         ------
@@ -181,9 +197,9 @@ class WaNet(BaseAttack):
         self.grid_ = _keep_inside(np.indices((height, width)) + shift, height, width)
 
     def _check_grid(self) -> None:
-        """Refuse a grid that `fit` cannot leave: the points become indices, which scipy believes.
+        """Refuse a grid that `fit` cannot give: its points become indices that scipy trusts.
 
-        A file is checked as it is loaded; a pickle and an attribute that was set are not.
+        A model file is checked when it is loaded; a pickle and a changed attribute are not.
         """
         fault = self._fitted_constraints["grid_"].fault(self.grid_, self)
         if fault is not None:
@@ -206,7 +222,7 @@ class WaNet(BaseAttack):
 
 
 def _to_pixels(flow: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Divide a flow (..., 2, H, W) by the image's size, and turn it from [-1, 1] to pixels."""
+    """Divide a flow (..., 2, H, W) by the image size, and convert it from [-1, 1] to pixels."""
     size = np.array([height, width]).reshape(2, 1, 1)
     return flow / size * (size - 1) / 2
 
@@ -217,7 +233,7 @@ def _keep_inside(points: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _last(height: int, width: int) -> np.ndarray:
-    """Last row and last column, shaped to meet points (..., 2, H, W)."""
+    """Last row and last column, in a shape that broadcasts with points (..., 2, H, W)."""
     return np.array([height - 1, width - 1], dtype=np.int32).reshape(2, 1, 1)
 
 
@@ -229,17 +245,17 @@ def _reading_matrix(points: np.ndarray, dtype: np.dtype) -> csr_array:
     points : ndarray of shape (n, 2, H, W)
         Row and column to read for each pixel of n images.
     dtype : dtype
-        Of the weights.
+        Dtype of the weights.
 
     Returns
     -------
     csr_array of shape (n * H * W, n * H * W)
-        A block for each image: a row holds the weights of the four pixels around its point.
+        One block an image; a row holds the weights of the four pixels around its point.
     """
     n_images, _, height, width = points.shape
     n_pixels = height * width
     total = n_images * n_pixels
-    # The narrow type is faster, and overflows where there are more weights than it can count.
+    # int32 is faster, but overflows with more weights than it can count.
     index_dtype = np.int32 if 4 * total <= np.iinfo(np.int32).max else np.int64
     first = np.floor(points).astype(index_dtype)
     second = np.minimum(first + 1, _last(height, width))

@@ -1,4 +1,4 @@
-"""What an attack wants of labels: which rows it poisons, and whether it got what it wanted."""
+"""The labels of an attack: which rows it may poison, their new labels, and its success."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from antibackdoor.utils import check_comparable
 
 
 class WantedLabels:
-    """The part of an attack that works on labels alone."""
+    """The part of an attack that works on labels only."""
 
-    #: Whether only rows of the target class are poisoned, so that no label changes.
+    #: Whether it is a clean-label attack: only rows of the target class are poisoned.
     clean_label: ClassVar[bool] = False
 
     target_label: Any
@@ -41,13 +41,13 @@ class WantedLabels:
         Returns
         -------
         ndarray of shape (n,)
-            A new array of y's dtype; a wider one where that would cut a label.
+            A new array with the dtype of y, or a wider one if that would truncate a label.
 
         Raises
         ------
         ValueError
-            If `target_label` is no class, `y` holds a label that is none, or
-            `y` holds no labels at all.
+            If `target_label` is not a class, or `y` holds a label that is not a class or no
+            labels at all.
         """
         labels = check_labels(y)
         known = self._known_classes(labels, classes)
@@ -57,7 +57,7 @@ class WantedLabels:
     def succeeded(
         self, y: ArrayLike, y_pred: ArrayLike, *, classes: ArrayLike | None = None
     ) -> np.ndarray:
-        """Tell for which triggered rows the attacker got what was wanted.
+        """Return for which triggered rows the attack succeeded.
 
         Parameters
         ----------
@@ -71,13 +71,13 @@ class WantedLabels:
         Returns
         -------
         ndarray of bool, shape (n,)
-            Only where `eligible` rows are concerned does it mean anything.
+            Meaningful for `eligible` rows only.
 
         Raises
         ------
         ValueError
-            As `transform_target`, or if `y_pred` holds another kind of labels than y, or
-            another number of them.
+            As in `transform_target`, or if `y_pred` differs from `y` in the kind or number of
+            labels.
         """
         labels, predicted = check_labels(y), check_labels(y_pred, "y_pred")
         if len(predicted) != len(labels):
@@ -91,10 +91,10 @@ class WantedLabels:
         return accepts(encode(wanted, known), encode(predicted, known, "y_pred"), known)
 
     def eligible(self, y: ArrayLike, *, classes: ArrayLike | None = None) -> np.ndarray:
-        """Tell which rows an attacker may poison.
+        """Return which rows an attacker may poison.
 
-        For a clean-label attack these are the rows that have the attacker's
-        label already, for any other those that have not.
+        For a clean-label attack these are the rows that already have the attacker's label. For
+        other attacks they are those that do not.
 
         Parameters
         ----------

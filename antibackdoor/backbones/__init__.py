@@ -1,4 +1,4 @@
-"""Torch networks by name, with the features that lead to their logits."""
+"""Backbones: torch networks by name, split into features and a linear head."""
 
 from antibackdoor.backbones._digest import digest_network
 from antibackdoor.backbones._network import Network

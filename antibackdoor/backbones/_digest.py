@@ -25,24 +25,32 @@ _KNOWN = ("antibackdoor", "builtins", "torch", "torchvision")
 
 
 def digest_network(network: Network, input_shape: tuple[int, ...]) -> str:
-    """Return the SHA-256 of what a training of the network depends on, as hexadecimal digits.
+    """Return a SHA-256 of a network: of everything that its training depends on.
 
-    It covers what is written down (layers, weights, buffers, hooks, code and attributes) and
-    what the network does: outputs and gradients on fixed rows, in training and in evaluation.
-    Two that print alike and compute other things differ. A network that is asked twice and
-    answers two things, such as one that draws from numpy's generator, is told by the first
-    alone; what it draws from torch's is the same each time.
+    It covers the definition (layers, weights, buffers, hooks, code and attributes) and the
+    behaviour: outputs and gradients on fixed rows, in training and in evaluation mode. So two
+    networks that print alike but compute different values differ. Draws from torch's generators
+    are fixed. If a network draws from another generator, such as numpy's, only its definition
+    counts.
 
     Parameters
     ----------
     network : Network
-        It stays as it is, and so do torch's generators.
+        It is not changed, nor are torch's generators.
     input_shape : tuple of int
-        Of a row.
+        Shape of a row.
 
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network, digest_network
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> digest_network(network, (4,)) == digest_network(network, (4,))
+    True
     """
     digest = hashlib.sha256()
     for part in (*_written_down(network), *_done(network, input_shape)):

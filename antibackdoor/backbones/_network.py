@@ -29,7 +29,9 @@ class Standardise(nn.Module):
 
 
 class Network(nn.Module):
-    """A classifier in three parts: `standardise`, `body` and a linear `head`.
+    """A network in three parts: `standardise`, `body` and a linear `head`.
+
+    `build_network` returns one. It gives logits; `features` gives the input of the head.
 
     Parameters
     ----------
@@ -39,6 +41,17 @@ class Network(nn.Module):
         Gives the features of each sample: the input of the last linear layer.
     head : torch.nn.Linear
         The last linear layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> network = build_network(
+    ...     "small-cnn", (1, 8, 8), 10, mean=torch.zeros(1), scale=torch.ones(1)
+    ... )
+    >>> images = torch.zeros(2, 1, 8, 8)
+    >>> network(images).shape, network.features(images).shape
+    (torch.Size([2, 10]), torch.Size([2, 64]))
     """
 
     def __init__(self, standardise: nn.Module, body: nn.Module, head: nn.Linear) -> None:
@@ -56,7 +69,7 @@ class Network(nn.Module):
         return self.head(self.features(x))
 
     def resize_head(self, n_classes: int) -> None:
-        """Give the head so many outputs; of those it has, the first ones stay as they are."""
+        """Set the number of outputs of the head; the weights of the first ones are kept."""
         old = self.head
         if n_classes == old.out_features:
             return

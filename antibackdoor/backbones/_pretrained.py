@@ -1,4 +1,4 @@
-"""Backbones that begin from weights in a file, or from those that torchvision has."""
+"""Pretrained backbones: weights from a file or from torchvision."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A backbone by name that begins from weights.
+    """A pretrained backbone, for the parameter `backbone`.
 
-    The last layer is drawn anew where the weights are of other classes. What is trained further is
-    all of the network.
+    Give it to a classifier::
+
+        clf = ABLClassifier(backbone=Pretrained("resnet18", "resnet18.safetensors"))
+
+    If the weights are for other classes, the last layer is initialised at random. The whole
+    network is trained further.
 
     Parameters
     ----------

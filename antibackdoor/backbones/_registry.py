@@ -28,7 +28,7 @@ BACKBONES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
 
 
 def choose_backbone(input_shape: tuple[int, ...]) -> str:
-    """Name the network that ``backbone="auto"`` stands for.
+    """Return the name of the network that ``backbone="auto"`` chooses.
 
     Parameters
     ----------
@@ -40,6 +40,12 @@ def choose_backbone(input_shape: tuple[int, ...]) -> str:
     str
         ``"mlp"`` for tables, ``"small-cnn"`` for images less than 16 pixels high or
         wide, ``"wrn-16-1"`` up to 64, ``"resnet18"`` above.
+
+    Examples
+    --------
+    >>> from antibackdoor.backbones import choose_backbone
+    >>> choose_backbone((4,)), choose_backbone((1, 8, 8)), choose_backbone((3, 32, 32))
+    ('mlp', 'small-cnn', 'wrn-16-1')
     """
     if len(input_shape) == 1:
         return "mlp"
@@ -59,8 +65,8 @@ def build_network(
 ) -> Network:
     """Build an untrained network.
 
-    Weights are drawn where torch draws from: put `seeded_torch` around the call. They are
-    drawn as float32, whatever the default type.
+    Weights are drawn from torch's generator: for fixed weights call it inside `seeded_torch`.
+    They are drawn as float32 for any default type.
 
     Parameters
     ----------
@@ -74,9 +80,9 @@ def build_network(
     n_classes : int
         Number of logits.
     mean, scale : torch.Tensor of shape (n_features,) or (C,)
-        What the network subtracts from its input and divides it by.
+        The network subtracts the mean from its input and divides by the scale.
     dtype : torch.dtype, default=torch.float32
-        Of the weights.
+        Dtype of the weights.
 
     Returns
     -------
@@ -88,6 +94,14 @@ def build_network(
         If the name is unknown or the network does not match the data.
     TypeError
         If `backbone`, or what a callable returns, is none of the above.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> network(torch.zeros(2, 4)).shape
+    torch.Size([2, 3])
     """
     with DefaultFloat32():
         module = _build_module(backbone, input_shape, n_classes).to(dtype)

@@ -1,4 +1,4 @@
-"""Attacks against defences: the papers' tables and anyone's, by one call."""
+"""Benchmarks of attacks against defences: the papers' tables and your own."""
 
 from antibackdoor.benchmark._bench import run_benchmark
 from antibackdoor.benchmark._cells import Cell, Grid, all_cells, on_datasets

@@ -35,11 +35,11 @@ def run_benchmark(
     download: bool = False,
     on_row: Listener | None = None,
 ) -> list[dict[str, Any]]:
-    """Run the cells of a table that are not finished, and return the rows of all.
+    """Run the unfinished cells of a table, and return the rows of all cells.
 
-    Each row is kept in a file of its own as soon as it is there: stopped in whatever
-    way, a second call with the same `out` runs only what is missing. A cell that fails
-    is kept with its error, the others go on, and a second call tries it again.
+    Each row is saved to a file as soon as it is measured. If the run was stopped, a second call
+    with the same `out` runs only the missing cells. A failed cell is saved with its error; the
+    others continue, and a second call tries it again.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What one cell of a table is, and the grid that spans a table."""
+"""The cells of a table, and the grid that spans them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_ATTACK = "none"
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: a defence on a data set that an attack has poisoned.
+    """One cell of a table: a defence trained on a poisoned data set.
 
     Attributes
     ----------
@@ -36,16 +36,22 @@ class Cell:
     defense : str
         A key of `DEFENSES` or the path of a class; parameters as in a call.
     backbone : str
-        Of the defence.
+        Backbone of the defence.
     seed : int
-        Chooses the poisoned rows, and seeds the training.
+        Seed of the choice of poisoned rows and of the training.
     n_train : int or None
-        Rows of the training part that are used, drawn class by class; None: all.
+        Number of training rows, drawn class by class. None: all.
     schedule : float
-        What the epochs of the defence are multiplied by.
+        Factor of the epochs of the defence.
     settings : str
-        Parameters that every defence is given, as in a call: ``"batch_size=32"``. What a
-        defence names itself goes before.
+        Parameters of every defence, as in a call: ``"batch_size=32"``. Parameters of the defence
+        itself take precedence.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Cell
+    >>> print(Cell("digits", "badnets", 0.1, "abl", seed=1))
+    digits badnets 0.1 abl auto seed 1
     """
 
     dataset: str
@@ -59,7 +65,7 @@ class Cell:
     settings: str = ""
 
     def __post_init__(self) -> None:
-        # One spelling for one thing: a cell is known again by it.
+        # One spelling for equal cells, since results are found by it.
         for name in ("attack", "defense"):
             object.__setattr__(self, name, str(Variant.parse(getattr(self, name))))
         for name in ("n_train", "poison_rate", "schedule", "seed"):
@@ -126,14 +132,21 @@ class Grid:
     datasets, attacks, defenses, backbones : tuple of str
         As in `Cell`.
     poison_rates : tuple of float
-        Shares of all rows. Ignored for the attack ``"none"``, which stands once.
+        Shares of all rows. Ignored for the attack ``"none"``, which occurs once.
     clean_label_rate : float
-        The highest share, of all rows, for attacks that keep their labels: they can only
-        poison rows of the target class. 0.05 is half of it where ten classes are of one size.
+        Largest share of all rows for clean-label attacks, which can only poison rows of the
+        target class. With ten classes of equal size, 0.05 is half of that class.
     seeds : tuple of int
     n_train : int or None
     schedule : float
     settings : str
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Grid
+    >>> grid = Grid(("digits",), ("none", "badnets"), ("abl", "cbd"), seeds=(0, 1))
+    >>> len(grid.cells())
+    8
     """
 
     datasets: tuple[str, ...]
@@ -185,7 +198,15 @@ class Grid:
 
 
 def all_cells(grids: Iterable[Grid]) -> list[Cell]:
-    """Return the cells of some grids, each once."""
+    """Return the cells of some grids, each once.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Grid, all_cells
+    >>> grid = Grid(("digits",), ("badnets",), ("abl", "cbd"))
+    >>> len(all_cells([grid, grid]))
+    2
+    """
     return list(dict.fromkeys(cell for grid in grids for cell in grid.cells()))
 
 
@@ -203,6 +224,12 @@ def on_datasets(grids: Sequence[Grid], names: Sequence[str]) -> list[Grid]:
     -------
     list of Grid
         Those that have a data set left.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import PRESETS, on_datasets
+    >>> [grid.datasets for grid in on_datasets(PRESETS["abl-table1"].grids, ["gtsrb"])]
+    [('gtsrb',)]
     """
     known = {name for grid in grids for name in grid.datasets}
     new = tuple(name for name in names if name not in known)

@@ -93,6 +93,13 @@ def make_defense(
     ------
     ValueError, TypeError
         If there is no such defence, or it takes no such parameter.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import make_defense
+    >>> clf = make_defense("undefended", backbone="auto", seed=0, schedule=0.1, device="cpu")
+    >>> type(clf).__name__, clf.epochs
+    ('UndefendedClassifier', 6)
     """
     variant = Variant.parse(defense)
     maker = find_maker("defense", variant.name, DEFENSES)

@@ -30,11 +30,11 @@ def estimate_seconds(
     device: str = "auto",
     threads: int | None = 1,
 ) -> list[float]:
-    """Return about how many seconds each cell trains on this machine.
+    """Estimate the seconds of training of each cell on this machine.
 
-    An epoch of each backbone is timed on some rows of its data set, and goes once for every
-    row and every epoch that the defence names. Learning an attack, prediction and what
-    a defence does besides come on top; where it stops early, less is needed.
+    An epoch of each backbone is timed on some rows of its data set, and multiplied by the rows
+    and the epochs of the defence. Not included: attacks that train, prediction, and other work of
+    a defence. If a defence stops early, it takes less.
 
     Parameters
     ----------
@@ -46,6 +46,14 @@ def estimate_seconds(
     Returns
     -------
     list of float
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Cell, estimate_seconds
+    >>> cell = Cell("digits", "badnets", 0.1, "undefended", n_train=200, schedule=0.1)
+    >>> (seconds,) = estimate_seconds([cell])
+    >>> seconds > 0
+    True
     """
     per_row: dict[tuple[str, str], float] = {}
     seconds = []
@@ -70,18 +78,27 @@ def estimate_seconds(
 
 
 def estimate_fit(classifier: Any, X: np.ndarray | LazyRows, y: np.ndarray) -> float:
-    """Return about how many seconds a fit takes on this machine.
+    """Estimate the seconds of a fit on this machine, from a few timed steps.
 
     Parameters
     ----------
     classifier : object
-        One of the package's, with the number of threads that it will have.
+        A classifier or detector of the package. Set the number of threads as for the fit.
     X : numpy.ndarray or LazyRows of shape (n_samples, ...)
     y : numpy.ndarray of shape (n_samples,)
 
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.benchmark import estimate_fit
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> estimate_fit(UndefendedClassifier(epochs=2), X[:300], y[:300]) > 0
+    True
     """
     same = {name: getattr(classifier, name) for name in ("backbone", "device", "layout")}
     return _time_a_row(X, y, **same) * len(y) * count_epochs(classifier)

@@ -34,6 +34,13 @@ def plot_tradeoff(summary: pandas.DataFrame, ax: Axes | None = None) -> Axes:
     ------
     ImportError
         If matplotlib is not there.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Cell, plot_tradeoff, run_cell, summarise
+    >>> row = run_cell(Cell("digits", "badnets", 0.1, "undefended(epochs=1)", n_train=200))
+    >>> plot_tradeoff(summarise([row])).get_xlabel()
+    'clean accuracy, % (right is better)'
     """
     ax = _new_figure().add_subplot() if ax is None else ax
     attacked = summary[summary["asr"].notna()]
@@ -56,6 +63,15 @@ def save_tradeoff(summary: pandas.DataFrame, path: Path) -> None:
         If matplotlib is not there.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from antibackdoor.benchmark import Cell, run_cell, save_tradeoff, summarise
+    >>> row = run_cell(Cell("digits", "badnets", 0.1, "undefended(epochs=1)", n_train=200))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_tradeoff(summarise([row]), Path(folder, "tradeoff.png"))
     """
     figure = _new_figure()
     plot_tradeoff(summary, figure.add_subplot())

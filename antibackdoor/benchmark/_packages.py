@@ -9,11 +9,16 @@ _PACKAGES = ("jinja2", "matplotlib", "pandas", "tabulate")
 
 
 def check_packages() -> None:
-    """See that tables and plots can be made, before hours are spent on their rows.
+    """Check that the packages for tables and plots are installed, before hours of training.
 
     Raises
     ------
     ImportError
         If a package is missing; the message says how to get it.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import check_packages
+    >>> check_packages()  # doctest: +SKIP
     """
     require("a table", "bench", *_PACKAGES)

@@ -24,6 +24,12 @@ class Preset:
     title : str
         What it shows.
     grids : tuple of Grid
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import PRESETS, Preset
+    >>> isinstance(PRESETS["quick"], Preset), PRESETS["quick"].grids[0].datasets
+    (True, ('digits',))
     """
 
     title: str

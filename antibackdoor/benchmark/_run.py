@@ -35,7 +35,7 @@ from antibackdoor.metrics import (
 )
 from antibackdoor.utils import resolve_device, surroundings
 
-#: Share of the untouched training rows that defences are told of which ask for clean ones.
+#: Share of the unpoisoned training rows that is given to defences which need clean rows.
 CLEAN_SHARE = 0.05
 
 # Of this process. Learning an attack is a part of a cell, so the same thread may take it twice.
@@ -204,9 +204,16 @@ def run_cell(
     Returns
     -------
     dict
-        A row: the settings, `MEASURES` (None where there is nothing to measure), numbers of
-        rows, seconds, where it comes from, and under ``"error"`` what went wrong
-        or None. Nothing is raised: one failing cell does not stop a table.
+        A row: the settings, `MEASURES` (None if not measured), numbers of rows, seconds,
+        provenance, and ``"error"``: the error, or None. Nothing is raised, so that one failing
+        cell does not stop a table.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Cell, run_cell
+    >>> row = run_cell(Cell("digits", "badnets", 0.1, "undefended(epochs=1)", n_train=200))
+    >>> row["error"] is None, 0 <= row["ca"] <= 1
+    (True, True)
     """
     settings = {"data_root": data_root, "device": device, "threads": threads}
     row = _new_row(cell, settings)  # says of which code, before another lands meanwhile
@@ -351,6 +358,14 @@ def limited_threads(threads: int | None) -> Iterator[None]:
     number is the process's, and the first to end would give it back to all. What asks joblib
     for more inside is not sent out either, since a Dask worker that waits for it begins
     something else meanwhile.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.benchmark import limited_threads
+    >>> with limited_threads(1):
+    ...     torch.get_num_threads()
+    1
     """
     with _ONE_AT_A_TIME:
         before = torch.get_num_threads()

@@ -52,6 +52,14 @@ def summarise(rows: Iterable[dict[str, Any]]) -> pandas.DataFrame:
     ValueError
         If no row has been measured, or one is no row of a table, is of another version of the
         package or of a cell that has one already.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Cell, run_cell, summarise
+    >>> row = run_cell(Cell("digits", "badnets", 0.1, "undefended(epochs=1)", n_train=200))
+    >>> summary = summarise([row])
+    >>> len(summary)
+    1
     """
     check_packages()
     import pandas
@@ -91,6 +99,13 @@ def make_table(summary: pandas.DataFrame) -> pandas.DataFrame:
     ------
     ValueError
         If lines differ in ``n_train``, ``schedule`` or ``settings`` alone.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Cell, make_table, run_cell, summarise
+    >>> row = run_cell(Cell("digits", "badnets", 0.1, "undefended(epochs=1)", n_train=200))
+    >>> make_table(summarise([row])).shape
+    (1, 2)
     """
     details = make_details(summary)
     measures = [HEADS[name] for name in ("ca", "asr")]
@@ -120,6 +135,13 @@ def make_details(summary: pandas.DataFrame) -> pandas.DataFrame:
     ------
     ValueError
         If lines differ in ``n_train``, ``schedule`` or ``settings`` alone.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Cell, make_details, run_cell, summarise
+    >>> row = run_cell(Cell("digits", "badnets", 0.1, "undefended(epochs=1)", n_train=200))
+    >>> len(make_details(summarise([row])))
+    1
     """
     details = summary[[*_ROW, _COLUMN]].copy()
     for measure, head in HEADS.items():
@@ -164,6 +186,16 @@ def write_tables(rows: Sequence[dict[str, Any]], directory: str | Path) -> list[
         If no row has been measured.
     OSError
         If a file cannot be written; none is there in part.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from antibackdoor.benchmark import Cell, run_cell, write_tables
+    >>> row = run_cell(Cell("digits", "badnets", 0.1, "undefended(epochs=1)", n_train=200))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = write_tables([row], folder)
+    >>> "table.md" in [file.name for file in files]
+    True
     """
     summary = summarise(rows)
     tables = make_table(summary), make_details(summary)
@@ -182,14 +214,30 @@ def write_tables(rows: Sequence[dict[str, Any]], directory: str | Path) -> list[
 
 
 def to_markdown(table: pandas.DataFrame) -> str:
-    """Return a table of `make_table` or `make_details` in Markdown, with one line of heads."""
+    """Return a table of `make_table` or `make_details` in Markdown, with one line of heads.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Cell, make_table, run_cell, summarise, to_markdown
+    >>> row = run_cell(Cell("digits", "badnets", 0.1, "undefended(epochs=1)", n_train=200))
+    >>> to_markdown(make_table(summarise([row]))).count("|") > 0
+    True
+    """
     flat = table.copy()
     flat.columns = [" ".join(head) if isinstance(head, tuple) else head for head in table.columns]
     return flat.reset_index().to_markdown(index=False, disable_numparse=True)
 
 
 def to_latex(table: pandas.DataFrame) -> str:
-    """Return a table of `make_table` or `make_details` in LaTeX, for the package booktabs."""
+    """Return a table of `make_table` or `make_details` in LaTeX, for the package booktabs.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Cell, make_table, run_cell, summarise, to_latex
+    >>> row = run_cell(Cell("digits", "badnets", 0.1, "undefended(epochs=1)", n_train=200))
+    >>> "toprule" in to_latex(make_table(summarise([row])))
+    True
+    """
     escaped = table.map(_escape).rename(_escape, axis=0).rename(_escape, axis=1)
     escaped.index.names = [_escape(name) for name in table.index.names]
     escaped.columns.names = [None] * table.columns.nlevels

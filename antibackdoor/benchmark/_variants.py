@@ -21,6 +21,14 @@ class Variant:
     name : str
     params : dict of str to object
         Literals of Python.
+
+    Examples
+    --------
+    >>> from antibackdoor.benchmark import Variant
+    >>> Variant.parse("abl(epochs=30)")
+    Variant(name='abl', params={'epochs': 30})
+    >>> str(Variant("abl", {"epochs": 30}))
+    'abl(epochs=30)'
     """
 
     name: str
@@ -98,7 +106,7 @@ def spell(params: Mapping[str, Any]) -> str:
 def find_maker(
     argument: str, name: str, registry: Mapping[str, Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """Return what makes the thing that a name stands for.
+    """Return the class or function that a name stands for.
 
     Parameters
     ----------
@@ -117,6 +125,13 @@ def find_maker(
     ------
     ValueError
         If there is no such name, or nothing to import at the path.
+
+    Examples
+    --------
+    >>> from antibackdoor.attacks import ATTACKS
+    >>> from antibackdoor.benchmark import find_maker
+    >>> find_maker("attack", "badnets", ATTACKS).__name__
+    'BadNets'
     """
     if name in registry:
         return registry[name]

@@ -45,8 +45,8 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="run a table of attacks and defences",
-        description="Run the cells of a table that are not finished, and write the table. Stop it "
-        "in whatever way and run it again: only what is missing runs.",
+        description="Run the unfinished cells of a table, and write the table. If it was stopped, "
+        "run it again: only the missing cells run.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -57,14 +57,14 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the cells and stop")
 
-    what = parser.add_argument_group("in place of what the preset says")
+    what = parser.add_argument_group("replace settings of the preset")
     what.add_argument("--datasets", nargs="+", metavar="NAME", help="names, or paths of .npz files")
     what.add_argument("--attacks", nargs="+", metavar="NAME")
     what.add_argument("--rates", nargs="+", type=float, metavar="R", help="shares of all rows")
     what.add_argument("--defenses", nargs="+", metavar="NAME")
     what.add_argument("--backbones", nargs="+", metavar="NAME")
     what.add_argument("--seeds", nargs="+", type=int, metavar="N")
-    what.add_argument("--n-train", type=int, metavar="N", help="training rows to use of each set")
+    what.add_argument("--n-train", type=int, metavar="N", help="training rows of each data set")
     what.add_argument("--schedule", type=float, metavar="F", help="multiplies all epochs")
     what.add_argument(
         "--set",
@@ -75,23 +75,23 @@ def add_command(commands: Any) -> None:
     )
 
     how = parser.add_argument_group("how it runs")
-    how.add_argument("--data-root", default="data", metavar="DIR", help="where data sets lie")
-    how.add_argument("--download", action="store_true", help="fetch data sets that are not there")
+    how.add_argument("--data-root", default="data", metavar="DIR", help="folder of data sets")
+    how.add_argument("--download", action="store_true", help="download missing data sets")
     how.add_argument(
         "--n-jobs",
         type=int,
         metavar="N",
         help="cells at a time; -1: one a core (the default, but 1 where a GPU trains)",
     )
-    how.add_argument("--threads", type=int, default=1, metavar="N", help="of one cell")
+    how.add_argument("--threads", type=int, default=1, metavar="N", help="threads of one cell (1)")
     how.add_argument("--device", default="auto", help="cpu, cuda or auto")
     how.add_argument(
-        "--dask-scheduler", metavar="ADDRESS", help="of a Dask cluster to run the cells on"
+        "--dask-scheduler", metavar="ADDRESS", help="run the cells on this Dask cluster"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; done is it where every cell was measured."""
+    """Run the command; exit code 0 if every cell was measured."""
     grids: Sequence[Grid] = PRESETS[arguments.preset].grids
     if arguments.datasets is not None:
         grids = on_datasets(grids, arguments.datasets)
@@ -141,21 +141,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse what would make every cell fail, or stop the machine."""
+    """Refuse arguments that would make every cell fail, or overload the machine."""
     check_threads("--threads", arguments.threads)
     if arguments.n_jobs == 0:
         raise ValueError("--n-jobs 0: wanted a number of cells at a time, or -1 for one a core.")
     if arguments.dask_scheduler is None:
         if arguments.n_jobs is not None and arguments.n_jobs > 0:
             check_threads("--n-jobs", arguments.n_jobs)
-        resolve_device(arguments.device)  # the one of a cluster is that of its workers
+        resolve_device(arguments.device)  # a cluster uses the device of its workers
     expand("--data-root", arguments.data_root)
     for name in arguments.datasets or ():
         expand("--datasets", name)
 
 
 def _n_jobs(arguments: argparse.Namespace, n_cells: int) -> int:
-    """One process for each core, but no crowd on one GPU; a cluster has workers of its own."""
+    """Return the number of processes: one a core, or one on a GPU; a cluster has its own."""
     if arguments.n_jobs is not None:
         return min(arguments.n_jobs, n_cells)
     on_gpu = arguments.dask_scheduler is None and resolve_device(arguments.device).type == "cuda"
@@ -168,7 +168,7 @@ def _texts(values: list[Any] | None) -> tuple[Any, ...] | None:
 
 @contextmanager
 def _backend(arguments: argparse.Namespace) -> Iterator[None]:
-    """Let joblib run on the cluster that was named, or as it does by itself."""
+    """Let joblib run on the given cluster, or by default."""
     if arguments.dask_scheduler is None:
         yield
         return
@@ -187,7 +187,7 @@ def _print_plan(cells: list[Cell], arguments: argparse.Namespace) -> None:
             device=arguments.device,
             threads=arguments.threads,
         )
-    except FileNotFoundError as error:  # data that is not there yet is no reason to show nothing
+    except FileNotFoundError as error:  # show the cells even if the data is missing
         for cell in cells:
             say(str(cell))
         say(f"{len(cells)} cells; no estimate of the time: {error}")

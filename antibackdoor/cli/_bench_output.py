@@ -1,4 +1,4 @@
-"""Where rows and tables go."""
+"""The output folder of `bench`: rows and tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BenchOutput:
         self._staging = Staging(self._resolved, _TABLES)
 
     def check(self) -> None:
-        """Refuse what may not be written to: a folder with files of somebody's own.
+        """Refuse a folder with other files in it.
 
         Raises
         ------
@@ -69,14 +69,14 @@ class BenchOutput:
         with only_user("--out", self._resolved):
             if self._resolved.is_dir():
                 self._staging.recover()
-            self.check()  # what was true before the lock was ours may not be so now
+            self.check()  # again, since it may have changed before we had the lock
             try:
                 yield
             finally:
                 self._staging.leave()
 
     def write_tables(self, rows: Sequence[dict[str, Any]]) -> list[Path]:
-        """Write all tables, or none: older ones are replaced when the new ones are whole.
+        """Write all tables, or none: older ones are replaced when the new ones are complete.
 
         Parameters
         ----------

@@ -1,11 +1,11 @@
-"""Words of several commands that are checked before anything is read or written."""
+"""Checks of command-line arguments, before anything is read or written."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-# More gain nothing on any machine, and a system that cannot start them ends the process.
+# More threads gain nothing, and a system that cannot start them ends the process.
 _MOST_THREADS = 256
 
 

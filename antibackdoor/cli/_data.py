@@ -1,4 +1,4 @@
-"""What a user has, as rows and labels."""
+"""Reading of a user's data as rows and labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from antibackdoor.utils import LazyRows
 # Shorter lists are shown whole.
 _MOST_SHOWN = 5
 
-# What folders above the class folders are called.
+# Usual names of folders above the class folders.
 _PARTS_OF_A_SET = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 
 
@@ -30,15 +30,15 @@ class Data:
     X : ndarray or LazyRows of shape (n, H, W), (n, H, W, C) or (n, C, H, W)
     y : ndarray of shape (n,)
     layout : str
-        As the classifiers take it.
+        As for the classifiers.
     file_names : list of str or None
-        None where the rows come from arrays.
+        None if the rows come from arrays.
     folder : Path or None
-        What they are in.
+        Folder of the files.
     lines : list of str
-        What there is to say about it.
+        Lines to print about the data.
     notes : list of (str, str)
-        Files that were skipped or are not as they were, and why.
+        Files that were skipped or changed, and why.
     """
 
     X: np.ndarray | LazyRows
@@ -127,8 +127,8 @@ def _read_folder(folder: Path, size: int | None, crop: bool) -> Data:
     if images.n_cropped:
         of_them = plural(images.n_cropped, "of them has", "of them have")
         lines.append(
-            f"{of_them} other proportions: what lies beside the middle {width} : {height} is cut "
-            f"off and not searched (--no-crop squeezes all of it in)"
+            f"{of_them} other proportions: their margins beside the middle {width} : {height} are "
+            f"cropped and not searched (--no-crop distorts the whole image to the size)"
         )
     if images.skipped:
         skipped = plural(len(images.skipped), "file or folder", "files or folders")
@@ -148,7 +148,7 @@ def _read_folder(folder: Path, size: int | None, crop: bool) -> Data:
 
 
 def _parts_of_a_set(folder: Path, classes: list[str]) -> list[str]:
-    """Remark that the classes are named as the parts of a data set are."""
+    """Return a remark if classes are named like parts of a data set, such as train and test."""
     parts = [name for name in classes if name.lower() in _PARTS_OF_A_SET]
     if not parts:
         return []

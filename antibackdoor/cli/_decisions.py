@@ -1,4 +1,4 @@
-"""The list that a person has reviewed, in place of the search."""
+"""A reviewed list of suspects, in place of the search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from antibackdoor.inspection import read_decisions
 
 
 def read_suspects(path: Path | None, data: Data) -> tuple[np.ndarray | None, list[str]]:
-    """Return the rows not to be trusted, and what there is to say about them.
+    """Return the rows not to be trusted, and lines about them.
 
     Parameters
     ----------
@@ -23,13 +23,13 @@ def read_suspects(path: Path | None, data: Data) -> tuple[np.ndarray | None, lis
     Returns
     -------
     suspects : ndarray of shape (n,), bool, or None
-        None where no list was given.
+        None if no list was given.
     lines : list of str
 
     Raises
     ------
     ValueError
-        If it is no such list, or about other data.
+        If it is not such a list, or about other data.
     FileNotFoundError
         If it is not there.
     """

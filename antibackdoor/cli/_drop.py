@@ -1,4 +1,4 @@
-"""`antibackdoor drop`: a copy of the data without the rows that a person has confirmed."""
+"""`antibackdoor drop`: a copy of the data without the rows confirmed as poison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ examples:
   antibackdoor drop data.npz decisions.csv --out kept.npz
 
 what is written:
-  a folder  its copy, all files as they are, without the images that are confirmed as poison
+  a folder  its copy, with all files unchanged, without the images confirmed as poison
   an .npz   the same arrays, without those rows of X and y
 """
 
@@ -32,8 +32,8 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "drop",
         help="make a copy of images without those that you confirmed as poison",
-        description="Make a copy of training data without the images that you confirmed on the "
-        "page of a scan. The originals stay as they are.",
+        description="Copy training data without the images that you confirmed as poison on the "
+        "page of a scan. The originals are not changed.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     staging = Staging(place.parent, [place.name])
     with only_user("--out", place):
         staging.recover()
-        _check_out(arguments.out, data)  # what was true before the lock was ours may not be now
+        _check_out(arguments.out, data)  # again, since it may have changed before we had the lock
         try:
             drop = _drop_files if data.is_dir() else _drop_rows
             n_dropped, n_undecided = drop(data, decisions, staging.new / place.name)
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_out(out: Path, data: Path) -> Path:
-    """Return where the copy goes; refuse a place that is taken or lies in the data."""
+    """Return the path of the copy; refuse one that exists or lies in the data."""
     path = expand("--out", out)
     if path.exists() or path.is_symlink():
         raise ValueError(f"--out {str(out)!r} is there already; give another one.")
@@ -98,7 +98,7 @@ def _drop_rows(data: Path, decisions: Path, new: Path) -> tuple[int, int]:
     decided = read_decisions(decisions, *(arrays[name] for name in names))
     kept = ~decided.confirmed
     changed: dict[str, Any] = {**arrays, **{name: arrays[name][kept] for name in names}}
-    # As a file: numpy would give a name that ends in .NPZ another ending.
+    # As a file: given a name that ends in .NPZ, numpy would append another ending.
     with new.open("wb") as file:
         np.savez(file, **changed)
     return int(decided.confirmed.sum()), int(decided.undecided.sum())

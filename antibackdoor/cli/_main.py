@@ -1,4 +1,4 @@
-"""The command line: what its words are, and how it ends."""
+"""The command line: parser, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line.
+    """Run the command ``antibackdoor`` with these arguments.
 
     Parameters
     ----------
@@ -41,12 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code.
+
+    Examples
+    --------
+    >>> from antibackdoor.cli import main
+    >>> main(["drop", "missing", "decisions.csv", "--out", "kept"])  # there is no such folder
+    2
     """
     if sys.stderr is None:
-        # Closed before the process began: the exit code alone tells then.
+        # The error stream was closed before the process began: only the exit code remains.
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for good)
     if sys.stdout is None:
-        # The next file to be opened would take its place, and be printed to.
+        # Otherwise the next file to be opened would become the standard output.
         note("antibackdoor: the standard output is closed: nothing was read or written")
         return FAILED
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -54,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(words)
         except KeyboardInterrupt as interrupt:
-            # A command that can say more than this about what is kept says it.
+            # Commands that know more about what is kept put it into the interrupt.
             note(f"interrupted: {str(interrupt) or 'nothing was written'}")
             return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
         except (ValueError, TypeError, FileNotFoundError, ImportError) as error:

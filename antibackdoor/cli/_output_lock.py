@@ -1,4 +1,4 @@
-"""One command at a time for each output."""
+"""A lock on an output, so that only one command writes to it at a time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout, UnixFileLock
 
 from antibackdoor.cli._signals import undisturbed
 
-#: Name of the lock in a folder beside which nothing can be written.
+#: Name of the lock inside a folder, used if nothing can be written next to the folder.
 LOCK_INSIDE = ".antibackdoor.lock"
 
-# What file systems say that have no locks of their own.
+# Errors of file systems without locks.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
-# A lock that is but a file says who holds it, and whether that process lives is seen at a second
-# look. One that was killed before it wrote so much is known by its age: two seconds.
+# A lock that is only a file holds the number of its process, and a second look shows whether that
+# process still runs. A file without a number counts as abandoned after two seconds.
 _LOOKS_FOR = 3.0
 
 
@@ -29,10 +29,10 @@ _LOOKS_FOR = 3.0
 def only_user(word: str, output: Path) -> Iterator[None]:
     """Let no other command write to an output within the block.
 
-    The lock is a hidden file beside the output, or in it where nothing can be written beside it.
-    It is removed in the end. The system frees it where a process is killed. A file system
-    without locks has the number of the process in the file, and that of a dead one counts for
-    nothing. Folders above the output are made, and removed where they stay empty.
+    The lock is a hidden file next to the output, or inside it if nothing can be written next to
+    it. It is removed at the end, and the system frees it if the process is killed. On a file
+    system without locks the file holds the number of the process; the lock of a dead process is
+    ignored. Folders above the output are created, and removed if they stay empty.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`antibackdoor poison`: a poisoned copy of anyone's images, to try defences on."""
+"""`antibackdoor poison`: a poisoned copy of images, to try defences on."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ examples:
   antibackdoor poison data.npz --out poisoned.npz --attack wanet --rate 0.1 --target 0
 
 what is written:
-  a folder  its copy, with the poisoned images as PNG, and OUT.mask.csv beside it: which they are
-  an .npz   the same arrays, poisoned; beside poisoned.npz lies poisoned.mask.npy: True for each
-            row that is
+  a folder  its copy, with the poisoned images as PNG; and OUT.mask.csv, the list of poisoned images
+  an .npz   the same arrays, poisoned; and, next to poisoned.npz, poisoned.mask.npy: True for
+            poisoned rows
 
 attacks:
 """ + "".join(
@@ -46,8 +46,8 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "poison",
         help="make a poisoned copy of images, to try defences on",
-        description="Put the trigger of an attack on some images of a copy, and give them the "
-        "label that the attacker wants. The originals stay as they are.",
+        description="Copy images; put the trigger of an attack on some of them, and give these "
+        "the attacker's label. The originals are not changed.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -64,17 +64,17 @@ def add_command(commands: Any) -> None:
         "--attack",
         required=True,
         metavar="NAME",
-        help='one of those below; parameters as in a call: "badnets(size=5)"',
+        help='one of the attacks below, with parameters as in a call: "badnets(size=5)"',
     )
     parser.add_argument(
         "--rate", type=float, required=True, metavar="R", help="share of all images to poison"
     )
     parser.add_argument("--target", required=True, metavar="LABEL", help="the attacker's label")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice (0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the choice (0)")
     parser.add_argument(
         "--force",
         action="store_true",
-        help="replace what an earlier call has written, once the new copy is whole",
+        help="replace the copy of an earlier call, once the new copy is complete",
     )
 
 
@@ -146,7 +146,7 @@ def _poison_npz(
         return_cover=True,
     )
     changed: dict[str, Any] = {**arrays, X_name: X_bad, y_name: y_bad}
-    # As files: numpy would give a name that ends in .NPZ another ending.
+    # As files: given a name that ends in .NPZ, numpy would append another ending.
     with new.open("wb") as file:
         np.savez(file, **changed)
     with npz_mask(new).open("wb") as file:

@@ -1,4 +1,4 @@
-"""What a poisoned copy may be written to, and how it gets there."""
+"""The output of `poison`: checks, and replacing of an older copy."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ class PoisonOutput:
         """
         with only_user("--out", self._place):
             self._staging.recover()
-            self.check(data)  # what was true before the lock was ours may not be so now
+            self.check(data)  # again, since it may have changed before we had the lock
             try:
                 yield self._staging.new / self._place.name
             finally:
                 self._staging.leave()
 
     def finish(self) -> None:
-        """Put the copy and its mask in their places: they are whole.
+        """Put the complete copy and its mask in their places.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class PoisonOutput:
         return folder_mask(path) if self._is_folder else npz_mask(path)
 
     def _check_room(self) -> None:
-        """Refuse what is there, unless it may be replaced and is ours to replace."""
+        """Refuse an existing output unless it may be replaced and this command wrote it."""
         out, mask = self._place, self._mask_of(self._place)
         is_empty = self._is_folder and out.is_dir() and not any(out.iterdir())
         there = [path for path in (out, mask) if path.exists() or path.is_symlink()]
@@ -155,14 +155,14 @@ class PoisonOutput:
 
 
 def foreign_to_copy(path: Path) -> list[str]:
-    """Return the names of what lies in a poisoned folder and is not in the mask beside it."""
+    """Return the names of files in a poisoned folder that its mask does not list."""
     if path.is_symlink() or not path.is_dir():
         return []
     ours = set(_names(folder_mask(path)))
     foreign = []
     for folder, folders, files in os.walk(path):
         inside = Path(folder).relative_to(path)
-        # Links to folders are not walked into, and never ours.
+        # Links to folders are not followed, and never ours.
         links = [name for name in folders if (Path(folder) / name).is_symlink()]
         for name in [*files, *links]:
             relative = (inside / name).as_posix()
@@ -176,7 +176,7 @@ def _nothing_foreign(path: Path) -> list[str]:
 
 
 def _is_mask(path: Path) -> bool:
-    """Tell a mask by its first bytes."""
+    """Return whether a file is a mask, by its first bytes."""
     start = b"\x93NUMPY" if path.suffix == ".npy" else ",".join(MASK_HEADS).encode()
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What a fit tells on the terminal while it runs."""
+"""Progress of a fit on the terminal."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from antibackdoor.cli._time import in_words
 
 
 class PhaseLines:
-    """A callback that prints a line for each phase, for where there is no terminal."""
+    """A callback that prints a line for each phase, if there is no terminal."""
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Begin to count the time."""
+        """Start the clock."""
         self._started = time.perf_counter()
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Nothing is to be put away."""
+        """Do nothing."""
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Name the phase; the fit is above it and the epochs are below."""
@@ -35,12 +35,12 @@ class PhaseLines:
             note(f"phase {phase} of {n_phases} at most: {context.task_name}, {epochs}{since}")
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-        """Nothing is to be said."""
+        """Do nothing."""
 
 
 @contextmanager
 def showing_progress(estimator: Any, *, quiet: bool) -> Iterator[None]:
-    """Let an estimator show its progress on the error stream within the block.
+    """Show the progress of an estimator on the error stream within the block.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def showing_progress(estimator: Any, *, quiet: bool) -> Iterator[None]:
         return
     import rich
 
-    # scikit-learn's bar goes to rich's own console, which is on the standard output.
+    # scikit-learn's bar uses rich's default console, which is on the standard output.
     rich.reconfigure(stderr=True)
-    # A terminal that is named "dumb" cannot draw one line over another.
+    # A terminal named "dumb" cannot redraw a line.
     can_redraw = rich.get_console().is_interactive
     estimator.set_callbacks(ProgressBar() if can_redraw else PhaseLines())
     try:

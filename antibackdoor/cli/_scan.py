@@ -1,4 +1,4 @@
-"""`antibackdoor scan`: look for poison in anyone's images, and train a network without it."""
+"""`antibackdoor scan`: look for poison in images, and train a network without it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from antibackdoor.utils import (
     write_whole,
 )
 
-# The search splits no class of fewer images: two clouds of so few say nothing.
+# The search does not split smaller classes: two clusters of so few images mean nothing.
 _FEWEST_IMAGES = 20
 
 _EXAMPLES = """\
@@ -59,14 +59,14 @@ examples:
   antibackdoor scan photos --out scanned --resume
 
 what is in DIR afterwards:
-  report.html        verdict and flagged images, to be looked at and decided about one by one
+  report.html        verdict and flagged images, to review and decide about
   suspects.csv       all images, most suspect first: file, label, score, flagged or not
   model.safetensors  the clean classifier, for antibackdoor.load_model
   log.txt            settings, versions, what was skipped, verdict, times
 
 exit codes:
-  0 nothing is flagged, 3 something is, 1 it failed, 2 it cannot be done, 130 Ctrl-C,
-  143 SIGTERM
+  0 nothing is flagged, 3 something is flagged, 1 it failed, 2 the command or the data is not
+  valid, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -76,7 +76,7 @@ def add_command(commands: Any) -> None:
         "scan",
         help="look for poison in images, and train a classifier without it",
         description="Look for poisoned images in training data, and train a clean classifier on "
-        "it. Nothing but the data is needed.",
+        "it. It needs only the data.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -87,17 +87,17 @@ def add_command(commands: Any) -> None:
         "--decisions",
         type=Path,
         metavar="CSV",
-        help="what you decided on the page of an earlier scan: nothing is searched for, and the "
-        "classifier is trained by your list",
+        help="your decisions, saved from the page of an earlier scan: the data is not searched, "
+        "and the classifier is trained by your list",
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
-        "--resume", action="store_true", help="go on with the scan that was stopped in DIR"
+        "--resume", action="store_true", help="continue the scan that was stopped in DIR"
     )
     existing.add_argument(
         "--force",
         action="store_true",
-        help="replace the results that are in DIR, once the new ones are whole",
+        help="replace the results in DIR, once the new ones are complete",
     )
 
     images = parser.add_argument_group("images of a folder")
@@ -105,13 +105,13 @@ def add_command(commands: Any) -> None:
         "--size",
         type=int,
         metavar="N",
-        help="height and width they are brought to (the size most of them have, up to 224; else "
-        "32, 64, 96, 128 or 224, by the median of the shorter sides)",
+        help="height and width to resize to (default: the size of most images, up to 224; else 32, "
+        "64, 96, 128 or 224, by the median of the shorter sides)",
     )
     images.add_argument(
         "--no-crop",
         action="store_true",
-        help="squeeze images of other proportions in, in place of cutting off what stands over",
+        help="distort images of other proportions to the size, instead of cropping their margins",
     )
 
     training = parser.add_argument_group("training")
@@ -129,7 +129,7 @@ def add_command(commands: Any) -> None:
         type=float,
         default=1.0,
         metavar="F",
-        help="multiplies all numbers of epochs: below 1 quicker and less sure (1)",
+        help="multiplies all numbers of epochs: below 1 is faster and less reliable (1)",
     )
     training.add_argument(
         "--backbone",
@@ -141,18 +141,18 @@ def add_command(commands: Any) -> None:
     training.add_argument(
         "--weights",
         metavar="FILE",
-        help="where --backbone begins: a state dict, by safetensors or torch; DEFAULT asks "
-        "torchvision, which may download it (drawn anew)",
+        help="initial weights of --backbone: a state dict, saved by safetensors or torch; DEFAULT: "
+        "those of torchvision, which may download them (default: random weights)",
     )
     training.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of all that is drawn (0)"
+        "--seed", type=int, default=0, metavar="N", help="seed of all random choices (0)"
     )
     training.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
     training.add_argument(
-        "--threads", type=int, metavar="N", help="of the CPU (those that torch takes by itself)"
+        "--threads", type=int, metavar="N", help="threads of the CPU (torch's default)"
     )
     training.add_argument(
-        "--quiet", action="store_true", help="say nothing but warnings and the verdict"
+        "--quiet", action="store_true", help="print only warnings and the verdict"
     )
 
 
@@ -183,12 +183,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse what would be found out hours later."""
+    """Refuse arguments that would otherwise fail hours later."""
     require("scan", "persist", "filelock", "safetensors")
     check_threads("--threads", arguments.threads)
     check_seed("--seed", arguments.seed)
     resolve_device(arguments.device)
-    # Written so that nan is refused too.
+    # This form of the comparison refuses nan too.
     if not 0 < arguments.epochs_scale <= 1000:
         raise ValueError(
             f"--epochs-scale {arguments.epochs_scale}: wanted a number above 0, up to 1000."
@@ -200,7 +200,7 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
 
 
 def _read(arguments: argparse.Namespace) -> tuple[Data, list[str]]:
-    """Return the data, and what there is to say about it."""
+    """Return the data and lines about it."""
     if not arguments.quiet:
         note(f"Reading {' '.join(map(printable, arguments.data))}")
     data = read_data(arguments.data, size=arguments.size, crop=not arguments.no_crop)
@@ -212,7 +212,7 @@ def _read(arguments: argparse.Namespace) -> tuple[Data, list[str]]:
 
 
 def _check_backbone(arguments: argparse.Namespace, data: Data) -> None:
-    """Build the network once: one that does not suit the images is told before anything is made."""
+    """Build the network once, so that one that does not fit the images is refused at once."""
     layout = resolve_layout(data.X.shape[1:], layout=data.layout)
     shape = data.X.shape[1:] if layout is None else layout.chw
     with seeded_torch(0, torch.device("cpu")):
@@ -235,7 +235,7 @@ def _backbone(arguments: argparse.Namespace) -> Backbone:
 
 
 def _too_small(data: Data) -> list[str]:
-    """Say which classes cannot be searched, and refuse if that is all of them."""
+    """Return a line on the classes that are too small to search; refuse if all are."""
     classes, counts = np.unique(data.y, return_counts=True)
     if counts.max() < _FEWEST_IMAGES:
         raise ValueError(
@@ -251,17 +251,17 @@ def _too_small(data: Data) -> list[str]:
 
 @contextmanager
 def _told(output: ScanOutput, arguments: argparse.Namespace) -> Iterator[None]:
-    """Say what is left of a scan that is stopped, after all that could be has been put away."""
+    """If a scan is stopped, say what is left of it, after cleaning up."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        # What `_kept` has said of checkpoints is said already.
+        # `_kept` has already reported on checkpoints.
         raise type(interrupt)(str(interrupt) or output.stays) from None
 
 
 @contextmanager
 def _kept(folder: ScanFolder, output: ScanOutput, arguments: argparse.Namespace) -> Iterator[None]:
-    """Say what there is to go on from of a scan that does not come to its end."""
+    """If a scan is stopped, say whether and how it can be continued."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -308,7 +308,7 @@ def _fit(
 
 @contextmanager
 def _told_warnings(folder: ScanFolder) -> Iterator[None]:
-    """Tell warnings as a line, without the place in the code they come from."""
+    """Print warnings as a line, without their place in the code."""
 
     def tell(message: Warning | str, *_: Any, **__: Any) -> None:
         note(f"warning: {message}")

@@ -1,4 +1,4 @@
-"""How a scan was made: what its log and its page say of it."""
+"""Settings and versions of a scan, for its log and its page."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from antibackdoor.cli._text import printable
 
 
 def tell_shortened(classifier: Any, arguments: argparse.Namespace) -> list[str]:
-    """Say that a search was made with other epochs than it was measured with."""
+    """Return a caveat if the epochs differ from those that the search was measured with."""
     if arguments.epochs_scale == 1 or np.isnan(classifier.isolate_pvalue_):
         return []
     return [
-        f"The search was measured at --epochs-scale 1, and not at {arguments.epochs_scale:g}: take "
-        f"its figures with care."
+        f"The search was measured at --epochs-scale 1, not at {arguments.epochs_scale:g}: its "
+        f"results are less reliable."
     ]
 
 

@@ -15,7 +15,7 @@ _FIRST_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ antibackdoor scan\b")
 
 
 class ScanFolder:
-    """Where results go, and what a scan goes on from.
+    """The folder of results and checkpoints of a scan.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class ScanFolder:
         self._log_size: int | None = None
 
     def make(self) -> None:
-        """Make the folder, as far as it is not there.
+        """Create the folder if it does not exist.
 
         Raises
         ------
@@ -42,7 +42,7 @@ class ScanFolder:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def has_checkpoints(self) -> bool:
-        """Tell whether there is something to go on from."""
+        """Return whether there is a scan to continue."""
         return self.checkpoints.is_dir() and any(
             OWN_FILES.fullmatch(path.name) and path.suffix == ".safetensors"
             for path in self.checkpoints.iterdir()
@@ -54,7 +54,7 @@ class ScanFolder:
         _remove_empty(self.checkpoints)
 
     def leave(self) -> None:
-        """Leave nothing behind of a scan that had not come as far as a checkpoint."""
+        """Remove the files of a scan that has no checkpoint yet."""
         if self.has_checkpoints():
             return
         self.finish()
@@ -64,7 +64,7 @@ class ScanFolder:
             _remove_empty(self.path)
 
     def restore_log(self) -> None:
-        """Take back what this scan has written into the log of the one it was to go on with."""
+        """Remove this scan's lines from the log of the scan that it was to continue."""
         if self._log_size is not None:
             with self.log.open("r+b") as file:
                 file.truncate(self._log_size)
@@ -81,7 +81,7 @@ class ScanFolder:
             file.writelines(f"{line}\n" for line in lines)
 
     def _remove_checkpoints(self) -> None:
-        """Remove our own files: whatever else lies there is somebody's."""
+        """Remove our own files only."""
         if not self.checkpoints.is_dir():
             return
         for path in self.checkpoints.iterdir():
@@ -90,9 +90,9 @@ class ScanFolder:
 
 
 def foreign_to_scan(folder: Path) -> list[str]:
-    """Return the names of what lies in a folder and is no scan's.
+    """Return the names of files in a folder that no scan has written.
 
-    Without a log that a scan has written, files of the names of its results are somebody's own.
+    Without the log of a scan, files with the names of its results count as the user's own.
     """
     if not folder.is_dir():
         return [folder.name]

@@ -1,4 +1,4 @@
-"""What a scan may write to, and how its results get there."""
+"""The output folder of a scan: checks, and replacing of older results."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ class ScanOutput:
 
     @contextmanager
     def opened(self, data: Path) -> Iterator[ScanFolder]:
-        """Give a folder to work in, which no other scan uses meanwhile.
+        """Yield a folder to work in, which no other scan uses meanwhile.
 
-        It is the one of the command line, or one beside it where that holds results, whose
-        place it takes in `finish`.
+        It is the folder of the command line. If that holds results, it is a folder next to it,
+        which replaces it in `finish`.
 
         Parameters
         ----------
@@ -123,12 +123,12 @@ class ScanOutput:
                 self._leave(folder)
 
     def finish(self, folder: ScanFolder) -> None:
-        """Put the results in their place: they are whole.
+        """Put the complete results in their place.
 
         Raises
         ------
         OSError
-            If they cannot be moved. All is kept that it takes to go on.
+            If they cannot be moved. Everything needed to continue is kept.
         """
         with undisturbed():
             if folder.path != self._resolved:

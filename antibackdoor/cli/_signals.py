@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: where they stop a command, and where they have to wait."""
+"""Handling of Ctrl-C and SIGTERM: blocks that they stop, and blocks that they wait for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class _Held:
-    """How many blocks are not to be disturbed now, and which signal came meanwhile."""
+    """The number of `undisturbed` blocks, and the signal that came meanwhile."""
 
     depth = 0
     waiting: int | None = None

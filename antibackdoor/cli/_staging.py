@@ -1,4 +1,4 @@
-"""New results are built beside the old ones, and take their place when they are whole."""
+"""Building new results next to the old ones, which they replace when complete."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _TEXT = (
 class Staging:
     """A hidden folder beside a result, in which its successor is built.
 
-    Everything here is for whoever holds the lock of the result (`only_user`): a staging folder
-    that lies there then is that of a process which was killed.
+    Use it only with the lock of the result (`only_user`). Then an existing staging folder belongs
+    to a process that was killed.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class Staging:
     names : sequence of str
         Files and folders of the result in `parent`. They change places together.
     foreign : callable
-        Told a folder or file of an older result, it returns the names of what is not of the
-        kind that the command writes.
+        Takes a folder or file of an older result, and returns the names of files in it that the
+        command does not write.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Staging:
         return self._folder is not None
 
     def recover(self, *, keep: Callable[[Path], bool] = lambda new: False) -> None:
-        """Put away what killed processes have left, and finish what they had all but finished.
+        """Remove the leftovers of killed processes, or finish what they had nearly finished.
 
         Parameters
         ----------
         keep : callable
-            Told the folder that a process had built in, it returns whether to go on there.
+            Takes the folder of a killed process, and returns whether to continue in it.
         """
         for folder in sorted(self.parent.glob(f"{_escaped(self._prefix)}*")):
             if not self._is_ours(folder):

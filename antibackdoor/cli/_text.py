@@ -1,4 +1,4 @@
-"""Names from anywhere, on a terminal and in tables."""
+"""Printing of lines, names and tables."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from antibackdoor.utils import safe_cell
 
 
 class OutputError(OSError):
-    """What is to be said cannot be: nobody reads the standard output, or it is full."""
+    """The standard output cannot be written to: it is closed, or full."""
 
 
 def printable(name: object) -> str:
-    """Return a name with no characters that would steer a terminal or break a line."""
+    """Return a name without control characters and line breaks."""
     text = str(name)
     return text if text.isprintable() and text else repr(text)
 
@@ -28,7 +28,7 @@ def plural(number: int, one: str, more: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """Print a line to the standard output, whatever characters the terminal lacks.
+    """Print a line to the standard output; characters that the terminal lacks are replaced.
 
     Raises
     ------
@@ -40,11 +40,11 @@ def say(text: str = "") -> None:
 
 
 def note(text: str = "") -> None:
-    """Print a line to the error stream; where nobody reads it, the command goes on all the same."""
+    """Print a line to the error stream; if that is closed, the command continues."""
     try:
         _print(text, sys.stderr)
     except OSError:
-        # There is nowhere left to say it. The exit code still tells how the command ended.
+        # Nothing can be printed any more; the exit code remains.
         return
 
 

@@ -1,13 +1,13 @@
-"""How long a scan takes, in words, and what would make it shorter."""
+"""The estimated time of a scan, in words, and how to shorten it."""
 
 from __future__ import annotations
 
 from antibackdoor.cli._data import Data
 
-# From here on, in seconds, a scan is long enough to be told what would make it shorter.
+# From this number of seconds on, hints on how to shorten a scan are printed.
 _LONG = 3600
 
-# Images of this side are told apart well enough to be searched.
+# Images of this side are large enough to be searched.
 _SMALL = 64
 
 

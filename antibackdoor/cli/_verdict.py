@@ -1,4 +1,4 @@
-"""What a scan has found, in words."""
+"""The verdict of a scan, as lines."""
 
 from __future__ import annotations
 

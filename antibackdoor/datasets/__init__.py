@@ -1,4 +1,4 @@
-"""Poisoned data made from anyone's arrays and images, and clean data sets by name."""
+"""Poisoning of arrays and image folders, and loaders of data sets and images."""
 
 from antibackdoor.datasets._dataset import Dataset
 from antibackdoor.datasets._digits import load_digits_images

@@ -1,4 +1,4 @@
-"""A data set in two parts that go together."""
+"""A data set with a training and a test part."""
 
 from __future__ import annotations
 
@@ -9,31 +9,44 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-#: How many names a message lists before it only counts the rest.
+#: Largest number of names in a message; the rest is counted.
 _MOST_NAMES = 10
 
 
-# eq=False: arrays have no single truth value, so a generated __eq__ could only raise.
+# eq=False: a generated __eq__ would raise, since arrays have no single truth value.
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training and test part of a classification task.
+    """Training and test part of a classification task, checked to be consistent.
 
-    One that exists is consistent: both parts have rows of one shape and dtype, a
-    label for each, and the test part no class that the training part lacks.
+    `load_dataset` returns one::
+
+        digits = load_dataset("digits")
+        clf.fit(digits.X_train, digits.y_train).score(digits.X_test, digits.y_test)
+
+    Both parts have rows of one shape and dtype and a label for each row. Every class of the test
+    part is in the training part.
 
     Attributes
     ----------
     X_train, X_test : ndarray of shape (n, H, W), (n, H, W, C) or (n, n_features)
-        Rows; uint8 images in the data sets that have a name.
+        Rows; uint8 images in the named data sets.
     y_train, y_test : ndarray of shape (n,)
-        Labels; int64 from 0 on in the data sets that have a name.
+        Labels; int64 from 0 on in the named data sets.
     class_names : tuple of str
         Name of each class, in the order of the sorted labels.
 
     Raises
     ------
     ValueError
-        If the parts do not go together.
+        If the parts are not consistent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.datasets import Dataset
+    >>> X, y = np.zeros((4, 8, 8), dtype=np.uint8), np.array([0, 1, 0, 1])
+    >>> Dataset(X[:2], y[:2], X[2:], y[2:], class_names=("cat", "dog")).X_test.shape
+    (2, 8, 8)
     """
 
     X_train: np.ndarray
@@ -51,7 +64,7 @@ class Dataset:
                 f"shape {self.X_test.shape[1:]}; wanted the same in both."
             )
         if self.X_train.dtype != self.X_test.dtype:
-            # Bytes beside floats are most often 0 to 255 beside 0 to 1.
+            # uint8 and floats together usually means values to 255 in one and to 1 in the other.
             raise ValueError(
                 f"X_train is {self.X_train.dtype}, but X_test is {self.X_test.dtype}; wanted "
                 f"one dtype, and with it one range of values."
@@ -61,7 +74,7 @@ class Dataset:
 
 
 def hold_out(X: np.ndarray, y: np.ndarray, class_names: tuple[str, ...]) -> Dataset:
-    """Make a quarter of the rows, with each class's share of it, the test part.
+    """Hold out a quarter of the rows, stratified by class, as the test part.
 
     Parameters
     ----------
@@ -72,7 +85,7 @@ def hold_out(X: np.ndarray, y: np.ndarray, class_names: tuple[str, ...]) -> Data
     Returns
     -------
     Dataset
-        The same one every time.
+        The same split every time.
 
     Raises
     ------
@@ -91,7 +104,7 @@ def hold_out(X: np.ndarray, y: np.ndarray, class_names: tuple[str, ...]) -> Data
 
 
 def listed(names: Sequence[Any]) -> str:
-    """Names for a message, and the number of those left out if they are many."""
+    """Return names for a message; of many, the first ones and the number of the others."""
     shown = ", ".join(repr(name) for name in names[:_MOST_NAMES])
     hidden = len(names) - _MOST_NAMES
     return f"{shown} and {hidden} more" if hidden > 0 else shown
@@ -113,7 +126,7 @@ def check_classes(y_name: str, y: np.ndarray) -> None:
 
 
 def _check_known(y_train: np.ndarray, y_test: np.ndarray) -> None:
-    # numpy compares the number 1 and the string "1" as strings, and takes them for equal.
+    # numpy compares the number 1 and the string "1" as strings, as equal.
     if (y_train.dtype.kind == "U") != (y_test.dtype.kind == "U"):
         raise ValueError(
             f"y_train is {y_train.dtype}, but y_test is {y_test.dtype}; wanted strings in both "

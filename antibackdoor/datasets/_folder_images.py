@@ -1,4 +1,4 @@
-"""Images of a folder, decoded when they are asked for."""
+"""Images of a folder, decoded on demand."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from antibackdoor.utils import LazyRows
 
 
 class FolderImages(LazyRows):
-    """Images of a folder as uint8 rows (n, H, W, C) that are not kept in memory.
+    """Images of a folder as uint8 rows (n, H, W, C), decoded on demand and not kept in memory.
 
     Parameters
     ----------
     root : Path
     names : sequence of str
-        Of the files, from the root on.
+        Paths of the files, relative to the root.
     row_shape : tuple of int
-        Height, width and channels, 1 or 3, that they are brought to.
+        Height, width and channels (1 or 3) to convert them to.
     depth : int or None
         As in `read_image`.
     crop : bool
@@ -59,7 +59,7 @@ class FolderImages(LazyRows):
         Raises
         ------
         ValueError
-            If a file is no image, or no longer there.
+            If a file is not an image, or missing.
         """
         rows = np.empty((len(numbers), *self.shape[1:]), dtype=np.uint8)
         for row, number in enumerate(numbers):
@@ -68,8 +68,8 @@ class FolderImages(LazyRows):
                 image, _ = read_image(path, self._depth)
             except UnreadableImageError as error:
                 raise ValueError(
-                    f"X: {str(path)!r} cannot be decoded as an image: {error}. Repair it or take "
-                    f"it out of the folder, and open the folder again."
+                    f"X: {str(path)!r} cannot be decoded as an image: {error}. Repair it or remove "
+                    f"it from the folder, and open the folder again."
                 ) from error
             rows[row] = to_row(image, rows.shape[1:], crop=self._crop)
         return rows

@@ -1,4 +1,4 @@
-"""Folders of a training and a test part, as ImageNet subsets are kept."""
+"""Folders with a training and a test part, in the layout of ImageNet subsets."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from antibackdoor.datasets._torchvision import import_torchvision_datasets
 
 
 def load_imagefolder(data_root: Path, *, download: bool, image_size: int = 224) -> Dataset:
-    """Load ``data_root/train/CLASS/`` and ``data_root/val/CLASS/``, as ImageNet subsets are kept.
+    """Load ``data_root/train/CLASS/`` and ``data_root/val/CLASS/``, the layout of ImageNet subsets.
 
     Parameters
     ----------
     data_root : Path
-        Folder of ``train`` and ``val``; where there is no ``val``, of ``test``.
+        Folder with ``train`` and ``val``, or ``test`` if there is no ``val``.
     download : bool
-        Without effect: there is nowhere to download anyone's images from.
+        No effect: these images are the user's own.
     image_size : int, default=224
-        Height and width that images are resized to. A row takes three times its
-        square in bytes.
+        Height and width to resize images to. A row takes three times the square of it in bytes.
 
     Returns
     -------
@@ -76,7 +75,7 @@ def _open_folder(folder: Path) -> Any:
 
 
 def _difference(train_folder: Path, train: Any, test_folder: Path, test: Any) -> str:
-    """Say which class folders one part has and the other lacks."""
+    """Return a message that names the class folders which only one part has."""
     sides = [
         (train_folder, sorted(set(train.classes) - set(test.classes)), test_folder),
         (test_folder, sorted(set(test.classes) - set(train.classes)), train_folder),

@@ -1,4 +1,4 @@
-"""Which files of a folder are the images of which class."""
+"""Lists the image files of a folder and their classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass
 class Listing:
-    """What lies in a folder of class folders; nothing has been decoded.
+    """The files in a folder of class folders; nothing is decoded.
 
     Attributes
     ----------
@@ -18,9 +18,9 @@ class Listing:
     classes : list of str
         Names of the class folders, sorted.
     names : list of str
-        Files that may be images, from the root on with ``/`` between, class by class.
+        Files that may be images, class by class: paths relative to the root, with ``/``.
     skipped : list of (str, str)
-        What cannot be used, and why.
+        Entries that cannot be used, and why.
     """
 
     root: Path
@@ -29,7 +29,7 @@ class Listing:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def path(self, name: str) -> Path:
-        """Return where a file is."""
+        """Return the path of a file."""
         return self.root / name
 
 
@@ -39,9 +39,9 @@ def class_of(name: str) -> str:
 
 
 def list_image_files(directory: str | os.PathLike[str]) -> Listing:
-    """Look through a folder of class folders, and the folders in these.
+    """List the files of a folder of class folders, subfolders included.
 
-    Hidden files and folders, whose names begin with a dot, are passed over.
+    Hidden files and folders, whose names begin with a dot, are ignored.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def list_image_files(directory: str | os.PathLike[str]) -> Listing:
     FileNotFoundError, NotADirectoryError
         If there is no such folder.
     OSError
-        If a folder cannot be read: a class that is missed would be no small thing.
+        If a folder cannot be read: a class must not be missed silently.
     """
     wanted = "wanted a folder that holds a folder of images for each class"
     root = Path(directory).expanduser()
@@ -111,12 +111,12 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or one that may not be followed: `_why_not` says so
+    except OSError:  # a link to itself, or a link without permission: `_why_not` reports it
         return False
 
 
 def _why_not(entry: os.DirEntry[str], inside: Path) -> str | None:
-    """Say why an entry that is no folder of images is no image either."""
+    """Return why an entry that is not a folder cannot be an image; None if it can."""
     try:
         if _is_link(entry) and _is_folder(entry):
             return "it is a link to a folder"
@@ -127,7 +127,7 @@ def _why_not(entry: os.DirEntry[str], inside: Path) -> str | None:
         return "it is a link to nothing"
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
         return str(error)
-    # A pipe would be waited for, for ever.
+    # Reading a pipe would wait for ever.
     if not stat.S_ISREG(found.st_mode):
         return "it is no regular file"
     return "it is empty" if found.st_size == 0 else None

@@ -22,8 +22,8 @@ from antibackdoor.datasets._grey_depth import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Pillow knows more: some take any bytes for an image of theirs, and EPS is a program that
-# Ghostscript would run.
+# Pillow knows more formats. Some of them accept any bytes, and EPS is a program that Ghostscript
+# would run.
 _FORMATS = (
     "AVIF",
     "BMP",
@@ -40,24 +40,24 @@ _FORMATS = (
 
 _GREY = ("1", "L", "LA", "La")
 
-# Orientations of EXIF that lay an image on its side.
+# EXIF orientations that swap height and width.
 _ON_ITS_SIDE = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
 
-# Half of white: colours of 16 bits that never get there may use fewer.
+# Half of white: 16-bit colours that never reach it may use fewer bits.
 _HALF = 128
 
 
 class UnreadableImageError(ValueError):
-    """A file that is no image, or one that cannot be used; the message says why."""
+    """A file is not an image, or not a usable one; the message says why."""
 
 
 def decode_images(
     samples: Sequence[tuple[str, int]], image_size: int, *, depth: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decode image files to RGB and resize them, whatever their proportions.
+    """Decode image files to RGB and resize them, without keeping their proportions.
 
-    Nothing is cut off, so that each image is seen whole.
+    Nothing is cropped.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def decode_images(
     image_size : int
         Height and width of every row.
     depth : int, default=None
-        As `find_depth` returns it, of all parts of a data set. None: that of these.
+        Result of `find_depth` for all parts of a data set. None: that of these files.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def decode_images(
     ValueError
         If a file cannot be decoded.
     """
-    # Filled row by row: a list of images beside it would double the memory.
+    # Filled row by row, since a list of images would double the memory.
     X = np.empty((len(samples), image_size, image_size, 3), dtype=np.uint8)
     if depth is None:
         depth = find_depth(Path(path) for path, _ in samples)
@@ -94,26 +94,26 @@ def decode_images(
 def read_image(path: Path, depth: int | None = None) -> tuple[Image, list[str]]:
     """Decode an image file: upright, grey or RGB, 8 bits a channel.
 
-    What shines through is put on white, and of several frames the first is taken.
+    Transparent parts become white. Of several frames the first is taken.
 
     Parameters
     ----------
     path : Path
     depth : int, default=None
-        Of grey levels of 16 bits or more: as `find_depth` returns it for the images that it
-        belongs to. None: its own.
+        For grey levels of 16 bits or more: result of `find_depth` for all images of its folder.
+        None: its own.
 
     Returns
     -------
     image : PIL.Image.Image
-        Of mode ``"L"`` where the file holds grey alone, else ``"RGB"``.
+        Of mode ``"L"`` if the file is grey, else ``"RGB"``.
     remarks : list of str
-        What was left out of it or seemed wrong, though it could be decoded.
+        What was left out or looked wrong, although the file could be decoded.
 
     Raises
     ------
     UnreadableImageError
-        If it cannot be.
+        If it cannot be decoded.
     """
     import PIL.Image
     from PIL import ImageOps
@@ -123,7 +123,7 @@ def read_image(path: Path, depth: int | None = None) -> tuple[Image, list[str]]:
             remarks.append(f"only the first of its {image.n_frames} frames is used")
         may_be_dark = has_deep_colours(image)
         if is_signed(image):
-            raise UnreadableImageError("its pixels are signed, of which white is not known")
+            raise UnreadableImageError("its pixels are signed; which value is white is not known")
         image.load()
         upright = ImageOps.exif_transpose(image)
         if is_deep(image.mode):
@@ -134,24 +134,25 @@ def read_image(path: Path, depth: int | None = None) -> tuple[Image, list[str]]:
         brightest = np.max(plain.getextrema())
         if may_be_dark and brightest < _HALF:
             remarks.append(
-                f"its 16 bits a channel are read by their upper eight, which go up to {brightest} "
-                f"of 255: if it uses fewer bits, it is too dark"
+                f"of its 16 bits a channel the upper eight are read, which go up to {brightest} of "
+                f"255: if it uses fewer bits, it is too dark"
             )
     return plain, remarks
 
 
 def find_depth(paths: Iterable[Path]) -> int | None:
-    """Return how many bits the grey levels of a set of images use: the most of `find_depths`.
+    """Return how many bits the grey levels of a set of images use: the largest of `find_depths`.
 
-    Images of one set must have one white, or a bright one and a dark one would look alike.
+    All images of a set must have one value of white; otherwise bright and dark images would look
+    alike.
     """
     return max(find_depths(paths).values(), default=None)
 
 
 def find_depths(paths: Iterable[Path]) -> dict[Path, int]:
-    """Return how many bits the grey levels use of each file that has more than 8; see `depth_of`.
+    """Return how many bits the grey levels use, for each file with more than 8; see `depth_of`.
 
-    No other file is decoded, and those that cannot be are passed over.
+    Other files are not decoded, and broken ones are ignored.
     """
     depths = {}
     for path in paths:
@@ -159,13 +160,13 @@ def find_depths(paths: Iterable[Path]) -> dict[Path, int]:
             with _opened(path) as (image, _):
                 if is_deep(image.mode):
                     depths[path] = depth_of(grey_levels(image))
-        except UnreadableImageError:  # `read_image` says what is wrong with it
+        except UnreadableImageError:  # `read_image` reports it
             continue
     return depths
 
 
 def probe_image(path: Path) -> tuple[int, int, bool]:
-    """Read the head of an image file, which is quicker than all of it.
+    """Read only the header of an image file, which is fast.
 
     Parameters
     ----------
@@ -174,20 +175,20 @@ def probe_image(path: Path) -> tuple[int, int, bool]:
     Returns
     -------
     height, width : int
-        Of the upright image. PNG files, in which the orientation may stand behind the pixels,
-        are taken to be upright.
+        Size of the upright image. PNG files may store the orientation after the pixels, and are
+        assumed to be upright.
     is_grey : bool
 
     Raises
     ------
     UnreadableImageError
-        If there is no such head.
+        If there is no valid header.
     """
     with _opened(path) as (image, _):
         width, height = image.size
         if image.format != "PNG" and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
             width, height = height, width
-        # Floats are skipped when they are decoded: they shall not make the others RGB.
+        # Float images are skipped when decoded: they must not make the others RGB.
         is_grey = image.mode in (*_GREY, "F") or is_deep(image.mode)
         return height, width, is_grey
 
@@ -199,10 +200,10 @@ def fit_image(image: Image, height: int, width: int, *, crop: bool) -> np.ndarra
     ----------
     image : PIL.Image.Image
     height, width : int
-        Wanted.
+        Wanted size.
     crop : bool
-        Whether to keep its proportions and cut off what stands over on two sides, or to
-        squeeze all of it in.
+        True: keep the proportions and crop two opposite margins. False: distort the whole image
+        to the size.
 
     Returns
     -------
@@ -214,13 +215,13 @@ def fit_image(image: Image, height: int, width: int, *, crop: bool) -> np.ndarra
         return np.asarray(image)
     method = Image.Resampling.BILINEAR
     if crop:
-        # Cuts before it resizes: a strip of 1 x 50,000 pixels is never made larger.
+        # It crops before it resizes, so that a strip of 1 x 50,000 pixels is never enlarged.
         return np.asarray(ImageOps.fit(image, (width, height), method))
     return np.asarray(image.resize((width, height), method))
 
 
 def to_row(image: Image, row_shape: tuple[int, ...], *, crop: bool) -> np.ndarray:
-    """Bring an image to the size and the channels of a row.
+    """Convert an image to the size and the channels of a row.
 
     Parameters
     ----------
@@ -241,7 +242,7 @@ def to_row(image: Image, row_shape: tuple[int, ...], *, crop: bool) -> np.ndarra
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, list[str]]]:
-    """Open an image file, and turn all that is wrong with it into `UnreadableImageError`."""
+    """Open an image file, and turn every error of it into `UnreadableImageError`."""
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
@@ -259,8 +260,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, list[str]]]:
             raise UnreadableImageError(
                 f"it is no image of a format that is read here ({', '.join(known)})"
             ) from error
-        # Each of the decoders fails in ways of its own on damaged bytes, and new ones are found
-        # with every version; whatever it was is in the message.
+        # On damaged bytes each decoder raises errors of its own, and they change with versions. The
+        # message has the error.
         except Exception as error:
             raise UnreadableImageError(f"{error or type(error).__name__}") from error
     remarks += [str(warning.message) for warning in warned]
@@ -270,7 +271,7 @@ def _to_grey_or_rgb(image: Image) -> Image:
     import PIL.Image
 
     if image.mode == "F":
-        raise UnreadableImageError("its pixels are floats, of which white is not known")
+        raise UnreadableImageError("its pixels are floats; which value is white is not known")
     is_grey = image.mode in _GREY
     if image.has_transparency_data:
         white = PIL.Image.new("RGBA", image.size, "white")

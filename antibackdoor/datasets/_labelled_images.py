@@ -1,4 +1,4 @@
-"""Anyone's folder of images, as it comes: all in memory, or opened to be decoded on demand."""
+"""Loaders of a folder of images: all in memory, or decoded on demand."""
 
 from __future__ import annotations
 
@@ -25,32 +25,52 @@ from antibackdoor.datasets._images import (
 )
 from antibackdoor.utils import LazyRows, check_number
 
-# Sides that images of many sizes are brought to: those that networks are made for.
+# Sizes for folders with images of many sizes: those that networks are made for.
 _SIDES = (32, 64, 96, 128, 224)
 
-# A size that most images have is kept, up to this side.
+# The size of most images is kept, up to this side.
 _LONGEST_KEPT = 224
 
 
 # eq=False: arrays have no single truth value, so a generated __eq__ could only raise.
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images of a folder, and what became of each of its files.
+    """Images and labels of a folder, with lists of skipped and changed files.
+
+    `load_image_folder` and `open_image_folder` return one::
+
+        images = load_image_folder("photos")
+        clf = ABLClassifier().fit(images.X, images.y)
+        images.skipped  # files that are not in X, and why
 
     Attributes
     ----------
     X : ndarray of uint8, shape (n, H, W, C), or LazyRows of the same
-        C is 1 where all files are grey, else 3.
+        The images. C is 1 if all files are grey, else 3.
     y : ndarray of str, shape (n,)
         Names of the class folders.
     file_names : list of str
-        Of each row: from the folder on, with ``/`` between.
+        File of each row: its path relative to the folder, with ``/``.
     skipped : list of (str, str)
         Files and folders that are not in X, and why.
     remarks : list of (str, str)
-        Files that are in X, but not as they are: what was left out or seemed wrong.
+        Files that are in X, but changed: what was left out or looked wrong.
     n_cropped : int
-        Images that had other proportions and lost their margins on two sides.
+        Number of images with other proportions, which were cropped on two sides.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from antibackdoor.datasets import LabelledImages, load_image_folder
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("cat/1.png", "dog/1.png"):
+    ...         Path(folder, name).parent.mkdir()
+    ...         Image.new("L", (8, 8)).save(Path(folder, name))
+    ...     images = load_image_folder(folder)
+    >>> isinstance(images, LabelledImages), images.X.shape, images.file_names
+    (True, (2, 8, 8, 1), ['cat/1.png', 'dog/1.png'])
     """
 
     X: np.ndarray | LazyRows
@@ -64,13 +84,14 @@ class LabelledImages:
 def load_image_folder(
     directory: str | os.PathLike[str], *, size: int | None = None, crop: bool = True
 ) -> LabelledImages:
-    """Load ``directory/CLASS/*.png``, whatever else lies there.
+    """Load the images of class folders, ``directory/CLASS/*.png``, into one array.
 
-    All formats, modes and sizes are brought to one: EXIF's orientation is applied,
-    transparency put on white, 16 bits become 8, all else RGB unless all images are grey.
-    Grey files of 16 bits or more may use but some of them: white is 255, 1,023, 4,095, 16,383
-    or 65,535, the least that the brightest pixel of all those files does not exceed, and a
-    remark says which if it is not 65,535.
+    All images get one format and size. EXIF orientation is applied, transparent parts become
+    white, 16 bits become 8. Images become RGB unless all of them are grey.
+
+    Grey files of 16 bits or more may use only a part of the bits. So white is 255, 1,023, 4,095,
+    16,383 or 65,535: the smallest of these that no pixel of all those files exceeds. A remark
+    names it if it is not 65,535.
     What is broken, no image, empty, larger than Pillow takes for safe, or a link that leads
     out of the folder is skipped and listed. Hidden files are not looked at. Folders within a
     class folder belong to the class. Of several frames the first is taken, and a remark made.
@@ -80,13 +101,13 @@ def load_image_folder(
     directory : str or path
         Folder of the class folders.
     size : int, default=None
-        Height and width that images are brought to. None: the size that more than half of
-        them have, if no side of it is longer than 224; else a square with a side of 32, 64,
-        96, 128 or 224, whichever is nearest to the median of the images' shorter sides.
+        Height and width of the rows. None: the size of more than half of the images, if no side
+        of it is longer than 224. Otherwise a square with a side of 32, 64, 96, 128 or 224,
+        whichever is nearest to the median of the images' shorter sides.
     crop : bool, default=True
-        Whether an image of other proportions is resized by its shorter side and loses what
-        stands over, the same on both sides, or is squeezed in whole. What is cut
-        off is not seen by anybody: a trigger at an edge goes with it.
+        For images of other proportions. True: resize by the shorter side and crop both margins
+        equally; a trigger at an edge is lost with them. False: distort the whole image to the
+        size.
 
     Returns
     -------
@@ -137,13 +158,14 @@ def open_image_folder(
     crop: bool = True,
     n_jobs: int | None = None,
 ) -> LabelledImages:
-    """Open ``directory/CLASS/*.png``, for images that are decoded when they are asked for.
+    """Open the images of class folders, ``directory/CLASS/*.png``, and decode them on demand.
 
-    As `load_image_folder`, for more images than memory holds: X of the answer is a
-    `LazyRows`, which classifiers take as they take an array. Only the heads of the files are
-    read here, and all of grey files of 16 bits or more, to know their white. What cannot be
-    told from the heads is not in the answer: a file that turns out to be damaged further on is
-    not skipped, it ends the fit by an error that names it.
+    This is `load_image_folder` for more images than memory holds. `X` of the result is a
+    `LazyRows`, which classifiers accept like an array.
+
+    Only the headers of the files are read here. (Grey files of 16 bits or more are decoded, to
+    find their value of white.) So a file that is damaged after its header is not skipped: it ends
+    the fit with an error that names it.
 
     Parameters
     ----------
@@ -154,14 +176,14 @@ def open_image_folder(
     crop : bool, default=True
         As in `load_image_folder`.
     n_jobs : int, default=None
-        How many processes decode images ahead while a network is trained or predicts. None
-        and 1: none, images are decoded where they are used. -1: one for each processor.
+        Number of processes that decode images ahead, in training and prediction. None and 1: no
+        extra process. -1: one for each processor.
 
     Returns
     -------
     LabelledImages
-        With no remarks but those on grey files of 16 bits or more. `n_cropped` goes by the
-        sizes in the heads.
+        Its remarks cover grey files of 16 bits or more only. `n_cropped` is counted from the
+        headers.
 
     Raises
     ------
@@ -195,14 +217,14 @@ def open_image_folder(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be decoded, and to which shape; nothing has been."""
+    """The files to decode and the shape of the rows; nothing is decoded yet."""
 
     listing: Listing
     names: list[str]
-    #: Height and width of each, as its head says.
+    #: Height and width of each file, from its header.
     sizes: list[tuple[int, int]]
     row_shape: tuple[int, int, int]
-    #: Bits that the grey levels of each file with more than 8 use, by its name.
+    #: Bits that grey levels use, by file name, for files with more than 8.
     depths: dict[str, int]
 
     @property
@@ -211,7 +233,7 @@ class _Plan:
 
     @property
     def remarks(self) -> list[tuple[str, str]]:
-        """What is known of the files before they are decoded."""
+        """Remarks that are known before decoding."""
         return [
             (name, remark)
             for name, own in self.depths.items()
@@ -241,12 +263,12 @@ def _plan(directory: str | os.PathLike[str], size: int | None) -> _Plan:
 
 
 def _loses_margins(height: int, width: int, row_shape: tuple[int, int, int]) -> bool:
-    """Tell whether an image has other proportions than the rows."""
+    """Return whether an image has other proportions than the rows."""
     return width * row_shape[0] != height * row_shape[1]
 
 
 def _probe(listing: Listing) -> tuple[list[str], list[tuple[int, int, bool]]]:
-    """Return the files that begin as an image does, and what their heads say."""
+    """Return the files with a valid image header, and what the headers say."""
     names, heads = [], []
     for name in listing.names:
         try:
@@ -259,7 +281,7 @@ def _probe(listing: Listing) -> tuple[list[str], list[tuple[int, int, bool]]]:
 
 
 def _choose_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return height and width, by the rule that `load_image_folder` tells."""
+    """Return height and width by the rule in `load_image_folder`."""
     ((commonest, count),) = Counter(sizes).most_common(1)
     if count > len(sizes) / 2 and max(commonest) <= _LONGEST_KEPT:
         return commonest
@@ -278,7 +300,7 @@ def _check_size(size: Any) -> None:
 
 
 def _check_classes(directory: str | os.PathLike[str], listing: Listing, y: np.ndarray) -> None:
-    """Refuse less than two classes, and list those that have lost all their files."""
+    """Refuse less than two classes, and list the classes without usable files."""
     skipped = listing.skipped
     present = np.unique(y).tolist()
     if len(present) < 2:

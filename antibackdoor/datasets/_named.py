@@ -28,8 +28,8 @@ def _load_digits(data_root: Path, *, download: bool) -> Dataset:
     return hold_out(*load_digits_images(), class_names=tuple("0123456789"))
 
 
-#: Every data set that has a name, as a function ``(data_root, *, download)``. One that resizes its
-#: images takes `image_size` too.
+#: The named data sets, as functions ``(data_root, *, download)``. Those that resize images take
+#: `image_size` too.
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
@@ -48,7 +48,7 @@ def load_dataset(
     download: bool = False,
     image_size: int | None = None,
 ) -> Dataset:
-    """Load a data set by its name, or anyone's arrays from an .npz file.
+    """Load a data set by its name, or your own arrays from an .npz file.
 
     Parameters
     ----------
@@ -62,23 +62,22 @@ def load_dataset(
         - ``"imagefolder"``: ``data_root/train/CLASS/*.png`` and
           ``data_root/val/CLASS/*.png`` (or ``test``), in any format that PIL reads.
 
-        Or the path of a file that ends in ``.npz`` with arrays ``X_train``,
-        ``y_train``, ``X_test`` and ``y_test``, or ``X`` and ``y`` alone, of which a
-        quarter of each class is held out. Pickles in it are refused.
+        Or the path of an ``.npz`` file. It holds ``X_train``, ``y_train``, ``X_test`` and
+        ``y_test``, or ``X`` and ``y`` only; then a quarter of each class is held out for
+        testing. Pickles in it are refused.
     data_root : str or path, default="data"
-        Folder of the data sets that are files. ``"digits"`` and ``.npz`` files do
-        not look at it.
+        Folder of the data sets that are files. Not used for ``"digits"`` and ``.npz`` files.
     download : bool, default=False
-        Whether torchvision may fetch a data set that is not there.
+        Whether torchvision may download a missing data set.
     image_size : int, default=None
-        Height and width of images that come in many sizes: ``"gtsrb"`` (None is 32)
-        and ``"imagefolder"`` (None is 224). All images are held in memory.
+        Height and width to resize to, for ``"gtsrb"`` (None is 32) and ``"imagefolder"`` (None
+        is 224). All images are held in memory.
 
     Returns
     -------
     Dataset
-        uint8 images of shape (n, H, W) or (n, H, W, C) and int64 labels from 0 on; of
-        an ``.npz`` file its rows and labels as they are.
+        uint8 images of shape (n, H, W) or (n, H, W, C) and int64 labels from 0 on. For an
+        ``.npz`` file, its rows and labels unchanged.
 
     Raises
     ------
@@ -86,8 +85,8 @@ def load_dataset(
         If the data set is damaged or cannot be downloaded; FileNotFoundError if it is
         not on disk, NotADirectoryError if `data_root` is a file.
     ValueError
-        If the name is unknown, an argument is out of range, or the arrays or images
-        do not make a data set.
+        If the name is unknown, an argument is out of range, or the arrays or images are not a
+        valid data set.
     TypeError
         If an argument is of a wrong type.
     ImportError
@@ -122,7 +121,7 @@ def load_dataset(
         size = {} if image_size is None else {"image_size": int(image_size)}
         return DATASETS[name](root, download=download, **size)
     except ValueError as error:
-        # The arrays or images are at fault; the loaders need not repeat of which data set.
+        # The loaders describe the error; the data set is named here.
         raise ValueError(f"name={name!r}: {error}") from error
 
 

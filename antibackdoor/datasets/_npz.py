@@ -1,4 +1,4 @@
-"""Anyone's arrays from .npz and .npy files."""
+"""Loaders of arrays in .npz and .npy files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from antibackdoor.utils import read_array_header
 _TWO_PARTS = ("X_train", "y_train", "X_test", "y_test")
 _ONE_PART = ("X", "y")
 _MAGIC = b"\x93NUMPY"
-#: What zipfile and numpy raise for bytes that are not what they should be, beside ValueError.
-#: MemoryError: of a header that promises more than there is.
+#: Errors of zipfile and numpy for damaged bytes, besides ValueError. MemoryError comes from a
+#: header that claims more data than there is.
 _DAMAGE = (
     NotImplementedError,
     OSError,
@@ -42,25 +42,25 @@ _DAMAGE = (
 )
 
 
-#: Memory that arrays may take unless the user says otherwise: 4 GiB, as for a model.
+#: Default limit of the memory of arrays: 4 GiB, as for a model.
 MAX_BYTES = 4 * 2**30
 
-#: zipfile keeps some hundred bytes of each.
+#: Largest number of members: zipfile keeps some hundred bytes for each.
 _MAX_MEMBERS = 100_000
 _ENTRY = b"PK\x01\x02"
 _CHUNK = 2**20
 
-#: Memory of a label of text beside its letters, once labels are listed.
+#: Memory of a text label in a list, besides its letters.
 _BYTES_OF_A_LABEL = 128
 
 
 def load_npz(path: Path) -> Dataset:
     """Load ``X_train``, ``y_train``, ``X_test`` and ``y_test``, or ``X`` and ``y``.
 
-    Of ``X`` and ``y`` alone a quarter is held out, class by class and the same one
-    every time. Other arrays in the file are left alone. Nothing in it is run:
-    arrays of Python objects, which are pickles, are refused. Arrays that take more memory
-    than 4 GiB and than the file is long are refused too, before any is taken.
+    Of ``X`` and ``y`` only, a quarter of each class is held out, the same one every time. Other
+    arrays in the file are ignored. No code in it is run: arrays of Python objects, which are
+    pickles, are refused. Arrays that need more memory than both 4 GiB and the length of the file
+    are refused before memory is allocated.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ def load_npz(path: Path) -> Dataset:
     Returns
     -------
     Dataset
-        Rows and labels as they are in the file.
+        Rows and labels as in the file.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it cannot be read, or the arrays are not what is wanted.
+        If it cannot be read, or the arrays are not valid.
     """
     _check_is_file("name", path)
     return _to_dataset(_read_npz(path, MAX_BYTES))
@@ -88,9 +88,9 @@ def load_arrays(
     *,
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
-    """Load all the arrays of a data set as they are: nothing is held out for testing.
+    """Load the arrays of a data set from .npz or .npy files; nothing is held out for testing.
 
-    Nothing in the files is run: arrays of Python objects, which are pickles, are refused.
+    No code in the files is run: arrays of Python objects, which are pickles, are refused.
 
     Parameters
     ----------
@@ -98,23 +98,22 @@ def load_arrays(
         An ``.npz`` file with ``X`` and ``y``, or with ``X_train``, ``y_train``, ``X_test`` and
         ``y_test``; the last two may be missing. Or an ``.npy`` file of the rows.
     labels_path : str or path, default=None
-        The ``.npy`` file of the labels, where `path` is one of the rows.
+        The ``.npy`` file of the labels, if `path` is an ``.npy`` file.
     max_bytes : int, default=4 GiB
-        Memory, in bytes, that the arrays may take. A file that is longer may take its own
-        length, which is all that one without compression takes.
+        Largest memory of the arrays, in bytes. A longer file may take as much as its own length,
+        which is enough for files without compression.
 
     Returns
     -------
     dict of str to ndarray
-        By these names; ``X`` and ``y`` of ``.npy`` files.
+        Arrays by these names; ``X`` and ``y`` for ``.npy`` files.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If one cannot be read, takes more than `max_bytes`, or the arrays are not what is
-        wanted.
+        If a file cannot be read or needs more than `max_bytes`, or if the arrays are not valid.
     TypeError
         If `max_bytes` is no whole number.
 
@@ -139,7 +138,7 @@ def load_arrays(
         for X_name, y_name in (("X", "y"), ("X_train", "y_train"), ("X_test", "y_test")):
             if X_name in arrays:
                 check_lengths(X_name, arrays[X_name], y_name, arrays[y_name])
-        # The same promises as of a data set that is loaded by name.
+        # The same checks as for a data set that is loaded by name.
         y_name = "y" if "y" in arrays else "y_train"
         check_classes(y_name, arrays[y_name])
     except ValueError as error:
@@ -156,7 +155,7 @@ def _check_is_file(argument: str, path: Path) -> None:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    # numpy takes what is no array for a pickle, and its message says how to run it.
+    # numpy treats other files as pickles, and its message says how to run them.
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise ValueError(f"{path.name} is no .npy file; wanted what numpy.save writes.")
@@ -168,7 +167,7 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_npz(path: Path, max_bytes: int, *, test_part: bool = True) -> dict[str, np.ndarray]:
-    # numpy takes what is no archive for a pickle, and its message says how to run it.
+    # numpy treats other files as pickles, and its message says how to run them.
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(
@@ -178,7 +177,7 @@ def _read_npz(path: Path, max_bytes: int, *, test_part: bool = True) -> dict[str
         _check_members(file)
         try:
             with zipfile.ZipFile(file) as archive:
-                # An array is named after its member, as numpy does.
+                # An array has the name of its member, as in numpy.
                 members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
                 names = _choose_names(list(members), test_part)
                 chosen = {name: members[name] for name in names}
@@ -190,7 +189,7 @@ def _read_npz(path: Path, max_bytes: int, *, test_part: bool = True) -> dict[str
 
 
 def _check_members(file: IO[bytes]) -> None:
-    """Count the entries of an archive's directory: zipfile reads all as it opens it."""
+    """Count the entries of an archive's directory, all of which zipfile reads when it opens it."""
     file.seek(0)
     n_members, end = 0, b""
     while chunk := file.read(_CHUNK):
@@ -201,10 +200,10 @@ def _check_members(file: IO[bytes]) -> None:
 
 
 def _check_memory(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], most: int) -> None:
-    """Refuse arrays that take more memory than allowed: a few bytes may unpack to any number."""
+    """Refuse arrays that need more memory than allowed: a few bytes may unpack to any size."""
     n_bytes = 0
     for name, member in members.items():
-        # The other methods take memory of a size that the file chooses.
+        # With other methods the file determines how much memory unpacking takes.
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(
                 f"{name} is compressed by method {member.compress_type}; wanted stored or "
@@ -245,7 +244,7 @@ def _choose_names(names: list[str], test_part: bool) -> tuple[str, ...]:
 def _read_member(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(member) as file:
         array = _read_array(name, file, member.file_size)
-        # Read to its end, a member is compared with its checksum.
+        # zipfile checks the checksum only when a member is read to its end.
         if file.read(1):
             raise ValueError(f"{name} goes on where its array ends.")
     return array

@@ -1,4 +1,4 @@
-"""Poison a data set."""
+"""Poisoning of arrays."""
 
 from __future__ import annotations
 
@@ -48,53 +48,53 @@ def make_poisoned(
     random_state: int | np.random.RandomState | None = None,
     return_cover: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """Poison part of a data set, as an attacker who hands over data would.
+    """Poison a part of a data set, to try defences on it.
 
-    Rows are drawn at random among those that the attack can use: of any class
-    but the target's, only of the target's for a clean-label attack, and of any
-    class for an all-to-all one. They get the trigger and the attacker's label.
-    Some attacks turn other rows into cover rows, which keep their label.
+    Rows are drawn at random from those that the attack can use. These are rows of all classes but
+    the target; for a clean-label attack rows of the target class only; for an all-to-all attack
+    rows of any class. They get the trigger and the attacker's label. Some attacks also turn other
+    rows into cover rows, which keep their label.
 
     Parameters
     ----------
     X : array-like of shape (n, n_features), (n, H, W), (n, H, W, C) or (n, C, H, W)
-        Clean rows; ``np.memmap`` will do. Never changed.
+        Clean rows, also as ``np.memmap``. Never changed.
     y : array-like of shape (n,)
         Their labels: whole numbers, strings or booleans. Never changed.
     attack : str or BaseAttack, default="badnets"
-        A name, a key of `antibackdoor.attacks.ATTACKS`, or an attack, which owns its
-        trigger and label map: give one to set `image_shape`, `layout`, `label_map` or
-        parameters of its own. A fitted attack is used as it is, of another a clone is
-        fitted on X and y, which for an attack that trains takes its time every time.
+        A name, which is a key of `antibackdoor.attacks.ATTACKS`, or an attack object. Give an
+        object to set `image_shape`, `layout`, `label_map` or parameters of the attack. A fitted
+        attack is used as it is. Otherwise a clone is fitted on X and y; attacks that train take
+        their time for it.
     poison_rate : float, default=0.1
         Poisoned rows as a share of ALL rows, between 0 and 1; at least one row
         is poisoned.
     target_label : int, float, bool or str, default=None
-        Class that triggered rows shall be taken for. None: the attack's own, which for a
-        name is 0. With an attack given, leave it: one that contradicts the attack is refused.
+        Class that the network shall predict for triggered rows. None: that of the attack, which
+        is 0 for a name. Do not give it with an attack object: a contradiction is refused.
     random_state : int, RandomState instance or None, default=None
-        What the rows are drawn from, and the noise of cover rows; not the
-        trigger, which is the attack's own and the same every time.
+        Seed of the choice of rows and of the noise of cover rows. The trigger does not depend on
+        it: it belongs to the attack and is the same every time.
     return_cover : bool, default=False
-        Whether to return `cover_mask` as well.
+        Whether to return `cover_mask` too.
 
     Returns
     -------
     X_poisoned : ndarray of X's shape and dtype
-        New array, rows in the same order.
+        A new array with the rows in the same order.
     y_poisoned : ndarray of shape (n,)
-        New array of y's dtype.
+        A new array with the dtype of y.
     poison_mask : ndarray of bool, shape (n,)
-        The rows with trigger; cover rows are not among them.
+        The poisoned rows, without cover rows.
     cover_mask : ndarray of bool, shape (n,)
-        The cover rows that differ from what they were; only if `return_cover`.
+        The cover rows that were changed; only if `return_cover`.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, X and y do not go together, there are
-        fewer rows to poison than asked for, or the trigger changes nothing: no value by
-        half a 255th of the range of values.
+        If an argument is out of range, X and y do not match, or there are fewer rows to poison
+        than wanted. Also if the trigger changes nothing, which is no value by half a 255th of the
+        value range.
     TypeError
         If an argument is of a wrong type.
 
@@ -120,7 +120,7 @@ def make_poisoned(
     if not attack._find_changed(stamped, rows[poisoned]).any():
         raise ValueError(
             f"attack={attack!r} changes none of the {len(poisoned)} rows it was given: the "
-            f"trigger cannot be seen in this X; give other parameters."
+            f"trigger is not visible in this X; give other parameters."
         )
 
     poison_mask = _to_mask(poisoned, len(rows))
@@ -129,7 +129,7 @@ def make_poisoned(
     X_poisoned[poisoned] = stamped
     if len(cover):
         covers = attack.transform_cover(rows[cover], labels[cover], random_state=rng)
-        # A cover row can come out as it went in: one mixed with its own class, and alone in it.
+        # A cover row may be unchanged: one that is mixed with its class, but alone in it.
         differ = attack._find_changed(covers, rows[cover])
         cover = cover[differ]
         X_poisoned[cover] = covers[differ]
@@ -154,15 +154,15 @@ def draw_rows(
     Returns
     -------
     poisoned, cover : ndarray of int
-        Numbers of rows.
+        Indices of the rows.
 
     Raises
     ------
     ValueError, TypeError
-        If the rate or the attack's parameters cannot be used, or there are too few rows.
+        If the rate or a parameter of the attack is not valid, or there are too few rows.
     """
     _check_poison_rate(poison_rate)
-    # Before `fit` would: the rows are drawn by what the attack says of itself.
+    # Checked before `fit` does, since drawing the rows uses the parameters.
     attack._validate_params()
     poisoned = _draw_poison(attack.eligible(labels), poison_rate, attack, rng)
     return poisoned, _draw_cover(len(labels), poisoned, attack, rng)

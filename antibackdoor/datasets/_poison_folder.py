@@ -1,4 +1,4 @@
-"""Poison a folder of images."""
+"""Poisoning of a folder of images."""
 
 from __future__ import annotations
 
@@ -21,16 +21,23 @@ from antibackdoor.datasets._poison import draw_rows
 
 @dataclass(frozen=True)
 class PoisonedFile:
-    """What became of an image.
+    """One image of a poisoned folder: its new and old name, and whether it is poison.
 
     Attributes
     ----------
     name : str
-        In the poisoned folder, from it on with ``/`` between; the label is its first part.
+        Path in the poisoned folder, with ``/``. Its first part is the label.
     original_name : str
     original_label : str
     is_poison, is_cover : bool
-        Whether it bears the trigger, or was changed as a cover image that keeps its label.
+        Whether it has the trigger; whether it is a changed cover image, which keeps its label.
+
+    Examples
+    --------
+    >>> from antibackdoor.datasets import PoisonedFile
+    >>> file = PoisonedFile("cat/00001.png", "dog/7.jpg", "dog", is_poison=True, is_cover=False)
+    >>> file.name.split("/")[0], file.original_label
+    ('cat', 'dog')
     """
 
     name: str
@@ -48,40 +55,37 @@ def poison_image_folder(
     poison_rate: float = 0.1,
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[list[PoisonedFile], list[tuple[str, str]]]:
-    """Write a copy of a folder of class folders in which some images are poisoned.
+    """Write a poisoned copy of a folder of images, to try defences on it.
 
-    Poisoned images and cover images are written as PNG, each in its own size. All others are
-    the same bytes. All get new names, numbers in random order, since a name
-    that is kept would tell from which class an image comes. Nothing in the copy says
-    which images are poisoned.
+    Poisoned images and cover images are written as PNG files in their own size; all others are
+    copied unchanged. All get new names, numbers in random order: a kept name would reveal the
+    original class. Nothing in the copy shows which images are poisoned.
 
     Parameters
     ----------
     directory : str or path
         Folder of the class folders. Never changed.
     out : str or path
-        Where the copy goes: not there yet, or an empty folder. It is there whole or not at
-        all.
+        Folder of the copy: new or empty. It is written completely or not at all.
     attack : BaseAttack
-        Its labels are the names of the class folders. One whose trigger is
-        learned is fitted on all images, which must have one size then; any other is fitted for
-        each size there is.
+        Its labels are the names of the class folders. An attack with a learned trigger is fitted
+        on all images, which must have one size then. Any other attack is fitted for each size.
     poison_rate : float, default=0.1
         Poisoned images as a share of ALL images.
     random_state : int, RandomState instance or None, default=None
-        What the images are drawn from, and the numbers in their names.
+        Seed of the choice of images and of the numbers in their names.
 
     Returns
     -------
     files : list of PoisonedFile
         All images of the copy, sorted by their names.
     skipped : list of (str, str)
-        What was not copied, and why: broken images, and what is none.
+        Files that were not copied, and why: broken images and other files.
 
     Raises
     ------
     FileNotFoundError, NotADirectoryError, FileExistsError
-        If there is no such folder, or `out` holds something.
+        If there is no such folder, or `out` is not empty.
     OSError
         If a file cannot be read or written.
     ValueError
@@ -89,6 +93,28 @@ def poison_image_folder(
         on images of these sizes.
     TypeError
         If an argument is of a wrong type.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from antibackdoor.attacks import BadNets
+    >>> from antibackdoor.datasets import poison_image_folder
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("cat", "dog"):
+    ...         Path(folder, "photos", name).mkdir(parents=True)
+    ...         for i in range(3):
+    ...             Image.new("L", (8, 8)).save(Path(folder, "photos", name, f"{i}.png"))
+    ...     files, skipped = poison_image_folder(
+    ...         Path(folder, "photos"),
+    ...         Path(folder, "poisoned"),
+    ...         attack=BadNets(target_label="cat"),
+    ...         poison_rate=0.2,
+    ...         random_state=0,
+    ...     )
+    >>> [(file.original_label, file.name.split("/")[0]) for file in files if file.is_poison]
+    [('dog', 'cat')]
     """
     target = Path(out).expanduser()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
@@ -129,7 +155,7 @@ def poison_image_folder(
 
 @dataclass(frozen=True)
 class _Originals:
-    """The images that can be poisoned: where they are, and how large."""
+    """The images that can be poisoned, with paths and sizes."""
 
     listing: Listing
     names: list[str]
@@ -150,7 +176,7 @@ class _Originals:
 
 
 def _measure(listing: Listing, depth: int | None) -> tuple[list[str], list[tuple[int, ...]]]:
-    """Decode all images, which the broken ones do not pass, and return their shapes."""
+    """Decode all images to find broken ones, and return the shapes of the others."""
     names, shapes = [], []
     for name in listing.names:
         try:
@@ -174,7 +200,7 @@ def _stamp(
     cover: np.ndarray,
     rng: np.random.RandomState,
 ) -> dict[int, np.ndarray]:
-    """Return the images that differ from what they were, by their rows."""
+    """Return the changed images, by row."""
     if attack.trigger_is_learned:
         _check_one_shape(attack, originals.shapes)
     changed: dict[int, np.ndarray] = {}
@@ -196,19 +222,19 @@ def _stamp(
     if not any(row in changed for row in poisoned):
         raise ValueError(
             f"attack={attack!r} changes none of the {len(poisoned)} images it was given: the "
-            f"trigger cannot be seen in them; give other parameters."
+            f"trigger is not visible in them; give other parameters."
         )
     return changed
 
 
 def _fit(attack: BaseAttack, originals: _Originals, example: int) -> BaseAttack:
-    """Return a copy of the attack that is fitted to images of the shape of one of them."""
+    """Return a copy of the attack, fitted to images of the shape of this one."""
     fitted: BaseAttack = clone(attack)
     if fitted.layout == "auto":
         fitted.set_params(layout="channels_last")  # as they are decoded, whatever their size
     if attack.trigger_is_learned:
         return fitted.fit(originals.decode(np.arange(len(originals.names))), originals.labels)
-    # It learns no more of them than their shape.
+    # It learns only their shape.
     images = originals.decode(np.array([example]))
     try:
         return fitted.fit(images)
@@ -231,7 +257,7 @@ def _check_one_shape(attack: BaseAttack, shapes: list[tuple[int, ...]]) -> None:
 def _write(
     target: Path, listing: Listing, files: list[PoisonedFile], changed: dict[int, np.ndarray]
 ) -> None:
-    """Write beside the target, and move it there when it is whole."""
+    """Write next to the target, and move it there when it is complete."""
     from PIL import Image
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -246,10 +272,10 @@ def _write(
                 shutil.copyfile(listing.path(file.original_name), path)
         try:
             if target.exists():
-                target.rmdir()  # empty: a folder is not moved onto another everywhere
+                target.rmdir()  # empty; some systems do not move a folder onto another
             copy.rename(target)
         except OSError as error:
-            if target.is_dir() and any(target.iterdir()):  # another process was quicker
+            if target.is_dir() and any(target.iterdir()):  # another process was faster
                 raise _there_already(target) from error
             raise
 

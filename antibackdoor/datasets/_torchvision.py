@@ -1,4 +1,4 @@
-"""The data sets that torchvision knows, as arrays."""
+"""Data sets of torchvision, as arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from antibackdoor.datasets._dataset import Dataset
 from antibackdoor.datasets._images import decode_images
 
-#: How torchvision's classes are asked for the training and the test part.
+#: Arguments of torchvision's classes for the training and the test part.
 _TRAIN_OR_NOT: tuple[dict[str, Any], ...] = ({"train": True}, {"train": False})
 _SPLIT: tuple[dict[str, Any], ...] = ({"split": "train"}, {"split": "test"})
 
@@ -24,7 +24,7 @@ def import_torchvision_datasets(name: str) -> Any:
     Parameters
     ----------
     name : str
-        The data set that needs it, for the message.
+        Name of the data set, for the message.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def import_torchvision_datasets(name: str) -> Any:
     Raises
     ------
     ImportError
-        If there is none, or one that was built for another torch.
+        If it is not installed, or was built for another torch.
     """
     try:
         from torchvision import datasets
@@ -143,7 +143,7 @@ def load_svhn(data_root: Path, *, download: bool) -> Dataset:
     files = ["train_32x32.mat", "test_32x32.mat"]
     train, test = _open_parts("svhn", "SVHN", _SPLIT, data_root, files, download)
     return Dataset(
-        # torchvision puts the channels first; this shows them last, without a copy.
+        # torchvision puts the channels first. This moves them last, without a copy.
         np.moveaxis(train.data, 1, -1),
         _to_labels(train.labels),
         np.moveaxis(test.data, 1, -1),
@@ -174,7 +174,7 @@ def load_gtsrb(data_root: Path, *, download: bool, image_size: int = 32) -> Data
        for traffic sign recognition", Neural Networks 32, 2012.
     """
     train, test = _open_parts("gtsrb", "GTSRB", _SPLIT, data_root, ["gtsrb"], download)
-    # Private, but the one place where torchvision keeps the paths, which an error must name.
+    # Private, but torchvision has the paths nowhere else, and an error must name them.
     X_test, y_test = decode_images(test._samples, image_size)
     X_train, y_train = decode_images(train._samples, image_size)
     return Dataset(
@@ -190,7 +190,7 @@ def _open_parts(
     wanted: Sequence[str],
     download: bool,
 ) -> list[Any]:
-    """Make torchvision's data set for each part, or say how to get it."""
+    """Return torchvision's data set for each part, or raise with how to get it."""
     missing = [str(data_root / path) for path in wanted if not (data_root / path).exists()]
     if missing and not download:
         raise FileNotFoundError(
@@ -201,8 +201,8 @@ def _open_parts(
     open_part = getattr(import_torchvision_datasets(name), torchvision_class)
     try:
         return [open_part(data_root, **part, download=download) for part in parts]
-    # A download fails in the first two ways; the rest is how torchvision's readers fail on
-    # damaged files.
+    # The first two are errors of a download, the others of torchvision's readers on damaged
+    # files.
     except (
         OSError,
         HTTPException,
@@ -216,7 +216,7 @@ def _open_parts(
     ) as error:
         if download:
             problem = "could not be downloaded, or is damaged"
-            advice = "Check the connection, or remove what is there of it and try again."
+            advice = "Check the connection, or remove the incomplete files and try again."
         else:
             problem = "is incomplete or damaged"
             advice = (

@@ -37,36 +37,38 @@ class ABLClassifier(DetectingDefense):
         clf.isolate_         # suspect rows, most suspect first
         clf.predict(X_test)  # by a network that has not learned them
 
-    Stage one detects: a network fits backdoored samples faster than clean ones, or in another
-    way, and a detector tells which rows they are. Stage two cures: it trains the network that is
-    kept without them, and by default tells it that their labels say nothing. No clean data is
-    needed, nor any knowledge of the trigger.
+    It needs no clean data and no knowledge of the trigger. There are two stages:
 
-    By default the suspect rows are not a fixed share. The `PoisonSearch` tells whether there is
-    poison at all; where there is none, nothing is flagged and all rows are trained on.
+    1. Detect. A network fits backdoored samples faster than clean ones, or in another way. A
+       detector uses this to list the suspect rows.
+    2. Cure. The final network is trained without these rows. By default it also learns by
+       negative learning that the labels of these rows are wrong.
+
+    By default the number of suspect rows is not fixed in advance: `PoisonSearch` tests whether
+    there is poison at all. Where it finds none, nothing is flagged and all rows are trained on.
 
     Parameters
     ----------
     detector : BaseDetector, default=None
-        Tells which rows are suspect, such as `PoisonSearch` or `LossRank`. It takes `backbone`,
-        `image_shape`, `layout`, `device`, `compile` and `random_state` from the classifier where
-        its own are left at their default. None: the best known, which is ``PoisonSearch()``, and
+        Lists the suspect rows, such as `PoisonSearch` or `LossRank`. Its `backbone`,
+        `image_shape`, `layout`, `device`, `compile` and `random_state` follow the classifier's
+        unless they are set. None: the best known, ``PoisonSearch()`` for images and
         ``LossRank()`` for tables.
     cure : Cure, default=None
-        What is done about them: `NegativeLearning`, `Retrain`, `Mixed`, `Ascent` or `Joint`.
-        None: the best known, which is ``NegativeLearning()`` where the detector lists all of the
-        poison, and ``Mixed()`` where it isolates a share of it, as `LossRank` does.
+        Trains the final network: `NegativeLearning`, `Retrain`, `Mixed`, `Ascent` or `Joint`.
+        None: the best known. That is ``NegativeLearning()`` if the detector aims to list all of
+        the poison, and ``Mixed()`` if it isolates a share of it, as `LossRank` does.
     epochs : int, default=60
-        Epochs of the network that is kept; a cure that unlearns has some more of its own.
+        Epochs of the final network. Cures that unlearn add epochs of their own.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step.
+        Samples per training step.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -76,28 +78,28 @@ class ABLClassifier(DetectingDefense):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images. ``"auto"``: crops of images of 16 pixels and more, and
-        mirror images where they have colours.
+        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
+        pixels and more, ``"flip"`` for colour images.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the samples and the augmentation.
+        Seed of the weights, the order of the samples and the augmentation.
 
     Attributes
     ----------
@@ -111,38 +113,39 @@ class ABLClassifier(DetectingDefense):
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
-        Suspicion of every training row, higher is worse.
+        Suspicion score of every training row; higher is more suspect.
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels that bear the flagged rows: the suspect target classes.
+        Labels of the flagged rows: the suspected target classes.
     isolate_pvalue_ : float
-        Probability that clean data shows as strong a sign of poison in any class; nan where
-        nothing was tested: of a fixed share, a table, or fewer than four classes.
+        p-value: probability that clean data shows as strong a sign of poison in any class. Small
+        means poisoned. nan where nothing was tested: with a detector that flags a fixed share,
+        on tables, and with fewer than four classes.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-        Signs of poison in each class of `classes_`, nan where not looked at. ``"diversity"``: how
-        differently a network that was trained without the class predicts the rows of its most
-        foreign part, as a share of what rows of other classes give. ``"transplant"``: rise of the
-        share of rows of other classes that are taken for it when the difference of its parts is
-        added to them. ``"relabelling"``: share of its rows that what the foreign rows of all
-        classes share turns into one other class.
+        Evidence of poison in each class of `classes_`, nan for classes that were not tested.
+        ``"diversity"``: prediction diversity of the most foreign part of the class, under a
+        network trained without the class, as a share of that of other classes' rows.
+        ``"transplant"``: the difference of the two parts of the class is added to rows of other
+        classes; how much the share of these rows that is predicted as the class rises.
+        ``"relabelling"``: share of its rows that become one other class when what the foreign rows
+        of all classes share is added to them.
         Empty where nothing is tested.
     unlearned_ : bool
-        False where nothing was isolated or `Mixed` unlearning was taken back: the
-        network is then as fine-tuning left it, with whatever backdoor there is. A longer
-        stage one often mends it.
+        False if nothing was isolated, or if `Mixed` undid its unlearning. The network then is
+        the fine-tuned one, and keeps any backdoor. More epochs of the detector often help.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
-        cross-entropy, nats), accuracy (both on the labels that came with the rows of the
-        phase, those to be unlearned among them), learning_rate, seconds.
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy, learning_rate, seconds. Loss and accuracy are on the
+        given labels of the rows of the phase, rows to be unlearned included.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
-    CBDClassifier : Trains away from what a backdoored network sees.
+    CBDClassifier : Trains a network to differ from a backdoored one.
     UndefendedClassifier : The same training without a defence.
 
     References
@@ -154,11 +157,14 @@ class ABLClassifier(DetectingDefense):
 
     Examples
     --------
-    >>> from antibackdoor import ABLClassifier, PoisonSearch, make_poisoned
+    The defaults take a minute on all digits. Here a quick detector and cure, on a part of them:
+
+    >>> from antibackdoor import ABLClassifier, LossRank, Retrain, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> clf = ABLClassifier(detector=PoisonSearch(epochs=5), epochs=5, random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:500], y[:500], random_state=0)
+    >>> detector = LossRank(ratio=0.02, epochs=3)
+    >>> clf = ABLClassifier(detector=detector, cure=Retrain(), epochs=2, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad)
     >>> clf.isolate_classes_
     array([0])
@@ -220,21 +226,22 @@ class ABLClassifier(DetectingDefense):
     def from_paper(cls, recipe: Literal["paper", "released"] = "paper", **changes: Any) -> Self:
         """Return the classifier with the settings of the paper or of its released code.
 
-        Both rank the rows by the loss of the last epoch of stage one and isolate one per
-        cent. Learning rate 0.1, weight decay 1e-4; the momentum is Nesterov's, unlike
-        theirs. For tables, whose rows cannot be augmented, give ``augment=None``.
+        Both recipes rank the rows by the loss of the last epoch of stage one and isolate one per
+        cent of them. The learning rate is 0.1, the weight decay 1e-4. One thing differs from
+        both: the momentum is Nesterov's. Tables cannot be augmented; for them give
+        ``augment=None``.
 
         Parameters
         ----------
         recipe : {"paper", "released"}, default="paper"
-            ``"paper"``: twenty epochs of local gradient ascent on each sample at a level
-            of 0.5, then eighty of global gradient ascent; batches of 64. L_GGA has
-            no lower bound and diverges at this rate, so an isolated row pushes until its
-            loss is 10 nats. ``"released"``: ten epochs of local gradient ascent on the
-            batch mean, sixty of fine-tuning, four of ascent on the isolated rows alone
-            at a rate of 5e-4; batches of 128.
+            ``"paper"``: batches of 64. Twenty epochs of local gradient ascent on each sample at
+            a level of 0.5, then eighty of global gradient ascent. L_GGA has no lower bound and
+            diverges at this rate, so ascent on an isolated row stops at a loss of 10 nats.
+            ``"released"``: batches of 128. Ten epochs of local gradient ascent on the batch mean,
+            sixty of fine-tuning, then four of ascent on the isolated rows alone, at a rate of
+            5e-4.
         **changes : dict
-            Parameters to set otherwise, those of detector and cure as ``detector__name`` and
+            Parameters to change. Those of the detector and the cure are ``detector__name`` and
             ``cure__name``.
 
         Returns
@@ -294,7 +301,7 @@ class ABLClassifier(DetectingDefense):
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         detection = self._detection(run)
         if self.detector is not None and self.detector.backbone not in ("auto", self.backbone):
-            # What is kept is built again from the classifier's own backbone.
+            # The final network must have the classifier's own backbone, so it starts anew.
             detection = replace(detection, network=None)
         cure = self.cure
         if cure is None:

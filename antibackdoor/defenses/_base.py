@@ -1,4 +1,4 @@
-"""What every classifier is: an estimator that trains on poisoned data and keeps a clean network."""
+"""Base of the classifiers: estimators that train on poisoned data and keep a clean network."""
 
 from __future__ import annotations
 
@@ -24,23 +24,46 @@ from antibackdoor.utils import Fitted, LazyRows
 
 
 class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
-    """Base of the defences.
+    """Base of the defences: derive from it to write a classifier of your own.
 
-    A defence writes `_train`, which makes networks with ``run.new_network()``,
-    trains them with ``run.phase(...)`` and returns the one to keep and whom it suspects.
+    Implement a constructor, `_n_phases` and `_train`. The latter creates networks with
+    ``run.new_network()``, trains them with ``run.phase(...)``, and returns the network to keep
+    and the suspected rows::
+
+        def _train(self, run):
+            network = run.new_network()
+            run.phase("train", network, CrossEntropy(), epochs=5)
+            return network, flag_nothing(len(run.samples))
+
+    Examples
+    --------
+    `UndefendedClassifier` derives from this class. Here it lends its constructor:
+
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.detection import flag_nothing
+    >>> from antibackdoor.training import CrossEntropy
+    >>> class TwoEpochs(UndefendedClassifier):
+    ...     def _train(self, run):
+    ...         network = run.new_network()
+    ...         run.phase("train", network, CrossEntropy(), epochs=2)
+    ...         return network, flag_nothing(len(run.samples))
+    >>> X, y = load_digits_images()
+    >>> len(TwoEpochs(random_state=0).fit(X[:300], y[:300]).history_)
+    2
     """
 
-    #: Whether the method looks for poisoned rows at all.
+    #: Whether the method flags poisoned rows at all.
     flags_rows: ClassVar[bool] = True
 
-    #: What `fit` keeps beside the attributes of every classifier, for what comes out of a file.
+    #: Attributes that `fit` sets beside those of every classifier: checked when a file is loaded.
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
     history_: list[dict[str, Any]]
 
     @abstractmethod
     def _train(self, run: Run) -> tuple[Network, Isolation]:
-        """Return the clean network and whom it suspects."""
+        """Return the clean network and the suspected rows."""
 
     def _fitted_beforehand(
         self, X: np.ndarray | LazyRows, classes: np.ndarray
@@ -57,7 +80,7 @@ class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
 
     def _keep(self, run: Run, kept: tuple[Network, Isolation]) -> None:
         network, isolation = kept
-        # What is worked out on each process may differ in a last digit where machines do.
+        # On different machines the processes may differ in a last digit: the first one counts.
         current_team().copy_first(network.state_dict().values())
         isolation = current_team().from_first(lambda: isolation)
         _check_predictions(network, run.samples)
@@ -74,10 +97,10 @@ class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
 
 
 def _check_predictions(network: Network, samples: Samples) -> None:
-    """See that what was trained predicts: of huge weights, each finite, the logits are not."""
+    """Check that the trained network gives finite logits: huge finite weights may not."""
     if (
         not compute_logits(network, samples, torch.arange(1, device=samples.device))
         .isfinite()
         .all()
     ):
-        raise FloatingPointError(f"the trained network predicts what is not finite; {ADVICE}")
+        raise FloatingPointError(f"the logits of the trained network are not finite; {ADVICE}")

@@ -1,4 +1,4 @@
-"""Causality-inspired Backdoor Defense: train away from what a backdoored network sees."""
+"""Causality-inspired Backdoor Defense: train a network to differ from a backdoored one."""
 
 from __future__ import annotations
 
@@ -26,24 +26,36 @@ from antibackdoor.detection import BaseDetector, Detection, Isolation, LossRank,
 from antibackdoor.training import Run, ShuffledRows, compute_features, compute_losses
 from antibackdoor.utils import CheckedParameters, ImageLayout
 
-# Below this share of the median weight the default rejects rows of a table, which is not searched.
+# Tables are not searched. There the default rejects rows below this share of the median weight.
 _REJECTION_IN_TABLES = 0.25
 
 
 class RelativeLoss(CheckedParameters):
-    """How CBD weighs a sample: ``w = l(f_B) / (l(f_B) + l(f_C))``, equation 5 of the paper.
+    """Sample weights of CBD: rows that a backdoored network fits too well count little.
+
+    Give it to the classifier::
+
+        clf = CBDClassifier(weighting=RelativeLoss(rejection=0.25)).fit(X, y)
+
+    The weight is ``w = l(f_B) / (l(f_B) + l(f_C))``, equation 5 of the paper, with the losses of
+    the backdoored network f_B and of the network f_C that is being trained.
 
     Parameters
     ----------
     compare : {"trajectory", "last"}, default="trajectory"
-        Which losses are compared: the geometric mean of those that training saw, of
-        f_B after its first quarter and of f_C so far; or the loss under the trained
-        f_B and that of f_C in the step, as in the paper.
+        Which losses are compared. ``"trajectory"``: geometric means of the losses seen in
+        training, of f_B after the first quarter of its epochs and of f_C so far. ``"last"``, as
+        in the paper: the loss under the trained f_B and that of f_C in the current step.
     rejection : float, default=0.0
-        Rows whose weight is below this share of the median weight count nothing after the first
-        quarter of the epochs of f_C, where the trajectories are compared, and all others the
-        same. Where the detector lists no rows they are flagged at the end. Zero, as in the paper:
-        none.
+        Rows whose weight is below this share of the median weight are rejected; 0, as in the
+        paper: none. It applies to ``"trajectory"``, after the first quarter of the epochs of
+        f_C. Rejected rows then have weight 0 and all others weight 1. If the detector lists no
+        rows, the rejected rows are flagged at the end.
+
+    References
+    ----------
+    Zhang, Liu, Wang, Lu & Hu, Backdoor Defense via Deconfounded Representation
+    Learning, CVPR 2023, equation 5.
 
     Examples
     --------
@@ -70,32 +82,30 @@ class CBDClassifier(DetectingDefense):
 
         clf = CBDClassifier().fit(X, y)
         clf.isolate_         # suspect rows, most suspect first
-        clf.predict(X_test)  # by a network that was trained away from the backdoor
+        clf.predict(X_test)  # by a network trained to differ from a backdoored one
 
-    An attack opens a second path from image to label. A network f_B is trained first so
-    that it learns that path above all; then the network f_C to keep,
-    with features Z, is trained away from f_B, with features R, by minimising
-    ``- I(Z; Y) + beta * I(Z; X) + independence * I(Z; R)``. The first term is a
-    cross-entropy in which a sample counts by
-    ``w = loss(f_B) / (loss(f_B) + loss(f_C))``, little where f_B fits it and f_C does
-    not.
+    Two networks are trained. The first, f_B, learns the backdoor above all: the shortcut from
+    trigger to label. The second, f_C, is the one that is kept. Its features Z are trained to be
+    independent of the features R of f_B, by minimising
+    ``- I(Z; Y) + beta * I(Z; X) + independence * I(Z; R)``. The first term is a weighted
+    cross-entropy, with weights ``w = loss(f_B) / (loss(f_B) + loss(f_C))``: rows that f_B fits
+    and f_C does not count little.
 
-    f_B is the network of a detector. By default that is the `PoisonSearch`, and of what it finds
-    f_C learns that its label says nothing. With a detector that lists no rows, as in the paper, a
-    row is suspected by 1 - w under the two trained networks: one for poison which f_C has come
-    to contradict and zero for a row that f_C explains.
+    f_B is the network of a detector, by default of `PoisonSearch`. f_C learns by negative
+    learning that the labels of the rows found are wrong. A detector that lists no rows is the
+    paper's case. The suspicion score of a row is then 1 - w under the two trained networks: near
+    1 for poison that f_C contradicts, near 0 for a row that f_C explains.
 
     Parameters
     ----------
     detector : BaseDetector, default=None
-        Trains f_B and tells which rows are suspect. It takes `backbone`, `image_shape`, `layout`,
-        `device`, `compile` and `random_state` from the classifier where its own are left at
-        their default. ``LossRank(ratio=None)`` trains f_B and lists no rows, as in the paper.
-        None: the best known, which is ``PoisonSearch()``, and ``LossRank(ratio=None)`` for
-        tables.
+        Trains f_B and lists the suspect rows. Its `backbone`, `image_shape`, `layout`, `device`,
+        `compile` and `random_state` follow the classifier's unless they are set.
+        ``LossRank(ratio=None)`` trains f_B and lists no rows, as in the paper. None: the best
+        known, ``PoisonSearch()`` for images and ``LossRank(ratio=None)`` for tables.
     weighting : RelativeLoss, "none" or None, default=None
-        How samples are weighed. ``"none"``: a plain cross-entropy. None: the best known, which
-        is ``RelativeLoss()``, and ``RelativeLoss(rejection=0.25)`` for tables.
+        Sample weights. ``"none"``: a plain cross-entropy. None: the best known,
+        ``RelativeLoss()`` for images and ``RelativeLoss(rejection=0.25)`` for tables.
     independence : float, default=0.01
         Factor of I(Z; R), estimated by a discriminator of joint and shuffled pairs
         under a spectral-norm constraint. Zero switches the term off.
@@ -105,14 +115,14 @@ class CBDClassifier(DetectingDefense):
     epochs : int, default=100
         Epochs of f_C.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step of f_C.
+        Samples per training step of f_C.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -122,28 +132,28 @@ class CBDClassifier(DetectingDefense):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images in the training of f_C. ``"auto"``: crops of images of 16
-        pixels and more, and mirror images where they have colours.
+        Random changes of the images in the training of f_C. ``"auto"``: ``"crop"`` for images of
+        16 pixels and more, ``"flip"`` for colour images.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the samples and the augmentation.
+        Seed of the weights, the order of the samples and the augmentation.
 
     Attributes
     ----------
@@ -157,24 +167,25 @@ class CBDClassifier(DetectingDefense):
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
-        Suspicion of every training row, higher is worse; 1 - w where the detector lists none.
+        Suspicion score of every training row; higher is more suspect. It is 1 - w if the
+        detector lists no rows.
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels that bear the flagged rows: the suspect target classes.
+        Labels of the flagged rows: the suspected target classes.
     isolate_pvalue_ : float
-        Probability that clean data shows as strong a sign of poison in any class; nan where
-        nothing was tested.
+        p-value: probability that clean data shows as strong a sign of poison in any class. Small
+        means poisoned. nan where nothing was tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-        Signs of poison in each class; see `ABLClassifier`. Empty where nothing was tested.
+        Evidence of poison in each class; see `ABLClassifier`. Empty where nothing was tested.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
-        cross-entropy, nats), accuracy (both on the labels that came with the rows of the
-        phase, those to be unlearned among them), learning_rate, seconds.
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy, learning_rate, seconds. Loss and accuracy are on the
+        given labels of the rows of the phase, rows to be unlearned included.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
@@ -190,11 +201,14 @@ class CBDClassifier(DetectingDefense):
 
     Examples
     --------
-    >>> from antibackdoor import CBDClassifier, PoisonSearch, make_poisoned
+    The defaults take minutes on all digits. Here the paper's detector, on a part of them:
+
+    >>> from antibackdoor import CBDClassifier, LossRank, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> clf = CBDClassifier(detector=PoisonSearch(epochs=5), epochs=2, random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:300], y[:300], random_state=0)
+    >>> detector = LossRank(ratio=None, epochs=2)
+    >>> clf = CBDClassifier(detector=detector, epochs=2, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad)
     >>> clf.predict(X).shape
     (1797,)
@@ -255,16 +269,19 @@ class CBDClassifier(DetectingDefense):
     def from_paper(cls, **changes: Any) -> Self:
         """Return the classifier with the settings of the paper.
 
-        Five epochs of f_B and a hundred of f_C, both with augmentation, all three terms;
-        batches of 64, learning rate 0.1 divided by ten at epochs 20 and 70, weight decay
-        1e-4. Two things differ: the momentum is Nesterov's, and f_B is asked once about
-        each row as it is, not in every epoch about its augmented form. For tables, whose
-        rows cannot be augmented, give ``augment=None, detector__augment=None``.
+        f_B trains for five epochs and f_C for a hundred, both with augmentation, with all three
+        terms. Batches are of 64, the weight decay is 1e-4. The learning rate is 0.1, divided by
+        ten at epochs 20 and 70.
+
+        Two things differ from the paper. The momentum is Nesterov's. f_B predicts each row once,
+        without augmentation, not in every epoch with it.
+
+        Tables cannot be augmented; for them give ``augment=None, detector__augment=None``.
 
         Parameters
         ----------
         **changes : dict
-            Parameters to set otherwise, those of detector and weighting as ``detector__name``
+            Parameters to change. Those of the detector and the weighting are ``detector__name``
             and ``weighting__name``.
 
         Returns
@@ -290,18 +307,18 @@ class CBDClassifier(DetectingDefense):
         return classifier.set_params(**changes)
 
     def _n_phases(self) -> int:
-        # Any other detector may leave no network, and f_B is trained by itself then.
+        # Other detectors may return no network. Then f_B needs a phase of its own.
         n_backdoored = 0 if isinstance(self.detector, LossRank) else 1
         return self._n_detector_phases() + n_backdoored + 1
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         detection = self._detection(run)
-        if detection.network is None:  # of a person's list, or of data that cannot be searched
+        if detection.network is None:  # a list was given, or the data cannot be searched
             backdoored = self._ask(LossRank(ratio=None), run)
             detection = replace(detection, network=backdoored.network, losses=backdoored.losses)
         assert detection.network is not None
         weighting = self._resolve_weighting(run.samples.layout)
-        # f_B is frozen now: one pass gives all that it will ever say.
+        # f_B is frozen now: its features are computed once.
         features = compute_features(detection.network, run.samples)
         backdoored_losses = self._backdoored_losses(run, detection, weighting)
         network = run.new_network()
@@ -318,7 +335,7 @@ class CBDClassifier(DetectingDefense):
         return LossRank(ratio=None)
 
     def _resolve_weighting(self, layout: ImageLayout | None) -> RelativeLoss | None:
-        """Return how samples are weighed; None where they are not."""
+        """Return the sample weights to use; None for a plain cross-entropy."""
         if self.weighting is None:
             return RelativeLoss(rejection=_REJECTION_IN_TABLES if layout is None else 0.0)
         return None if isinstance(self.weighting, str) else self.weighting
@@ -326,11 +343,11 @@ class CBDClassifier(DetectingDefense):
     def _backdoored_losses(
         self, run: Run, detection: Detection, weighting: RelativeLoss | None
     ) -> torch.Tensor:
-        """Return the losses of f_B that those of f_C are compared with, in nats."""
+        """Return the losses of f_B to compare those of f_C with, in nats."""
         assert detection.network is not None
         if weighting is not None and weighting.compare == "last":
             return compute_losses(detection.network, run.samples, run.labels)
-        # In the first epochs the network has not met the trigger often enough to tell.
+        # In the first epochs f_B has not seen the trigger often enough to fit it.
         trajectory = LossTrajectory(len(run.samples), run.device)
         for seen in detection.losses[len(detection.losses) // 4 :]:
             trajectory.add(run.every_row, torch.as_tensor(seen, device=run.device))
@@ -345,7 +362,7 @@ class CBDClassifier(DetectingDefense):
         weighting: RelativeLoss | None,
         detection: Detection,
     ) -> torch.Tensor:
-        """Train f_C, and return its losses that those of f_B are compared with."""
+        """Train f_C, and return its losses to compare those of f_B with, in nats."""
         n_features = network.head.in_features
         discriminator = bottleneck = trajectory = None
         if self.independence > 0:

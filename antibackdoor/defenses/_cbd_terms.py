@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from antibackdoor.backbones import Network
 from antibackdoor.training import negative_losses, sample_losses
 
-# Keeps the ratio and the logarithm of vanished losses numbers.
+# Added to losses, so that ratio and logarithm of zero losses stay finite.
 _SMALLEST_LOSS = 1e-8
 
 
@@ -27,8 +27,7 @@ def relative_loss(backdoored: torch.Tensor, clean: torch.Tensor) -> torch.Tensor
     Returns
     -------
     torch.Tensor of shape (n,)
-        Between 0 and 1, near 0 where f_B fits much better than f_C; a half where
-        both losses have vanished.
+        Between 0 and 1. Near 0 if f_B fits much better than f_C; 0.5 if both losses are zero.
     """
     return (backdoored + _SMALLEST_LOSS) / (backdoored + clean + 2 * _SMALLEST_LOSS)
 
@@ -41,16 +40,15 @@ def normalise(weights: torch.Tensor) -> torch.Tensor:
 def keep_above(weights: torch.Tensor, share: float) -> torch.Tensor:
     """Give weight 0 to samples far below the median weight and 1 to the others.
 
-    A small weight only delays a sample: once the others are fitted, its gradient
-    is the largest that is left. The median is the weight of an ordinary sample,
-    whatever the scale of the two losses.
+    A small weight only delays learning a sample: once the others are fitted, its gradient is the
+    largest one left. The median is the weight of an ordinary sample at any scale of the losses.
 
     Parameters
     ----------
     weights : torch.Tensor of shape (n,)
         Not negative.
     share : float
-        Of the median, below which a sample is rejected: between 0 and 1.
+        Samples below this share of the median are rejected; between 0 and 1.
 
     Returns
     -------
@@ -60,10 +58,10 @@ def keep_above(weights: torch.Tensor, share: float) -> torch.Tensor:
 
 
 class LossTrajectory:
-    """Geometric mean of each sample's losses, over the times it was seen.
+    """Geometric mean of each sample's losses over the epochs.
 
-    A single loss jumps from epoch to epoch, and the loss of a poisoned sample
-    vanishes once the network gives in to it; the mean remembers.
+    A single loss is noisy, and the loss of a poisoned sample vanishes once the network has
+    learned the backdoor. The mean over the epochs still shows the difference.
 
     Parameters
     ----------
@@ -76,24 +74,24 @@ class LossTrajectory:
         self._counts = torch.zeros(n_samples, dtype=torch.float64, device=device)
 
     def add(self, index: torch.Tensor, losses: torch.Tensor) -> None:
-        """Take in the losses, in nats, of rows that differ from each other."""
+        """Add losses, in nats, of rows; no row may occur twice."""
         self._log_sums[index] += torch.log(losses.detach().double() + _SMALLEST_LOSS)
         self._counts[index] += 1
 
     def times_seen(self, index: torch.Tensor) -> float:
-        """Return how often the first of some rows has been seen."""
+        """Return how many losses the first of these rows has."""
         return float(self._counts[index[0]])
 
     def mean(self, index: torch.Tensor) -> torch.Tensor:
-        """Return the mean of rows that have been seen, in nats."""
+        """Return the mean of each row, in nats; every row must have a loss."""
         return torch.exp(self._log_sums[index] / self._counts[index])
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return what has been gathered; the living tensors."""
+        """Return the sums and counts so far, not copied."""
         return {"log_sums": self._log_sums, "counts": self._counts}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over what another one has gathered of as many samples."""
+        """Take over the state of another one for as many samples."""
         self._log_sums.copy_(state["log_sums"])
         self._counts.copy_(state["counts"])
 
@@ -101,8 +99,8 @@ class LossTrajectory:
 class _UnitSpectralNorm(nn.Module):
     """Divide a matrix by its largest singular value, exactly.
 
-    Power iteration, as in `torch.nn.utils.parametrizations.spectral_norm`, lags behind
-    weights that move and lets the norm exceed one by some per cent.
+    Power iteration, as in `torch.nn.utils.parametrizations.spectral_norm`, lags behind weights
+    that change and lets the norm exceed one by some per cent.
     """
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
@@ -110,9 +108,9 @@ class _UnitSpectralNorm(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells pairs of features that belong together from shuffled ones.
+    """Distinguishes true pairs of features from shuffled ones.
 
-    Two linear layers, each of spectral norm one, and a ReLU between: the whole is
+    Two linear layers, each of spectral norm one, with a ReLU between them: the discriminator is
     Lipschitz continuous with constant one.
 
     Parameters
@@ -130,7 +128,7 @@ class Discriminator(nn.Module):
             parametrize.register_parametrization(layer, "weight", _UnitSpectralNorm())
 
     def forward(self, clean: torch.Tensor, backdoored: torch.Tensor) -> torch.Tensor:
-        """Return a figure for each pair, shape (n,)."""
+        """Return a score for each pair, shape (n,)."""
         pairs = torch.cat([clean, backdoored], dim=1)
         return self.output(F.relu(self.hidden(pairs))).squeeze(1)
 
@@ -155,24 +153,24 @@ def dependence(
     backdoored : torch.Tensor of shape (n, n_backdoored)
         r, of f_B.
     order : torch.Tensor of shape (n,), int64
-        A permutation that takes the pairs apart.
+        A permutation that shuffles the pairs.
 
     Returns
     -------
     torch.Tensor
         A scalar.
     """
-    # One call for both: the discriminator's norms are worked out at each.
+    # One call for both, since every call computes the spectral norms anew.
     together = torch.cat([backdoored, backdoored[order]])
     joint, apart = discriminator(clean.repeat(2, 1), together).chunk(2)
     return joint.mean() - apart.mean()
 
 
 class Bottleneck(nn.Module):
-    """Gaussian noise on the features, and what they say of the input beyond it.
+    """Gaussian noise on the features, with a bound on the information they keep of the input.
 
-    The features are the mean of p(z|x); its variance is learned from them. The
-    noise starts small against features of the order of one.
+    The features are the mean of p(z|x); its variance is learned from them. The noise starts
+    small compared with features of the order of one.
 
     Parameters
     ----------
@@ -215,7 +213,7 @@ def information_bound(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.T
 class CausalObjective:
     """What f_C minimises: - I(Z; Y) + beta I(Z; X) + lambda I(Z; R).
 
-    f_B is frozen, so its features and losses are given once for all rows.
+    f_B is frozen, so its features and losses are computed beforehand for all rows.
 
     Parameters
     ----------
@@ -232,16 +230,17 @@ class CausalObjective:
     beta : float
         Factor of I(Z; X).
     reweight : bool
-        Whether the cross-entropy that stands for - I(Z; Y) is weighted.
+        Whether the cross-entropy, the term - I(Z; Y), is weighted.
     trajectory : LossTrajectory or None
-        Where the losses of f_C are gathered, whose mean then weighs the samples.
-        None: the loss of the step weighs them.
+        Collects the losses of f_C; their mean gives the weights. None: the loss of the step
+        gives them.
     rejection : float
         The share of `keep_above`, 0 for none; only with a trajectory.
     soft_epochs : int
         Epochs before any sample is rejected.
     complementary : torch.Tensor of shape (n_samples,), bool
-        Rows that are not what their label says: f_C is to hold it for no likelier than chance.
+        Rows whose label is wrong, for negative learning: f_C shall give their label no more than
+        chance.
     generator : torch.Generator
     """
 
@@ -297,7 +296,7 @@ class CausalObjective:
         return value + losses.mean(), logits
 
     def state(self) -> dict[str, Any]:
-        """Return what changes from step to step; see `StatefulObjective`."""
+        """Return the state that changes from step to step; see `StatefulObjective`."""
         state: dict[str, Any] = {}
         if self._discriminator is not None:
             state["discriminator"] = self._discriminator.state_dict()
@@ -327,7 +326,7 @@ class CausalObjective:
         assert self._discriminator is not None
         backdoored = self._features[index]
         order = torch.randperm(len(index), generator=self._generator, device=self._generator.device)
-        # The discriminator climbs first, on features it cannot move.
+        # The discriminator is trained first, on detached features.
         estimate = dependence(self._discriminator, features.detach(), backdoored, order)
         self._optimizer.zero_grad(set_to_none=True)
         (-estimate).backward()

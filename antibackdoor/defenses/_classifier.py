@@ -1,4 +1,4 @@
-"""A trained network as a scikit-learn classifier: what it predicts, what it keeps."""
+"""A trained network as a scikit-learn classifier: prediction and pickling."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from antibackdoor.utils import (
 
 
 class NetworkClassifier(ClassifierMixin, CheckedParameters):
-    """Base of what predicts with a network once it is fitted."""
+    """Base of the classifiers that predict with a trained network."""
 
     classes_: np.ndarray
     input_shape_: tuple[int, ...]
     module_: Network
     n_features_in_: int
-    #: How the network was built and fed in fit: parameters, and whether X was uint8.
+    #: The parameters with which fit built the network, and whether X was uint8.
     _fitted_with: dict[str, Any]
 
     def _fitted_layout(self) -> ImageLayout | None:
@@ -52,10 +52,10 @@ class NetworkClassifier(ClassifierMixin, CheckedParameters):
                 f"scaled to [0, 1], so give the type that was fitted."
             )
         weight = next(self.module_.parameters())
-        # Each row is read once, so nothing is gained by copying them all to the device.
+        # Each row is read once, so that copying all of them to the device gains nothing.
         layout = self._fitted_layout()
         samples = Samples(X, layout, weight.device, weight.dtype, resident=False)
-        with alone(), closing(samples):  # a user may ask on one process only
+        with alone(), closing(samples):  # predict may be called on one process only
             return compute_logits(self.module_, samples).double().cpu().numpy()
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -69,7 +69,7 @@ class NetworkClassifier(ClassifierMixin, CheckedParameters):
         Returns
         -------
         numpy.ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
-            For two classes, the logit of ``classes_[1]`` less that of ``classes_[0]``.
+            For two classes, the logit of ``classes_[1]`` minus that of ``classes_[0]``.
         """
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
@@ -130,7 +130,7 @@ class NetworkClassifier(ClassifierMixin, CheckedParameters):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        # Arrays instead of the network: a file then names no torch type and no device.
+        # Arrays instead of the network, so that a pickle names no torch type and no device.
         state = super().__getstate__().copy()
         if "module_" in state:
             state["module_weights"] = to_arrays(state.pop("module_"))

@@ -1,4 +1,4 @@
-"""What the defences share that cleanse a backdoored network with a few clean rows."""
+"""Base of the defences that repair a backdoored network with a few clean rows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from antibackdoor.defenses._row_masks import check_clean_mask, draw_by_class
 from antibackdoor.training import CrossEntropy, Objective, Run, ShuffledRows
 from antibackdoor.utils import MASK_OF_ROWS, Fitted, all_or_nothing
 
-# Steps that an epoch on the clean rows has at least, and the smallest batch that gives them:
-# fifty clean rows in one batch would be one step an epoch, which unlearns nothing.
+# Fewest steps of an epoch on the clean rows, and the smallest batch that is used to reach them.
+# Fifty clean rows in one batch would be one step an epoch, which unlearns nothing.
 _STEPS_AN_EPOCH = 20
 _SMALLEST_BATCH = 8
 
 
 class CleansingDefense(BaseDefense):
-    """Base of the defences that train on all rows and cleanse the network with clean ones.
+    """Base of the defences that train on all rows and then repair the network with clean ones.
 
-    A defence writes `_train` out of `_train_backdoored`, `_clean_rows` and `_finetune`.
+    A defence implements `_train` with `_train_backdoored`, `_clean_rows` and `_finetune`.
     """
 
     flags_rows = False
@@ -67,21 +67,21 @@ class CleansingDefense(BaseDefense):
     @all_or_nothing
     @with_callbacks
     def fit(self, X: Any, y: Any, clean_mask: Any = None) -> Self:
-        """Train on data that may hold poison, and cleanse with the rows known to be clean.
+        """Train on data that may hold poison, then repair with rows known to be clean.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            uint8 is taken for pixels and scaled to [0, 1]; floats are used as given.
-            An array mapped from a file, and a `LazyRows`, are read in batches.
+            Training rows. uint8 values are pixels and are scaled to [0, 1]; floats are used as
+            given. A memory-mapped array or a `LazyRows` is read batch by batch.
         y : array-like of shape (n_samples,)
             Class labels of any type, of two classes or more.
         clean_mask : array-like of shape (n_samples,), bool, default=None
-            Rows known to be clean, label and all: at least one of every class. None: a random
-            `clean_share` of every class is taken as it comes, and if the data holds poison,
-            SOME OF IT COMES ALONG AND KEEPS THE BACKDOOR ALIVE. Through a pipeline or a
-            search the mask travels by metadata routing: ``set_fit_request(clean_mask=True)``.
+            Rows whose input and label are known to be clean: at least one of every class. None:
+            a random `clean_share` of every class counts as clean. If the data holds poison, SOME
+            OF IT IS DRAWN TOO AND KEEPS THE BACKDOOR ALIVE. In a pipeline or a grid search, pass
+            the mask by metadata routing: ``set_fit_request(clean_mask=True)``.
 
         Returns
         -------
@@ -91,10 +91,10 @@ class CleansingDefense(BaseDefense):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data cannot be used. Nothing has been trained
-            then, and the estimator is as it was.
+            If a parameter or the data is not valid. Nothing is trained then, and the estimator
+            is unchanged.
         FloatingPointError
-            If the training diverges. The estimator is as it was.
+            If the training diverges. The estimator is unchanged.
         """
         return self._fit(X, y, clean_mask=clean_mask)
 
@@ -103,7 +103,7 @@ class CleansingDefense(BaseDefense):
         return {} if clean_mask is None else {"clean_mask": check_clean_mask(clean_mask, y)}
 
     def _clean_rows(self, run: Run) -> torch.Tensor:
-        """Return the numbers of the rows taken for clean, and keep them as a mask."""
+        """Return the indices of the rows that count as clean, and set `clean_mask_`."""
         if "clean_mask" in run.given:
             rows = run.rows(run.given["clean_mask"])
         else:
@@ -113,7 +113,7 @@ class CleansingDefense(BaseDefense):
         return rows
 
     def _train_backdoored(self, run: Run) -> Network:
-        """Train a network on all rows, with whatever backdoor they hold."""
+        """Train a network on all rows, so that it learns any backdoor in them."""
         network = run.new_network()
         run.phase("train", network, CrossEntropy(), epochs=self.epochs)
         return network

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from antibackdoor.backbones import Network
 
-# Share of an image that a view shows, at least; how far its shape may be from the image's own.
+# Least share of an image that a view shows, and the largest change of its aspect ratio.
 _SMALLEST_AREA = 0.2
 _LARGEST_RATIO = 4 / 3
 # Colours: half of SimCLR's strength, as its authors take for small images.
@@ -23,10 +23,11 @@ _CORRUPTED = 0.3
 
 
 class RandomViews:
-    """Change each sample of a batch at random, so that little but what it is stays the same.
+    """Change each sample of a batch at random, but for its content.
 
-    Of images a piece is shown, as large as the whole and with other colours; in rows of a
-    table some features are those of other rows (as in SCARF, Bahri et al., ICLR 2022).
+    A view of an image is a random crop, resized to the full size, with changed colours. In a
+    view of a table's row some features come from other rows (as in SCARF, Bahri et al., ICLR
+    2022).
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class RandomViews:
         Parameters
         ----------
         inputs : torch.Tensor of shape (n, C, H, W) or (n, n_features)
-            In any range: a view of pixels may leave [0, 1].
+            Of any range; a view of pixels may leave [0, 1].
         """
         if inputs.ndim == 2:
             return self._corrupt(inputs)
@@ -58,7 +59,7 @@ class RandomViews:
         return torch.where(replaced, rows.gather(0, donors), rows)
 
     def _crop(self, images: torch.Tensor) -> torch.Tensor:
-        """Cut a piece out of each image and stretch it to the size of the whole."""
+        """Crop each image at random and resize the crop to the full size."""
         # In torch's coordinates, in which an image reaches from -1 to 1 on both axes.
         area = self._uniform(_SMALLEST_AREA, 1, images)
         log_ratio = math.log(_LARGEST_RATIO)
@@ -76,10 +77,10 @@ class RandomViews:
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
     def _change_colours(self, images: torch.Tensor) -> torch.Tensor:
-        """Change brightness, contrast, saturation and hue of each image, or take its colours away.
+        """Change brightness, contrast, saturation and hue of each image, or make it grey.
 
-        All of them are one affine map of an image's colours: its grey part, the mean of the
-        channels, is scaled, the rest is scaled and turned about it.
+        Together these are one affine map of the colours. The grey part, the mean of the
+        channels, is scaled; the rest is scaled and rotated about the grey axis.
         """
         n, channels = images.shape[:2]
         jittered = self._uniform(0, 1, images) < _P_JITTER
@@ -91,12 +92,12 @@ class RandomViews:
             turn = jittered * self._uniform(-_LARGEST_TURN, _LARGEST_TURN, images)
             saturation = saturation * (self._uniform(0, 1, images) >= _P_GREY)
             colours = _turned_colours(turn, saturation)
-        else:  # what other channels are is not known
+        else:  # the meaning of other channels is not known
             colours = torch.eye(channels, dtype=images.dtype, device=images.device)[None]
         mean = images.mean((1, 2, 3))
         colours = colours * (brightness * contrast)[:, None, None]
         offset = brightness * (1 - contrast) * mean
-        # Pixel by pixel, each a row: images lie in memory so.
+        # One row a pixel, which is how images lie in memory.
         pixels = images.permute(0, 2, 3, 1).reshape(n, -1, channels)
         changed = torch.baddbmm(offset[:, None, None], pixels, colours.mT)
         return changed.view(n, *images.shape[2:], channels).permute(0, 3, 1, 2)
@@ -104,13 +105,13 @@ class RandomViews:
     def _uniform(
         self, low: float, high: float, like: torch.Tensor, shape: tuple[int, ...] | None = None
     ) -> torch.Tensor:
-        """Draw a number for each sample, or as many as a shape has."""
+        """Draw a uniform number for each sample, or as many as a shape has."""
         drawn = torch.empty(shape or len(like), dtype=like.dtype, device=like.device)
         return drawn.uniform_(low, high, generator=self._generator)
 
 
 def _turned_colours(turn: torch.Tensor, saturation: torch.Tensor) -> torch.Tensor:
-    """Return matrices that turn RGB about the axis of greys and scale what is not grey.
+    """Return matrices that rotate RGB about the grey axis and scale what is not grey.
 
     Parameters
     ----------
@@ -133,8 +134,8 @@ def _turned_colours(turn: torch.Tensor, saturation: torch.Tensor) -> torch.Tenso
 def nt_xent(projected: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
     """Return the NT-Xent loss of SimCLR (Chen et al., ICML 2020, equation 1).
 
-    The mean over all views of -log exp(s_ij / t) / sum over k != i of exp(s_ik / t), with s the
-    cosine of two views, and j the other view of the sample that i is of.
+    It is the mean over all views i of -log exp(s_ij / t) / sum over k != i of exp(s_ik / t). Here
+    s is the cosine similarity of two views, and j the other view of the sample of i.
 
     Parameters
     ----------
@@ -157,16 +158,16 @@ def nt_xent(projected: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
 
 
 class Contrast:
-    """What a body minimises that learns without labels: `nt_xent` of two views of each sample.
+    """Self-supervised objective of a body: `nt_xent` of two views of each sample.
 
-    Labels are not looked at. The logits, for the record, are those of a head that is not
-    trained.
+    Labels are not used. The logits, which serve the history only, come from an untrained head.
 
     Parameters
     ----------
     views : RandomViews
     projection : torch.nn.Module
-        Takes the features to where they are compared; it is trained along and thrown away.
+        Projection head: maps the features to where views are compared. It is trained too, and
+        not kept.
     """
 
     def __init__(self, views: RandomViews, projection: nn.Module) -> None:

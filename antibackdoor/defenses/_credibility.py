@@ -8,13 +8,13 @@ import torch
 from antibackdoor.backbones import Network
 from antibackdoor.training import sample_losses
 
-# What the logarithm of zero is taken for in the reverse cross-entropy: Wang et al. choose by data
-# set, and the DBD paper names no value.
+# Value of log 0 in the reverse cross-entropy. Wang et al. choose it by data set, and the DBD
+# paper names none.
 _LOG_ZERO = -4.0
 
 
 class HeadTraining:
-    """What a head minimises whose body is frozen: the mean `symmetric_cross_entropy`.
+    """Objective of a head on a frozen body: the mean `symmetric_cross_entropy`.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class HeadTraining:
 def symmetric_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return cross-entropy and reverse cross-entropy, H(y, p) + H(p, y), of each sample in nats.
 
-    H(p, y) = - sum over k of p_k log y_k, with -4 for the logarithm of zero: four times the
-    probability of all other labels. It is bounded, so that a wrong label pulls little.
+    H(p, y) = - sum over k of p_k log y_k, with log 0 = -4. So it is four times the probability
+    of all other labels. It is bounded, so that a wrong label has little weight.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ def pick_credible(losses: np.ndarray, labels: np.ndarray, filtering_rate: float)
     losses : numpy.ndarray of shape (n_samples,)
     labels : numpy.ndarray of shape (n_samples,)
     filtering_rate : float
-        Share of the rows, those of the highest loss, that are not picked.
+        Share of the rows that is not picked: those of the highest loss.
 
     Returns
     -------
     numpy.ndarray of shape (n_samples,), bool
-        True for the row of lowest loss of every class too, whatever its loss.
+        The row of lowest loss of every class is always picked.
     """
     order = np.argsort(losses, kind="stable")
     credible = np.zeros(len(losses), dtype=bool)

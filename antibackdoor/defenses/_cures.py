@@ -1,4 +1,4 @@
-"""How a classifier is made clean once rows are suspected: by training it anew without them."""
+"""Cures that train a new network without the suspect rows."""
 
 from __future__ import annotations
 
@@ -23,16 +23,26 @@ from antibackdoor.utils import CheckedParameters
 
 @dataclass(frozen=True)
 class Cured:
-    """What a cure has left.
+    """Result of a cure: the final network and the suspected rows.
 
     Attributes
     ----------
     network : Network
-        To keep.
+        The network to keep.
     isolation : Isolation
-        Whom is suspected in the end.
+        Scores and flags of the rows after the cure.
     unlearned : bool
-        Whether anything was there to cure, and the cure was not taken back.
+        True if rows were suspected and the cure was not undone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.defenses import Cured
+    >>> from antibackdoor.detection import flag_nothing
+    >>> network = build_network("mlp", (4,), 2, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> Cured(network, flag_nothing(10), unlearned=False).isolation.mask.sum().item()
+    0
     """
 
     network: Network
@@ -41,28 +51,55 @@ class Cured:
 
 
 class Cure(CheckedParameters, metaclass=ABCMeta):
-    """Base of the cures: its parameters, and how it trains the network that is kept.
+    """Base of the cures: derive from it to train the final network in a way of your own.
 
-    A cure writes `_train`. It is no estimator: it has no fit, but its parameters are set,
-    searched and cloned as those of one.
+    Implement `_train`, and give the result to ``ABLClassifier(cure=...)``::
+
+        class Mine(Cure):
+            def _train(self, run, detection, epochs):
+                network = run.new_network()
+                rows = ShuffledRows(run.rows(detection.trusted), run.batch_size)
+                run.phase("train", network, CrossEntropy(), epochs=epochs, batches=rows)
+                return Cured(network, detection.isolation, unlearned=True)
+
+    A cure has no `fit`, but parameters as an estimator has: they can be set, cloned, and
+    searched as ``cure__name``.
+
+    Examples
+    --------
+    >>> from antibackdoor import ABLClassifier, LossRank
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.defenses import Cure, Cured
+    >>> from antibackdoor.training import CrossEntropy, ShuffledRows
+    >>> class Mine(Cure):
+    ...     def _train(self, run, detection, epochs):
+    ...         network = run.new_network()
+    ...         rows = ShuffledRows(run.rows(detection.trusted), run.batch_size)
+    ...         run.phase("train", network, CrossEntropy(), epochs=epochs, batches=rows)
+    ...         return Cured(network, detection.isolation, unlearned=True)
+    >>> X, y = load_digits_images()
+    >>> clf = ABLClassifier(detector=LossRank(epochs=2), cure=Mine(), epochs=1, random_state=0)
+    >>> clf.fit(X[:300], y[:300]).predict(X).shape
+    (1797,)
     """
 
-    #: How often it trains a network, at most.
+    #: Largest number of times that it trains a network.
     n_phases: ClassVar[int] = 1
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     @abstractmethod
     def _train(self, run: Run, detection: Detection, epochs: int) -> Cured:
-        """Train the network that is kept.
+        """Train the final network.
 
         Parameters
         ----------
         run : Run
-            With the classifier's own recipe and batch size.
+            The fit, with the classifier's own recipe and batch size.
         detection : Detection
+            Result of the detector.
         epochs : int
-            That the network which is kept trains for.
+            Epochs of the final network.
 
         Returns
         -------
@@ -71,10 +108,16 @@ class Cure(CheckedParameters, metaclass=ABCMeta):
 
 
 class Retrain(Cure):
-    """Trains a new network, without the isolated and the doubtful rows.
+    """Cure that trains a new network without the suspect rows.
 
-    The doubtful rows whose label it does not give in the end are flagged too. It needs a nearly
-    complete list: poison that is not on it brings the backdoor back.
+    Give it to the classifier::
+
+        clf = ABLClassifier(cure=Retrain()).fit(X, y)
+
+    Flagged rows are left out, and so are doubtful ones, which the detector neither flags nor
+    trusts. In the end a doubtful row is flagged too if the new network does not predict its
+    label. This cure needs a nearly complete list: poison that is not on it brings the backdoor
+    back.
 
     Examples
     --------
@@ -84,7 +127,7 @@ class Retrain(Cure):
     """
 
     def _train(self, run: Run, detection: Detection, epochs: int) -> Cured:
-        # From new weights: what has seen the trigger once brings it back.
+        # From new weights: a network that has seen the trigger learns it again.
         network = run.new_network()
         run.phase(
             "finetune",
@@ -98,12 +141,16 @@ class Retrain(Cure):
 
 
 class NegativeLearning(Cure):
-    """Trains a new network that learns that the labels of the isolated rows say nothing.
+    """Cure that trains a new network and teaches it that the suspect rows' labels are wrong.
 
-    As `Retrain`, but the isolated rows that are not what their label says are trained on too, by
-    negative learning: the network learns to hold their label for no likelier than chance, and so
-    that the trigger says nothing, though a part of the poison may not be on the list. Isolated
-    rows that may bear their true label are left out.
+    It is the default where the detector aims to list all of the poison::
+
+        clf = ABLClassifier(cure=NegativeLearning()).fit(X, y)
+
+    It works as `Retrain` does, and adds negative learning: the labels of flagged rows serve as
+    complementary labels, "not of this class". The network learns to give such a label no more
+    than the probability of chance. So it learns to ignore the trigger, even if a part of the
+    poison is not on the list. Flagged rows whose label may be true are left out.
 
     References
     ----------
@@ -131,12 +178,12 @@ class NegativeLearning(Cure):
 
 
 def judge_doubtful(run: Run, network: Network, detection: Detection) -> Isolation:
-    """Flag the rows, neither trusted nor flagged, whose label a clean network does not give."""
+    """Flag the doubtful rows, neither trusted nor flagged, that the clean network contradicts."""
     isolation = detection.isolation
     logits = compute_logits(network, run.samples)
     rejected = (logits.argmax(1) != run.labels).cpu().numpy()
     flagged = isolation.mask | (~detection.trusted & rejected)
-    # Just above the threshold: less suspect than any row that was flagged before.
+    # Scores just above the threshold: less suspect than any row that was flagged before.
     just_above = np.nextafter(isolation.threshold, np.inf)
     scores = np.where(flagged, np.maximum(isolation.scores, just_above), isolation.scores)
     return Isolation(scores, isolation.threshold)

@@ -22,59 +22,70 @@ from antibackdoor.detection import Isolation, flag_above
 from antibackdoor.training import PairedRows, Run, ShuffledRows, compute_features, current_team
 from antibackdoor.utils import MASK_OF_ROWS, Fitted
 
-# Where views are compared, of SimCLR; and the most that lie between there and the features, as
-# the features of a network without a body may be a whole image.
+# Outputs of SimCLR's projection head, and the most hidden units of it: the features of a network
+# without a body may be a whole image.
 _N_PROJECTED = 128
 _MOST_HIDDEN = 2048
 
 
 class DBDClassifier(BaseDefense):
-    """Decoupling-based Backdoor Defense: learns features without labels, then doubts the labels.
+    """Decoupling-based Backdoor Defense: learns features without labels, then drops bad labels.
 
-    A trigger and the attacker's label are learned together, so they are taken apart. First the
-    body learns from two random views of each row, by SimCLR, with no label: poisoned rows lie
-    among those that look like them. Then the head alone is trained on all rows. Rows whose
-    label it does not fit lose the label, and last the whole network is trained
-    by MixMatch: on the credible rows with their labels, on the others without.
+    Call `fit` with all the data there is, then `predict`::
 
-    A view of an image is a piece of it in other colours, SimCLR's but for the order of the changes
-    and the blur; in a view of a table's row three features in ten are those of other rows.
+        clf = DBDClassifier().fit(X, y)
+        clf.predict(X_test)   # by a network trained on the credible labels
+        clf.isolate_scores_   # higher is more suspect; no row is flagged
 
-    It flags nothing, since half of any data loses its labels, but ranks all rows. For images: a
-    piece of an image often lacks the trigger, while a view of a table keeps most of it, and digits
-    as a table kept their backdoor. It needs its epochs without labels too: a body that has
-    learned little leaves the head nothing but the trigger.
+    A network learns the trigger together with the attacker's label, so they are separated. There
+    are three phases:
+
+    1. Self-supervised learning (SimCLR) of the body, from two random views of each row, without
+       labels. In these features poisoned rows lie near the rows that they look like.
+    2. Training of the head alone, on all rows. Rows whose label it fits badly lose the label.
+    3. Semi-supervised learning (MixMatch) of the whole network: the credible rows with their
+       labels, the others without.
+
+    It ranks all rows but flags none, since half of any data loses its labels.
+
+    Use it on images. A crop of an image often lacks the trigger. A view of a table's row keeps
+    most of it, and digits given as a table kept their backdoor. Do not save on self-supervised
+    epochs: with poor features the head learns little but the trigger.
+
+    The views of an image are SimCLR's random crops with changed colours, but for the order of
+    the changes and the blur. In a view of a table's row three features in ten come from other
+    rows.
 
     Parameters
     ----------
     self_supervised_epochs : int, default=200
-        Epochs of the body without labels. Each shows every row twice.
+        Epochs of self-supervised learning of the body. Each epoch shows two views of every row.
     self_supervised_batch_size : int, default=256
-        Samples of a step of that. Each is told apart from all others of its batch, so that more
-        teach more.
+        Samples per step of self-supervised learning. Each sample is contrasted with all others of
+        its batch, so that larger batches teach more.
     self_supervised_rate : float, default=0.2
-        Highest learning rate of that, under the same schedule.
+        Highest learning rate of self-supervised learning, under the same schedule.
     head_epochs : int, default=10
         Epochs of the head alone, by symmetric cross-entropy.
     filtering_rate : float, default=0.5
         Share of the rows whose labels are dropped: those of the highest symmetric cross-entropy,
-        over all classes together, as in the paper. The row of the lowest keeps its label
-        in every class.
+        over all classes together, as in the paper. In every class the row of the lowest one keeps
+        its label.
     finetune_epochs : int, default=60
-        Epochs of the whole network, by MixMatch. Each takes every row with a label once, and as
-        many without one.
+        Epochs of the whole network, by MixMatch. An epoch takes every row with a label once, and
+        as many without one.
     unlabelled_weight : float, default=15.0
-        Factor lambda_U of what rows without a label count, which rises to it from zero over
-        these epochs.
+        Weight lambda_U of the loss on rows without a label. It rises to this value from zero over
+        the `finetune_epochs`.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step of the head, and labelled ones of a step of MixMatch.
+        Samples per step of the head, and labelled samples per step of MixMatch.
     learning_rate : float, default=0.1
         Highest rate of stochastic gradient descent, for the head and for MixMatch.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -84,30 +95,30 @@ class DBDClassifier(BaseDefense):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images in the last phase. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours. Of the views it
-        says only whether they are mirrored.
+        Random changes of the images in the last phase. ``"auto"``: ``"crop"`` for images of 16
+        pixels and more, ``"flip"`` for colour images. The views of the first phase are mirrored
+        if it includes ``"flip"``, and otherwise do not depend on it.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the samples, the views, the augmentation and what is
-        mixed.
+        Seed of the weights, the order of the samples, the views, the augmentation and the
+        mixing.
 
     Attributes
     ----------
@@ -117,27 +128,27 @@ class DBDClassifier(BaseDefense):
         The trained network. It takes float inputs, images as (n, C, H, W), and
         gives logits.
     credible_mask_ : numpy.ndarray of shape (n_samples,), bool
-        Rows that kept their label in the last phase. Of the others most are clean.
+        Rows that kept their label in the last phase. Most of the other rows are clean.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
-        Empty: that a label is not credible is no suspicion.
+        Empty: a label that is not credible does not make a row suspect.
     isolate_classes_ : numpy.ndarray of shape (0,)
-        Labels of the flagged rows, of which there are none.
+        Labels of the flagged rows: empty.
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
         Symmetric cross-entropy of every row under the head of the second phase, in nats: higher
-        is more suspect. It ranks hard clean rows with the poison.
+        is more suspect. Hard clean rows rank as high as poison.
     isolate_threshold_ : float
         Infinity.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds. In
-        the first phase the head is not trained yet, and in the last the labels that were dropped
-        count in loss and accuracy, and samples are mixtures: read the objective.
+        the first phase the head is not trained yet. In the last, samples are mixtures, and loss
+        and accuracy include the dropped labels: read the objective there.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
@@ -162,11 +173,11 @@ class DBDClassifier(BaseDefense):
     >>> from antibackdoor import DBDClassifier, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:300], y[:300], random_state=0)
     >>> clf = DBDClassifier(self_supervised_epochs=1, finetune_epochs=1, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad)
     >>> clf.credible_mask_.shape
-    (1797,)
+    (300,)
     >>> clf.isolate_
     array([], dtype=int64)
     """
@@ -242,16 +253,22 @@ class DBDClassifier(BaseDefense):
     def from_paper(cls, **changes: Any) -> Self:
         """Return the classifier with the settings of the paper.
 
-        1000 epochs without labels in batches of 512, at a rate that falls from 0.4 by the cosine;
-        10 of the head; half of the labels dropped; 190 epochs of MixMatch in batches of 64, with
-        lambda_U of 15. These differ: head and network are trained by stochastic gradient descent,
-        not by Adam, the head in batches of 64 too and on features of rows as they are; views are
-        not blurred; the paper does not say how long an epoch of MixMatch is.
+        The three phases:
+
+        1. 1000 self-supervised epochs, in batches of 512. The learning rate falls from 0.4 along
+           a cosine.
+        2. 10 epochs of the head. Half of the labels are dropped.
+        3. 190 epochs of MixMatch, in batches of 64, with lambda_U of 15.
+
+        Four things differ from the paper. Head and network are trained by stochastic gradient
+        descent, not by Adam. The head is trained in batches of 64 too, on features of rows
+        without augmentation. Views are not blurred. The length of an epoch of MixMatch is ours:
+        the paper names none.
 
         Parameters
         ----------
         **changes : dict
-            Parameters to set otherwise.
+            Parameters to change.
 
         Returns
         -------
@@ -279,7 +296,7 @@ class DBDClassifier(BaseDefense):
         network = run.new_network()
         self._train_body(run, network)
         losses = self._train_head(run, network)
-        # Of one process: where others err in a last digit, they would train on other rows.
+        # The scores of one process: a last digit more or less would select other rows.
         scores = current_team().from_first(losses.double().cpu().numpy)
         labels = run.labels.cpu().numpy()
         self.credible_mask_ = pick_credible(scores, labels, self.filtering_rate)
@@ -287,7 +304,7 @@ class DBDClassifier(BaseDefense):
         return network, flag_above(scores, np.inf)
 
     def _train_body(self, run: Run, network: Network) -> None:
-        """Train the body without labels."""
+        """Train the body by self-supervised learning."""
         n_features = network.head.in_features
         n_hidden = min(n_features, _MOST_HIDDEN)
         projection = nn.Sequential(
@@ -307,7 +324,7 @@ class DBDClassifier(BaseDefense):
 
     def _train_head(self, run: Run, network: Network) -> torch.Tensor:
         """Train the head on all rows, and return the loss of each."""
-        # The body is frozen: one pass gives all that it will ever say.
+        # The body is frozen: its features are computed once.
         features = compute_features(network, run.samples)
         run.phase(
             "head",

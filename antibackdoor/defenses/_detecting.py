@@ -1,4 +1,4 @@
-"""What the classifiers share that detect before they train the network that is kept."""
+"""Base of the classifiers that detect poison before they train the final network."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from antibackdoor.utils import (
 
 
 class DetectingDefense(BaseDefense):
-    """Base of the defences that ask a detector, or are handed a list that a person reviewed.
+    """Base of the defences that run a detector, or take a list that a person reviewed.
 
-    A defence writes `_train` out of `_detection`, and `_detector_of_tables`.
+    A defence implements `_train`, with `_detection`, and `_detector_of_tables`.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -44,7 +44,7 @@ class DetectingDefense(BaseDefense):
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
         **BaseDefense._fitted_constraints,
         "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
-        # Of whichever detector it was; none of them where nothing was tested.
+        # The signs of all detectors; empty where nothing was tested.
         "isolate_signs_": signs_of_classes(
             "diversity", "transplant", "relabelling", "size", "silhouette"
         ),
@@ -62,14 +62,14 @@ class DetectingDefense(BaseDefense):
         ----------
         X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            uint8 is taken for pixels and scaled to [0, 1]; floats are used as given.
-            An array mapped from a file, and a `LazyRows`, are read in batches.
+            Training rows. uint8 values are pixels and are scaled to [0, 1]; floats are used as
+            given. A memory-mapped array or a `LazyRows` is read batch by batch.
         y : array-like of shape (n_samples,)
             Class labels of any type, of two classes or more.
         suspects : array-like of shape (n_samples,), bool, default=None
-            Rows taken for poison, such as a list that a person has reviewed: nothing is detected
-            then. Never all rows of a class. Through a pipeline or a search the mask travels by
-            metadata routing: ``set_fit_request(suspects=True)``.
+            Rows that count as poison, such as a list that a person has reviewed. With it no
+            detector runs. At least one row of every class must be left. In a pipeline or a grid
+            search, pass the mask by metadata routing: ``set_fit_request(suspects=True)``.
 
         Returns
         -------
@@ -79,19 +79,19 @@ class DetectingDefense(BaseDefense):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data cannot be used. Nothing has been trained then, and the
-            estimator is as it was.
+            If a parameter or the data is not valid. Nothing is trained then, and the estimator
+            is unchanged.
         FloatingPointError
-            If the training diverges. The estimator is as it was.
+            If the training diverges. The estimator is unchanged.
         RuntimeError
-            If another process of the fit has failed or ended. The estimator is as it was.
+            If another process of the fit failed or ended. The estimator is unchanged.
         """
         return self._fit(X, y, suspects=suspects)
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, those of the detector as ``detector__name``.
+        """Set parameters; those of the detector are ``detector__name``.
 
-        Where `detector` is None, they are those of a `PoisonSearch`, which takes its place.
+        If `detector` is None, it becomes a `PoisonSearch` with these parameters.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class DetectingDefense(BaseDefense):
 
     @abstractmethod
     def _detector_of_tables(self) -> BaseDetector:
-        """Return the best known detector for tables, where the search finds nothing."""
+        """Return the best known detector for tables, which `PoisonSearch` does not search."""
 
     def _resolve_detector(self, layout: ImageLayout | None) -> BaseDetector:
         if self.detector is not None:
@@ -119,7 +119,7 @@ class DetectingDefense(BaseDefense):
         return (PoisonSearch() if self.detector is None else self.detector)._n_phases()
 
     def _detection(self, run: Run) -> Detection:
-        """Ask the detector; but take the list of a person in its place where there is one."""
+        """Run the detector, or use the list of `suspects` if one was given."""
         if "suspects" in run.given:
             mask = run.given["suspects"]
             detection = Detection.untested(Isolation(mask.astype(np.float64), 0.5))
@@ -130,7 +130,7 @@ class DetectingDefense(BaseDefense):
         return detection
 
     def _ask(self, detector: BaseDetector, run: Run) -> Detection:
-        """Have a detector work inside this fit."""
+        """Run a detector inside this fit."""
         settled = settle(detector, self)
         own_randomness = detector.random_state is not None
         with run_inside(settled, run, own_randomness=own_randomness) as inside:

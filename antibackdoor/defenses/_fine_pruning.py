@@ -1,4 +1,4 @@
-"""Fine-pruning: prune what clean rows leave dormant, then fine-tune on them."""
+"""Fine-pruning: prune channels that clean rows do not activate, then fine-tune on these rows."""
 
 from __future__ import annotations
 
@@ -21,39 +21,45 @@ from antibackdoor.utils import Fitted, FittedArray
 
 
 class FinePruningClassifier(CleansingDefense):
-    """Fine-pruning: removes what clean rows do not use, and mends the rest with them.
+    """Fine-pruning: prunes channels that clean rows do not activate, then fine-tunes on them.
 
-    A backdoor sits, in part, in channels that only the trigger excites. The network is
-    trained on all rows; the channels that feed its head are ranked by their mean absolute
-    activation over rows known to be clean, and the least active are pruned as long as the
-    accuracy on these rows holds. Fine-tuning on them follows, in which pruned channels stay
-    pruned.
+    Call `fit` with all the data there is and a mask of rows known to be clean::
+
+        clf = FinePruningClassifier().fit(X, y, clean_mask=checked_by_hand)
+        clf.predict(X_test)  # by the pruned and fine-tuned network
+
+    A backdoor sits, in part, in channels that only the trigger activates. There are three steps:
+
+    1. Train a network on all rows.
+    2. Rank the channels that feed its head by their mean absolute activation over the clean
+       rows. Prune the least active ones, as long as the accuracy on the clean rows holds.
+    3. Fine-tune on the clean rows; pruned channels stay pruned.
 
     Parameters
     ----------
     epochs : int, default=60
         Passes over all rows.
     max_accuracy_drop : float, default=0.04
-        How far pruning may lower the accuracy on the clean rows.
+        Largest loss of accuracy on the clean rows by pruning, as a share between 0 and 1.
     finetune_epochs : int, default=20
         Epochs of fine-tuning on the clean rows.
     finetune_rate : float, default=0.05
-        Highest learning rate of that, under the same schedule. Much of the backdoor goes by the
-        rate: too low a one leaves it in.
+        Highest learning rate of fine-tuning, under the same schedule. Too low a rate leaves the
+        backdoor in.
     clean_share : float, default=0.05
-        Share of the rows of every class, one at least, that are taken for clean where `fit`
-        is given no ``clean_mask``; with one it is not used. They are taken as they come: if the
-        data holds poison, some of it comes along, and the defence then mends little or nothing.
+        Share of the rows of every class, at least one row, that counts as clean if `fit` gets no
+        ``clean_mask``; otherwise unused. These rows are drawn at random: if the data holds
+        poison, some of it is drawn too, and the defence then removes little or nothing.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step. Fewer, eight at least, where the clean rows are few, so that an epoch on
-        them has twenty steps.
+        Samples per training step. With few clean rows the batches on them are smaller, down to
+        eight, so that an epoch has twenty steps.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent, on all rows.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -63,28 +69,28 @@ class FinePruningClassifier(CleansingDefense):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during training. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours.
+        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
+        pixels and more, ``"flip"`` for colour images.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the samples, the augmentation and the draw of
+        Seed of the weights, the order of the samples, the augmentation and the draw of
         `clean_share`.
 
     Attributes
@@ -95,11 +101,11 @@ class FinePruningClassifier(CleansingDefense):
         The cleansed network. It takes float inputs, images as (n, C, H, W), and
         gives logits.
     clean_mask_ : numpy.ndarray of shape (n_samples,), bool
-        Rows that were taken for clean.
+        Rows that counted as clean.
     pruned_ : numpy.ndarray of shape (n_pruned,), int64
-        Channels whose weights in the head are zero, least active first.
+        Pruned channels, whose weights in the head are zero; least active first.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
-        Empty: no row is suspected.
+        Empty: this method flags no rows.
     isolate_classes_ : numpy.ndarray of shape (0,)
         Labels of the flagged rows, of which there are none.
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
@@ -109,16 +115,16 @@ class FinePruningClassifier(CleansingDefense):
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
-    NADClassifier : Is given clean rows too, and distils instead of pruning.
+    NADClassifier : Needs clean rows too, and distils instead of pruning.
     ABLClassifier : Needs no clean rows.
 
     References
@@ -132,9 +138,9 @@ class FinePruningClassifier(CleansingDefense):
     >>> from antibackdoor import FinePruningClassifier, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> checked_by_hand = ~poison_mask & (np.arange(len(y)) < 150)
-    >>> clf = FinePruningClassifier(epochs=5, finetune_epochs=2, random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:300], y[:300], random_state=0)
+    >>> checked_by_hand = ~poison_mask & (np.arange(300) < 150)
+    >>> clf = FinePruningClassifier(epochs=2, finetune_epochs=2, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad, clean_mask=checked_by_hand)
     >>> bool(clf.module_.head.weight[:, clf.pruned_].any())
     False
@@ -222,10 +228,9 @@ def choose_pruned(
 ) -> torch.Tensor:
     """Choose the channels to prune, from the least active on.
 
-    The pruning of the paper's section 3: channels in the order of their mean activation on
-    clean rows, until the accuracy on these rows falls too far. A feature may be negative
-    here, so that its absolute value is averaged; for the paper's, which come from a ReLU,
-    it is the same.
+    Section 3 of the paper: channels are pruned in the order of their mean activation on clean
+    rows, until the accuracy on these rows falls too far. Features may be negative here, so the
+    absolute value is averaged. The paper's features come from a ReLU, where it is the same.
 
     Parameters
     ----------
@@ -234,19 +239,19 @@ def choose_pruned(
     labels : torch.Tensor of shape (n_rows,), int64
     head : torch.nn.Linear
     max_accuracy_drop : float
-        How far the share of rows that get their label may fall.
+        Largest loss of accuracy, as a share between 0 and 1.
 
     Returns
     -------
     torch.Tensor of shape (n_pruned,), int64
-        Least active first. Never all: one channel is left.
+        Least active first. At least one channel is left.
     """
     logits = head(features)
     lowest = _accuracy(logits, labels) - max_accuracy_drop
     order = features.abs().mean(0).argsort(stable=True)
     n_pruned = 0
     for channel in order[:-1]:
-        # What the channel says to each class, taken out of the logits.
+        # Take the channel's contribution out of the logits.
         logits = logits - torch.outer(features[:, channel], head.weight[:, channel])
         if _accuracy(logits, labels) < lowest:
             break
@@ -256,15 +261,15 @@ def choose_pruned(
 
 @contextmanager
 def pruned_for_good(head: nn.Linear, channels: torch.Tensor) -> Iterator[None]:
-    """Prune channels that feed a head, and keep training inside the block from reviving them.
+    """Prune channels that feed a head, and keep them pruned while the block trains.
 
-    A channel is pruned by weights of zero, which momentum and weight decay leave at zero as
-    long as their gradient is zero too.
+    A pruned channel has weights of zero. Its gradient is set to zero too, so that momentum and
+    weight decay leave the weights at zero.
 
     Parameters
     ----------
     head : torch.nn.Linear
-        Changed in place; nothing is left on it after the block but the zeros.
+        Changed in place. After the block only the zero weights remain.
     channels : torch.Tensor of shape (n_pruned,), int64
     """
     with torch.no_grad():

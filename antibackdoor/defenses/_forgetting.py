@@ -1,4 +1,4 @@
-"""When ascent on the isolated rows ends, and whether it did harm."""
+"""When unlearning ends, and whether it harmed clean rows."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from antibackdoor.training import Samples, compute_logits, sample_losses
 
 
 class Forgetting:
-    """Watches a network unlearn, with no knowledge of any trigger.
+    """Watches a network unlearn, without knowledge of the trigger.
 
-    The isolated rows are forgotten once their mean loss reaches a level. Rows that
-    are trusted must keep their label meanwhile: in each class of its own, since
-    ascent on triggered rows pushes their label, the target class, down everywhere.
+    The isolated rows are forgotten once their mean loss reaches a level. Meanwhile trusted rows
+    must keep their label. This is checked class by class, since ascent on triggered rows lowers
+    the probability of their label, the target class, for all rows.
 
     Parameters
     ----------
     network : Network
-        Before it unlearns.
+        The network before unlearning.
     samples : Samples
         All training rows.
     labels : torch.Tensor of shape (n_samples,), int64
     isolated, trusted : torch.Tensor of shape (n_rows,), int64
-        Numbers of the rows to forget and of rows to keep.
+        Indices of the rows to forget and of rows to keep.
     level : float
         Mean loss in nats at which the isolated rows are forgotten.
     tolerance : float
-        Share of the trusted rows of a class whose label may be lost.
+        Largest share of the trusted rows of a class that may lose their label.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Forgetting:
         self._harmless = self._weights()
 
     def forgotten_or_harmful(self) -> bool:
-        """Tell whether to end, and take the last epoch back if it did harm."""
+        """Return whether to stop; undo the last epoch if it did harm."""
         return self.undo_harm() or self._forgotten()
 
     def undo_harm(self) -> bool:
-        """Go back to the last weights known to be harmless, if these are not; tell whether."""
+        """If these weights do harm, restore the last harmless ones; return whether it did."""
         if (self._trusted_recalls() < self._lowest_recalls).any():
             self._network.load_state_dict(self._harmless)
             return True
@@ -78,5 +78,5 @@ class Forgetting:
         labels = self._labels[self._trusted]
         kept = (logits.argmax(1) == labels).double()
         n_classes = logits.shape[1]
-        # Every class has a trusted row, so that no count is zero.
+        # No count is zero, since every class has a trusted row.
         return torch.bincount(labels, kept, n_classes) / torch.bincount(labels, None, n_classes)

@@ -11,7 +11,7 @@ from antibackdoor.backbones import Network
 from antibackdoor.training import Augmentation
 from antibackdoor.utils import drawing_on
 
-# The papers': K, T and alpha of MixMatch.
+# K, T and alpha of MixMatch, as in the papers.
 _N_GUESSED_FROM = 2
 _TEMPERATURE = 0.5
 _ALPHA = 0.75
@@ -41,14 +41,14 @@ def draw_weights(n: int, like: torch.Tensor) -> torch.Tensor:
     ----------
     n : int
     like : torch.Tensor
-        Of the type and on the device wanted.
+        A tensor with the wanted type and device.
 
     Returns
     -------
     torch.Tensor of shape (n,)
-        Between a half and one: a mixture is mostly the sample itself.
+        Between 0.5 and 1: a mixture is mostly the sample itself.
     """
-    # In float64 on the CPU, whose generator draws the same whatever the network runs on.
+    # In float64 on the CPU: the same draws on every device.
     alpha = torch.tensor(_ALPHA, dtype=torch.float64)
     with drawing_on(alpha.device):
         drawn = torch.distributions.Beta(alpha, alpha).sample((n,))
@@ -56,26 +56,26 @@ def draw_weights(n: int, like: torch.Tensor) -> torch.Tensor:
 
 
 class MixMatch:
-    """What a network minimises that is told the labels of the first rows of each batch alone.
+    """Semi-supervised objective: only the first rows of each batch have labels.
 
-    The others' are guessed: the mean of what it says of two augmentations, sharpened. Each sample
-    is mixed with another. The value is the cross-entropy of the labelled, and `weight` times the
-    mean square distance of the others' probabilities from the guesses, which counts nothing at
-    the beginning and in full at the end.
+    The labels of the other rows are guessed: the network's mean prediction of two augmentations,
+    sharpened. Then every sample is mixed with another. The value is the cross-entropy of the
+    labelled rows plus `weight` times the mean squared distance between the predictions for the
+    other rows and their guesses. That second term starts at zero and rises over the training.
 
-    The logits, for the record, are those of the mixtures.
+    The logits, which serve the history only, are those of the mixtures.
 
     Parameters
     ----------
     n_unlabelled : int
-        Rows at the end of each batch whose labels are not looked at.
+        Rows at the end of each batch whose labels are ignored.
     augmentation : Augmentation or None
     weight : float
         lambda_U.
     n_steps : int
-        Of the whole training, over which the weight rises.
+        Steps of the whole training, over which the weight rises.
     generator : torch.Generator
-        Augments, and says what is mixed with what.
+        Draws the augmentation and the pairs to mix.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class MixMatch:
         logits, wanted = self._mix(network, inputs, wanted)
         labelled_loss = F.cross_entropy(logits[:n_labelled], wanted[:n_labelled])
         distance = (logits.softmax(1) - wanted)[n_labelled:].square().sum()
-        # At least one: there may be no row without a label.
+        # max with 1: there may be no row without a label.
         unlabelled_loss = distance / max(1, wanted[n_labelled:].numel())
         weight = self._weight * min(1.0, self._steps_done / self._n_steps)
         self._steps_done += 1
@@ -130,7 +130,7 @@ class MixMatch:
 
     @torch.no_grad()
     def _guess(self, network: Network, copies: torch.Tensor) -> torch.Tensor:
-        """Return the labels, as probabilities, of rows that come several times."""
+        """Return the guessed labels, as probabilities, of rows with several augmentations."""
         if len(copies) == 0:
             return copies.new_zeros(0, network.head.out_features)
         said = network(copies).softmax(1)

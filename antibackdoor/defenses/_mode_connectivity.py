@@ -20,48 +20,57 @@ from antibackdoor.defenses._cleansing import CleansingDefense
 from antibackdoor.detection import Isolation, flag_nothing
 from antibackdoor.training import CrossEntropy, Run, Samples, ShuffledRows
 
-# Rows of a batch from which statistics are measured.
+# Batch size for measuring batch-norm statistics.
 _STATISTICS_BATCH = 512
 
 
 class ModeConnectivityClassifier(CleansingDefense):
     """Mode connectivity repair: keeps a network between a backdoored one and its fine-tuned copy.
 
-    The network is trained on all rows, and a copy is fine-tuned on rows known to be clean. Then a
-    curve through the space of weights is laid from the one to the other by training on the clean
-    rows: they hold the accuracy up all along it, and nothing holds the backdoor up but the end
-    it comes from. The network kept is one on the curve.
+    Call `fit` with all the data there is and a mask of rows known to be clean::
 
-    This is how the paper repairs a single network that is given. It also connects two backdoored
-    ones, which costs a second training on all rows. On digits, with 5 % of the rows clean, that
-    was no better on the whole, and a point of clean accuracy lower against Blend.
+        clf = ModeConnectivityClassifier().fit(X, y, clean_mask=checked_by_hand)
+        clf.predict(X_test)  # by a network on the curve
+
+    There are three steps:
+
+    1. Train a network on all rows.
+    2. Fine-tune a copy on the clean rows.
+    3. Train a curve in weight space between the two, on the clean rows. Along the curve the clean
+       accuracy stays high. The backdoor fades with the distance from the backdoored end.
+
+    The network at `position` on the curve is kept.
+
+    This is how the paper repairs one given network. The paper also connects two backdoored
+    networks, which costs a second training on all rows. On digits, with 5 % of the rows clean,
+    that was no better on the whole. Against Blend its clean accuracy was a point lower.
 
     Parameters
     ----------
     epochs : int, default=60
         Passes over all rows.
     position : float, default=0.8
-        Where on the curve the network is kept, from 0, the backdoored one, to 1, the fine-tuned
-        one. The nearer to the first, the more of the clean accuracy is kept, and of the backdoor.
+        Position of the network on the curve, between 0, the backdoored end, and 1, the fine-tuned
+        end. Near 0 more of the clean accuracy remains, and more of the backdoor.
     finetune_epochs : int, default=40
         Epochs on the clean rows, for the fine-tuned end and for the curve.
     finetune_rate : float, default=0.05
-        Highest learning rate of that, under the same schedule. Much of the backdoor goes by the
-        rate: too low a one leaves it in.
+        Highest learning rate of fine-tuning, under the same schedule. Too low a rate leaves the
+        backdoor in.
     clean_share : float, default=0.05
-        Share of the rows of every class, one at least, that are taken for clean where `fit`
-        is given no ``clean_mask``; with one it is not used. They are taken as they come: if the
-        data holds poison, some of it comes along, and the defence then mends little or nothing.
+        Share of the rows of every class, at least one row, that counts as clean if `fit` gets no
+        ``clean_mask``; otherwise unused. These rows are drawn at random: if the data holds
+        poison, some of it is drawn too, and the defence then removes little or nothing.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step. Fewer, eight at least, where the clean rows are few, so that an epoch on
-        them has twenty steps.
+        Samples per training step. With few clean rows the batches on them are smaller, down to
+        eight, so that an epoch has twenty steps.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent, on all rows.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -71,28 +80,28 @@ class ModeConnectivityClassifier(CleansingDefense):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during training. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours.
+        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
+        pixels and more, ``"flip"`` for colour images.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the samples, the augmentation, the points on the curve
+        Seed of the weights, the order of the samples, the augmentation, the points on the curve
         and the draw of `clean_share`.
 
     Attributes
@@ -103,9 +112,9 @@ class ModeConnectivityClassifier(CleansingDefense):
         The network at `position` on the curve. It takes float inputs, images as
         (n, C, H, W), and gives logits.
     clean_mask_ : numpy.ndarray of shape (n_samples,), bool
-        Rows that were taken for clean.
+        Rows that counted as clean.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
-        Empty: no row is suspected.
+        Empty: this method flags no rows.
     isolate_classes_ : numpy.ndarray of shape (0,)
         Labels of the flagged rows, of which there are none.
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
@@ -115,24 +124,24 @@ class ModeConnectivityClassifier(CleansingDefense):
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
-    FinePruningClassifier : Is given clean rows too, and prunes.
-    NADClassifier : Is given clean rows too, and distils.
+    FinePruningClassifier : Needs clean rows too, and prunes.
+    NADClassifier : Needs clean rows too, and distils.
     ABLClassifier : Needs no clean rows.
 
     Notes
     -----
-    The network that callbacks are handed while the curve is laid is its control point, which
-    the curve bends towards and does not go through: its accuracy is far below that of the
-    network that is kept.
+    While the curve is trained, callbacks get its control point. The curve bends towards this
+    point but does not pass through it, so that its accuracy is far below that of the network that
+    is kept.
 
     References
     ----------
@@ -145,9 +154,9 @@ class ModeConnectivityClassifier(CleansingDefense):
     >>> from antibackdoor import ModeConnectivityClassifier, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> checked_by_hand = ~poison_mask & (np.arange(len(y)) < 150)
-    >>> clf = ModeConnectivityClassifier(epochs=3, finetune_epochs=2, random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:300], y[:300], random_state=0)
+    >>> checked_by_hand = ~poison_mask & (np.arange(300) < 150)
+    >>> clf = ModeConnectivityClassifier(epochs=2, finetune_epochs=2, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad, clean_mask=checked_by_hand)
     >>> [row["phase"] for row in clf.history_[-4:]]
     ['finetune', 'finetune', 'connect', 'connect']
@@ -218,20 +227,20 @@ class ModeConnectivityClassifier(CleansingDefense):
 
 
 class BezierCurve:
-    """A curve between two networks, and what laying it minimises: E_t[ L(phi_theta(t)) ].
+    """A curve between two networks, and its training objective: E_t[ L(phi_theta(t)) ].
 
-    t is uniform on [0, 1] and drawn once for every step; phi is `bezier`. The network that is
-    trained holds theta, the control point; the ends stay as they are.
+    phi is `bezier`. t is uniform on [0, 1] and drawn once a step. The network that is trained
+    holds theta, the control point; the ends do not change.
 
     Parameters
     ----------
     start, end : Network
-        Of the same architecture: w_1 and w_2. Never changed.
+        w_1 and w_2, of the same architecture. Never changed.
     generator : torch.Generator
-        Gives t; on the device of the networks.
+        Draws t; on the device of the networks.
     """
 
-    #: Weights are put in by their name.
+    #: It runs the network with other weights, given by name.
     takes_network_apart = True
 
     def __init__(self, start: Network, end: Network, generator: torch.Generator) -> None:
@@ -249,15 +258,15 @@ class BezierCurve:
         return F.cross_entropy(logits, labels), logits
 
     def straight(self) -> Network:
-        """Return the control point in the middle between the ends: the curve is a line."""
+        """Return the control point midway between the ends, which makes the curve a line."""
         middle = {name: (self._w1[name] + self._w2[name]) / 2 for name in self._w1}
         return _with_weights(self._start, middle)
 
     def network_at(self, t: float, control: Network) -> Network:
         """Return phi_theta(t) as a network of its own.
 
-        Its batch-norm statistics are still those of the control point, which belong to no point
-        of the curve; see `measure_batch_norm`.
+        Its batch-norm statistics are those of the control point and do not fit it; call
+        `measure_batch_norm` afterwards.
         """
         return _with_weights(control, self._weights_at(t, control))
 
@@ -280,12 +289,12 @@ def bezier(
     t : float or scalar torch.Tensor
         Between 0, which gives w_1, and 1, which gives w_2.
     w1, theta, w2 : torch.Tensor
-        Of one shape.
+        Tensors of one shape.
 
     Returns
     -------
     torch.Tensor
-        Of the same shape.
+        A tensor of the same shape.
     """
     return (1 - t) ** 2 * w1 + 2 * t * (1 - t) * theta + t**2 * w2
 
@@ -294,19 +303,19 @@ def bezier(
 def measure_batch_norm(
     network: Network, samples: Samples, rows: torch.Tensor, generator: torch.Generator
 ) -> None:
-    """Measure anew, in place, the statistics that batch norm uses for prediction.
+    """Recompute, in place, the statistics that batch norm uses for prediction.
 
     Parameters
     ----------
     network : Network
-        In evaluation mode afterwards.
+        Afterwards in evaluation mode.
     samples : Samples
     rows : torch.Tensor of shape (n_rows,), int64
-        What to measure over. Batches weigh the same, a smaller last one too.
+        Rows to use. All batches have the same weight, a smaller last one too.
     generator : torch.Generator
         Shuffles the rows.
     """
-    # All else as at prediction: dropout would change what is measured.
+    # Other layers work as in prediction: dropout would change the statistics.
     network.eval()
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
     momenta = [layer.momentum for layer in layers]

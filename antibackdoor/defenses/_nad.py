@@ -1,4 +1,4 @@
-"""Neural Attention Distillation: a fine-tuned teacher shows where to look."""
+"""Neural Attention Distillation: a fine-tuned teacher's attention repairs a network."""
 
 from __future__ import annotations
 
@@ -22,45 +22,54 @@ from antibackdoor.training import CrossEntropy, Run
 
 
 class NADClassifier(CleansingDefense):
-    """Neural Attention Distillation: trains a backdoored network to look where a teacher looks.
+    """Neural Attention Distillation: repairs a backdoored network by a fine-tuned teacher.
 
-    The network is trained on all rows. A copy is fine-tuned on rows known to be clean: the
-    teacher. Then the network itself is fine-tuned on them, with its attention in every stage
-    drawn to the teacher's.
+    Call `fit` with all the data there is and a mask of rows known to be clean::
 
-    Attention is the sum over channels of the squared activations, taken at the last maps of each
-    resolution, whatever the backbone. A network without maps, such as an MLP on a table, is
-    compared by its features.
+        clf = NADClassifier().fit(X, y, clean_mask=checked_by_hand)
+        clf.predict(X_test)  # by the distilled network
+
+    There are three steps:
+
+    1. Train a network on all rows.
+    2. Fine-tune a copy on the clean rows: the teacher.
+    3. Fine-tune the network on the clean rows, and pull its attention maps towards the teacher's.
+
+    An attention map is the sum over channels of the squared activations. It is taken from the
+    last activation maps of each resolution, for any backbone. A network without activation maps,
+    such as an MLP on a table, is compared by its features.
 
     Parameters
     ----------
     epochs : int, default=60
         Passes over all rows.
     beta : float, default=5.0
-        Factor of the distances, one for each stage, each between 0 and the square root of 2. The
-        authors' code has 5000 times the mean square over the 64 positions of the last stage of
-        WRN-16-1 and nothing for the others: 78 times the square of this distance. A factor on
-        the distance itself, as in the paper's equation, does not fade as the two come together,
-        so less will do; on digits 10 cost a point of accuracy.
+        Factor of the attention distances. There is one distance a stage, each between 0 and the
+        square root of 2. On digits, 10 cost a point of accuracy.
+
+        The authors' code uses the last stage of WRN-16-1 only, with 5000 times the mean square
+        over its 64 positions: 78 times the square of this distance. Here, as in the paper's
+        equation, the distance is not squared. Its gradient does not fade as the two come
+        together, so that a smaller factor suffices.
     finetune_epochs : int, default=20
         Epochs on the clean rows, for the teacher and for the student.
     finetune_rate : float, default=0.05
-        Highest learning rate of that, under the same schedule. Much of the backdoor goes by the
-        rate: too low a one leaves it in.
+        Highest learning rate of fine-tuning, under the same schedule. Too low a rate leaves the
+        backdoor in.
     clean_share : float, default=0.05
-        Share of the rows of every class, one at least, that are taken for clean where `fit`
-        is given no ``clean_mask``; with one it is not used. They are taken as they come: if the
-        data holds poison, some of it comes along, and the defence then mends little or nothing.
+        Share of the rows of every class, at least one row, that counts as clean if `fit` gets no
+        ``clean_mask``; otherwise unused. These rows are drawn at random: if the data holds
+        poison, some of it is drawn too, and the defence then removes little or nothing.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step. Fewer, eight at least, where the clean rows are few, so that an epoch on
-        them has twenty steps.
+        Samples per training step. With few clean rows the batches on them are smaller, down to
+        eight, so that an epoch has twenty steps.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent, on all rows.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -70,28 +79,28 @@ class NADClassifier(CleansingDefense):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during training. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours.
+        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
+        pixels and more, ``"flip"`` for colour images.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the samples, the augmentation and the draw of
+        Seed of the weights, the order of the samples, the augmentation and the draw of
         `clean_share`.
 
     Attributes
@@ -102,9 +111,9 @@ class NADClassifier(CleansingDefense):
         The cleansed network. It takes float inputs, images as (n, C, H, W), and
         gives logits.
     clean_mask_ : numpy.ndarray of shape (n_samples,), bool
-        Rows that were taken for clean.
+        Rows that counted as clean.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
-        Empty: no row is suspected.
+        Empty: this method flags no rows.
     isolate_classes_ : numpy.ndarray of shape (0,)
         Labels of the flagged rows, of which there are none.
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
@@ -114,16 +123,16 @@ class NADClassifier(CleansingDefense):
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
-    FinePruningClassifier : Is given clean rows too, and prunes instead of distilling.
+    FinePruningClassifier : Needs clean rows too, and prunes instead of distilling.
     ABLClassifier : Needs no clean rows.
 
     References
@@ -137,9 +146,9 @@ class NADClassifier(CleansingDefense):
     >>> from antibackdoor import NADClassifier, make_poisoned
     >>> from antibackdoor.datasets import load_digits_images
     >>> X, y = load_digits_images()
-    >>> X_bad, y_bad, poison_mask = make_poisoned(X, y, attack="badnets", random_state=0)
-    >>> checked_by_hand = ~poison_mask & (np.arange(len(y)) < 150)
-    >>> clf = NADClassifier(epochs=5, finetune_epochs=2, random_state=0)
+    >>> X_bad, y_bad, poison_mask = make_poisoned(X[:300], y[:300], random_state=0)
+    >>> checked_by_hand = ~poison_mask & (np.arange(300) < 150)
+    >>> clf = NADClassifier(epochs=2, finetune_epochs=2, random_state=0)
     >>> clf = clf.fit(X_bad, y_bad, clean_mask=checked_by_hand)
     >>> [row["phase"] for row in clf.history_[-4:]]
     ['teach', 'teach', 'distil', 'distil']
@@ -207,10 +216,10 @@ class NADClassifier(CleansingDefense):
 
 
 class AttentionDistillation:
-    """What the student minimises: L_CE + beta * sum over stages of L_NAD.
+    """Objective of the student: L_CE + beta * sum over stages of L_NAD.
 
-    L_NAD is `attention_distance`. Of a network without maps, such as an MLP, the features
-    are the one stage.
+    L_NAD is `attention_distance`. A network without activation maps, such as an MLP, has one
+    stage: its features.
 
     Parameters
     ----------
@@ -220,7 +229,7 @@ class AttentionDistillation:
         Factor of the distances.
     """
 
-    #: It looks at maps inside the body.
+    #: It hooks modules inside the body.
     takes_network_apart = True
 
     def __init__(self, teacher: Network, beta: float) -> None:
@@ -240,7 +249,7 @@ class AttentionDistillation:
 
 
 def attention(maps: torch.Tensor) -> torch.Tensor:
-    """Return where a stage looks, A_sum^2 of NAD: the squared activations summed over channels.
+    """Return the attention map A_sum^2 of NAD: squared activations summed over channels.
 
     Parameters
     ----------
@@ -259,7 +268,7 @@ def attention_distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Te
     Parameters
     ----------
     student, teacher : torch.Tensor of shape (n, n_positions)
-        A_S and A_T. One of nothing but zeros looks nowhere and stays zero.
+        A_S and A_T. A map of zeros stays zero.
 
     Returns
     -------
@@ -273,10 +282,10 @@ def attention_distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Te
 def attentions(
     network: Network, inputs: torch.Tensor
 ) -> tuple[dict[tuple[int, ...], torch.Tensor], torch.Tensor]:
-    """Run a network up to its head and return where its stages look, and the features.
+    """Run a network up to its head; return the attention map of each stage, and the features.
 
-    A stage is a resolution: the paper compares what residual groups give out, and each
-    works at a resolution of its own.
+    A stage is a resolution. The paper compares the outputs of residual groups, each of which
+    has a resolution of its own.
 
     Parameters
     ----------
@@ -286,8 +295,8 @@ def attentions(
     Returns
     -------
     attention_by_stage : dict of tuple of int to torch.Tensor of shape (n, n_positions)
-        By height and width of the stage; the features, of shape (n_features,), where the
-        network has no maps.
+        Keys are height and width of the stage. If the network has no activation maps, there is
+        one entry for the features, with the key (n_features,).
     features : torch.Tensor of shape (n, n_features)
     """
     with last_maps(network.body) as maps:
@@ -299,13 +308,13 @@ def attentions(
 
 @contextmanager
 def last_maps(body: nn.Module) -> Iterator[dict[tuple[int, ...], torch.Tensor]]:
-    """Collect the last activation maps of each resolution that a body gives inside the block.
+    """Collect the last activation maps of each resolution while the block runs a body.
 
-    Resolutions are those at which it convolves: other outputs of four axes, such as the
-    channels-last ones inside a transformer, are no (n, C, H, W). A single pixel is left out,
-    since attention to it is always one.
+    Only outputs of convolutions set the resolutions: other outputs of four axes, such as the
+    channels-last ones inside a transformer, are not (n, C, H, W). Maps of a single pixel are left
+    out, since their attention is always one.
 
-    The hooks live as long as the block, so that no copy of the network carries any.
+    The hooks are removed at the end of the block, so that no copy of the network has any.
 
     Parameters
     ----------
@@ -314,7 +323,7 @@ def last_maps(body: nn.Module) -> Iterator[dict[tuple[int, ...], torch.Tensor]]:
     Yields
     ------
     dict of tuple of int to torch.Tensor of shape (n, C, H, W)
-        By (H, W). Filled when the block has run the body.
+        Keys are (H, W). It is filled when the body runs.
     """
     latest: dict[tuple[int, ...], torch.Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""Masks of rows that a caller of fit knows something of."""
+"""Masks of rows that a caller gives to fit: clean rows and suspects."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_clean_mask(clean_mask: Any, y: np.ndarray) -> np.ndarray:
 
 
 def check_suspects(suspects: Any, y: np.ndarray) -> np.ndarray:
-    """Return a mask of rows taken for poison as an array.
+    """Return a mask of rows that count as poison as an array.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def draw_by_class(labels: torch.Tensor, share: float, generator: torch.Generator
     Returns
     -------
     torch.Tensor of shape (n_rows,), int64
-        Row numbers, rising.
+        Row indices, in rising order.
     """
     drawn = []
     for label in labels.unique():

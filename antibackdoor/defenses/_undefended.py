@@ -1,4 +1,4 @@
-"""The same classifier without a defence."""
+"""A classifier without a defence, as a baseline."""
 
 from __future__ import annotations
 
@@ -18,24 +18,29 @@ from antibackdoor.training import CrossEntropy, Run
 
 
 class UndefendedClassifier(BaseDefense):
-    """Plain training, to compare the defences with.
+    """Plain training without a defence, as a baseline.
 
-    It shares every part with them but the defence, and learns whatever backdoor
-    its data holds.
+    Call `fit`, then `predict`::
+
+        clf = UndefendedClassifier().fit(X, y)
+        clf.predict(X_test)  # triggered rows get the attacker's label
+
+    It is trained as the defences are, but without the defence. It learns any backdoor in its
+    data.
 
     Parameters
     ----------
     epochs : int, default=60
         Passes over the data.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step.
+        Samples per training step.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -45,28 +50,28 @@ class UndefendedClassifier(BaseDefense):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during training. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours.
+        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
+        pixels and more, ``"flip"`` for colour images.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the samples and the augmentation.
+        Seed of the weights, the order of the samples and the augmentation.
 
     Attributes
     ----------
@@ -76,7 +81,7 @@ class UndefendedClassifier(BaseDefense):
         The trained network. It takes float inputs, images as (n, C, H, W), and
         gives logits.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
-        Empty: nobody is suspected.
+        Empty: this method flags no rows.
     isolate_classes_ : numpy.ndarray of shape (0,)
         Labels of the flagged rows, of which there are none.
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
@@ -86,17 +91,17 @@ class UndefendedClassifier(BaseDefense):
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
     ABLClassifier : Isolates poison by its low loss and unlearns it.
-    CBDClassifier : Trains away from what a backdoored network sees.
+    CBDClassifier : Trains a network to differ from a backdoored one.
 
     Examples
     --------

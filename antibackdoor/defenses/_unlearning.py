@@ -1,4 +1,4 @@
-"""Cures that unlearn: gradient ascent on the isolated rows, beside or after the others."""
+"""Cures that unlearn: gradient ascent on the isolated rows, during or after fine-tuning."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from antibackdoor.training import (
     compute_losses,
 )
 
-# Share of the trusted rows of a class that unlearning may cost before it is taken back.
+# Unlearning is undone if more than this share of a class's trusted rows lose their label.
 _TOLERANCE = 0.5
 
 # A row has lost its label when its probability fell by more than this.
 _LOST = 0.5
 
-# Where the isolated rows are forgotten whose ascent has no bound, in nats.
+# Mean loss in nats at which isolated rows count as forgotten if the ascent has no bound.
 _FORGOTTEN = 10.0
 
 
 class _AscentCure(Cure):
-    """What the cures share that unlearn by gradient ascent: the network of the detector goes on."""
+    """Base of the cures that unlearn by gradient ascent, on the network of the detector."""
 
     bound: float | None
 
@@ -69,15 +69,20 @@ class _AscentCure(Cure):
 
 
 class Joint(_AscentCure):
-    """Ascends on the isolated rows beside descent on the others, through all epochs.
+    """Cure that fine-tunes and unlearns the suspect rows at the same time, as in ABL's paper.
 
-    The paper's stage two, L_GGA: E_clean[l] - E_isolated[l].
+    Give it to the classifier::
+
+        clf = ABLClassifier(detector=LossRank(), cure=Joint()).fit(X, y)
+
+    In all epochs, gradient descent on the other rows goes together with gradient ascent on the
+    isolated ones. This is the paper's stage two, L_GGA: E_clean[l] - E_isolated[l].
 
     Parameters
     ----------
     bound : float or None, default=10.0
-        Loss in nats at which an isolated row is forgotten and pushes no further. None: no bound,
-        as in the paper; it then diverges.
+        Loss in nats at which ascent on an isolated row stops. None: no bound, as in the paper;
+        training then diverges.
 
     References
     ----------
@@ -105,20 +110,25 @@ class Joint(_AscentCure):
 
 
 class Ascent(_AscentCure):
-    """Trains on the other rows, then ascends on the isolated ones alone: the released recipe.
+    """Cure that fine-tunes, then unlearns the suspect rows, as in ABL's released code.
 
-    It ends when the isolated rows are forgotten. Where a class loses trusted rows, the last epoch
-    is taken back.
+    Give it to the classifier::
+
+        clf = ABLClassifier(detector=LossRank(), cure=Ascent()).fit(X, y)
+
+    First gradient descent on the other rows, then gradient ascent on the isolated rows alone.
+    The ascent ends when the isolated rows are forgotten. If a class loses trusted rows, the last
+    epoch is undone.
 
     Parameters
     ----------
     epochs : int, default=10
-        Passes over the isolated rows, at most.
+        Largest number of passes over the isolated rows.
     learning_rate : float, default=0.005
-        Of the ascent.
+        Learning rate of the ascent.
     bound : float or None, default=10.0
-        Loss in nats at which an isolated row is forgotten and pushes no further. None: no bound;
-        the ascent ends at a mean of 10 nats.
+        Loss in nats at which ascent on an isolated row stops. None: no bound; the whole ascent
+        ends at a mean loss of 10 nats.
 
     References
     ----------
@@ -166,24 +176,33 @@ class Ascent(_AscentCure):
 
 
 class Mixed(_AscentCure):
-    """Trains on the other rows, unlearns a share of the poison, and flags what lost its label.
+    """Cure that unlearns a part of the poison and flags the other poison by its reaction.
 
-    After fine-tuning, bounded ascent on the isolated rows runs beside descent on the less suspect
-    half of every class. Other poison loses its label along with the isolated rows, and that is
-    what is flagged: far more than was isolated. Recovery follows on the rows whose label the
-    network still gives, in a class that rows were isolated from on the less suspect half of them,
-    and on that half of a class that has lost more than half of it. If a class is as bad off even
-    so, what was isolated was no backdoor: the weights from before unlearning come back and nothing
-    is flagged.
+    It is the default where the detector isolates a share of the rows::
+
+        clf = ABLClassifier(detector=LossRank(), cure=Mixed()).fit(X, y)
+
+    There are three steps:
+
+    1. Fine-tune on the rows that were not isolated.
+    2. Unlearn: bounded gradient ascent on the isolated rows, together with descent on the less
+       suspect half of every class. Poison that was not isolated loses its label too. These rows
+       are flagged, far more than were isolated.
+    3. Recover: train on the rows that kept their label. From a class with isolated rows, only
+       the less suspect half takes part. A class that lost more than half of that half gets all
+       of it back.
+
+    If a class is still that bad after recovery, the isolated rows were no backdoor. Then the
+    weights from before unlearning are restored and nothing is flagged.
 
     Parameters
     ----------
     epochs : int, default=10
         Epochs of unlearning.
     learning_rate : float, default=0.005
-        Of unlearning.
+        Learning rate of unlearning.
     bound : float or None, default=10.0
-        Loss in nats at which an isolated row is forgotten and pushes no further. None: no bound.
+        Loss in nats at which ascent on an isolated row stops. None: no bound.
     recovery_epochs : int, default=10
         Epochs of recovery, at a tenth of the classifier's learning rate.
 
@@ -229,11 +248,11 @@ class Mixed(_AscentCure):
         )
 
         lost = before - _label_probabilities(run, network) > _LOST
-        # A class that lost too many of its trusted rows gets them back, or ascent on
-        # its label would have taken the class along with the trigger.
+        # A class that lost too many of its trusted rows trains on them again, lest ascent on its
+        # label remove the class together with the trigger.
         harmed = _share_by_class(lost[trusted], labels[trusted])[labels] > _TOLERANCE
-        # Of a class that rows were isolated from, none but the trusted: a few triggered
-        # rows that are still in bring the trigger back.
+        # A class with isolated rows takes part with its trusted rows only: a few triggered rows
+        # would bring the trigger back.
         suspect = np.isin(labels, labels[isolation.mask])
         agreeing = ~lost & ~isolation.mask & (trusted | ~suspect)
         run.phase(
@@ -246,7 +265,7 @@ class Mixed(_AscentCure):
         )
         if watch.undo_harm():
             return Cured(network, Isolation(isolation.scores, np.inf), unlearned=False)
-        # What a class that nothing was isolated from has lost is no sign of the trigger.
+        # In a class without isolated rows, a lost label is no sign of the trigger.
         scores = before - _label_probabilities(run, network)
         scores = np.where(suspect, scores, np.minimum(scores, _LOST))
         return Cured(network, flag_above(scores, _LOST), unlearned=True)
@@ -259,17 +278,17 @@ def _finetune(run: Run, network: Network, isolation: Isolation, epochs: int) -> 
 
 
 def _beside_isolated(run: Run, isolation: Isolation, others: Batches) -> PairedRows:
-    # The isolated rows are few: a quarter of a batch of them is enough.
+    # The isolated rows are few: a quarter of a batch is enough.
     return PairedRows(others, run.rows(isolation.mask), max(1, run.batch_size // 4))
 
 
 def _trusted(run: Run, isolation: Isolation) -> np.ndarray:
-    """Pick rows to hold on to: the less suspect half of every class."""
+    """Pick the trusted rows: the less suspect half of every class."""
     return least_suspect_half(isolation.scores, run.labels.cpu().numpy(), isolation.mask)
 
 
 def _share_by_class(marked: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the share of marked rows in each class, all of which have rows."""
+    """Return the share of marked rows in each class; no class may be empty."""
     return np.bincount(labels, marked) / np.bincount(labels)
 
 

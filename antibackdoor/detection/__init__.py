@@ -1,4 +1,4 @@
-"""Which training rows are suspect, and how much: detectors, estimators that train no classifier."""
+"""Detectors: estimators that score and flag suspect training rows, and train no classifier."""
 
 from antibackdoor.detection._activation_clustering import ActivationClustering
 from antibackdoor.detection._base import BaseDetector, Detection, IsolationMixin

@@ -1,4 +1,4 @@
-"""Activation Clustering: poison is a cluster of its own among the features of its class."""
+"""Activation Clustering: poison forms a cluster of its own in the features of its class."""
 
 from __future__ import annotations
 
@@ -19,56 +19,64 @@ from antibackdoor.detection._features import FeatureDetector
 from antibackdoor.detection._select import Isolation, flag_above
 from antibackdoor.training import Run
 
-# Of fewer rows than this no class is split: in ten components so few have no clusters.
+# Classes with fewer rows are not split: in ten components so few rows form no clusters.
 _SMALLEST_CLASS = 20
 
-# A row with this nearness is as far from the centre of one cluster as from that of the other.
+# A row with this nearness is equally far from both cluster centres.
 _HALFWAY = 0.5
 
 
 class ActivationClustering(FeatureDetector):
-    """Activation Clustering: flags the small cluster of each class.
+    """Activation Clustering: splits the features of each class in two and flags small clusters.
 
-    A network trained on all rows knows the rows of the target class by two different signs,
-    the class and the trigger. The features of each class are reduced to a few components and
-    divided by k-means into two clusters; natural classes fall into two of about one
-    size, poison stands aside as the smaller one. The paper trains a new network on what is left:
+    Call `fit` with all the data there is; no classifier is trained::
+
+        detector = ActivationClustering().fit(X, y)
+        detector.isolate_  # suspect rows, most suspect first
+        X_kept, y_kept = detector.fit_resample(X, y)
+
+    A network trained on all rows recognises rows of the target class by two different features:
+    the class and the trigger. The features of each class are reduced to a few components, and
+    k-means divides them into two clusters. A clean class gives two clusters of about the same
+    size. In a poisoned class the poison is the smaller cluster.
+
+    The paper then trains a new network on the other rows:
     ``ABLClassifier(detector=ActivationClustering(), cure=Retrain())``.
 
-    This is a classic to compare with, and its limits are the method's: it cannot see poison that
-    is half of its class or more, as ten per cent of ten balanced classes are, and many a
-    clean class has a small cluster too.
+    It is a classic baseline with known limits. It misses poison that is half of its class or
+    more, as ten per cent of ten balanced classes are. Many clean classes have a small cluster
+    too, and are flagged wrongly.
 
     Parameters
     ----------
     exclusion : {"size", "silhouette"}, default="size"
-        What makes the smaller cluster of a class poison. ``"size"``: its share of the class
-        is below `size_threshold`. ``"silhouette"``: the two clusters fit the class
-        well, with a mean silhouette above `silhouette_threshold`.
+        When the smaller cluster of a class counts as poison. ``"size"``: its share of the class
+        is below `size_threshold`. ``"silhouette"``: the two clusters are well separated, with a
+        mean silhouette above `silhouette_threshold`.
     size_threshold : float, default=0.35
-        Share of a class, up to 0.5, below which its smaller cluster is flagged. The paper
-        expects nearly halves of a clean class, and names no value for all data.
+        The smaller cluster of a class is flagged if its share is below this, up to 0.5. The
+        paper expects nearly equal halves in a clean class, and names no value for all data.
     silhouette_threshold : float, default=0.15
-        Mean silhouette, -1 to 1, above which the smaller cluster is flagged; the paper thinks
-        of 0.10 to 0.15. Meant for ``reduction="ica"``: clean classes have higher ones
-        with ``"pca"``.
+        The smaller cluster of a class is flagged if the mean silhouette, -1 to 1, is above this.
+        The paper suggests 0.10 to 0.15. Meant for ``reduction="ica"``: with ``"pca"``, clean
+        classes have higher silhouettes.
     reduction : {"ica", "pca"}, default="ica"
-        The components that are clustered. ``"ica"``, the paper's: independent components,
-        all of the same variance. ``"pca"``: principal components as they are, of which
-        the strongest weigh most.
+        The components that are clustered. ``"ica"``, as in the paper: independent components,
+        all of the same variance. ``"pca"``: principal components, not scaled, so that the
+        strongest weigh most.
     n_components : int, default=10
-        How many, if the features have as many directions.
+        Number of components; fewer if the features have fewer directions.
     epochs : int, default=60
-        Passes over all rows, of the network whose features are clustered.
+        Passes over all rows, for the network whose features are clustered.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step.
+        Samples per training step.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -78,28 +86,28 @@ class ActivationClustering(FeatureDetector):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during training. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours.
+        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
+        pixels and more, ``"flip"`` for colour images.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the samples, the augmentation and the clusters.
+        Seed of the weights, the order of the samples, the augmentation and the clusters.
 
     Attributes
     ----------
@@ -110,35 +118,35 @@ class ActivationClustering(FeatureDetector):
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
-        How near a row is to the centre of the smaller cluster of its class, against that
-        of the larger one: 0 to 1, and 0.5 halfway. Half of that in a class that is not
-        suspect, and 0 in one of fewer than 20 rows, which is not split.
+        Nearness to the centre of the smaller cluster of the class, relative to the larger one:
+        0 to 1, with 0.5 halfway. It is halved in a class that is not suspect. It is 0 in a class
+        of fewer than 20 rows, which is not split.
     isolate_threshold_ : float
         0.5: rows with a score above it are flagged.
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels that bear the flagged rows.
+        Labels of the flagged rows.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-        Signs of poison in each class of `classes_`: ``"size"``, share of its smaller
-        cluster, low where it is poison, and ``"silhouette"`` of the two,
-        high where it does. nan for a class that was not split.
+        Evidence of poison in each class of `classes_`, nan for a class that was not split.
+        ``"size"``: share of the smaller cluster; low means poison. ``"silhouette"``: mean
+        silhouette of the two clusters; high means poison.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
-    SpectralSignatures : Flags by one direction of the features.
-    PoisonSearch : Asks further networks what the two parts of a class are.
+    SpectralSignatures : Flags outliers along one direction of the features.
+    PoisonSearch : Tests the two parts of a class with further networks.
 
     Notes
     -----
-    Independent components are the whitened principal components, turned. Nothing that
-    k-means or a silhouette sees changes in a turn, so ``reduction="ica"`` whitens and leaves the
-    turn out, and with it the question whether the search for it has converged.
+    Independent components are the whitened principal components, rotated. k-means and
+    silhouettes do not change under rotation. So ``reduction="ica"`` only whitens: there is no
+    rotation to search for, and no convergence to check.
 
     References
     ----------
@@ -229,7 +237,7 @@ class ActivationClustering(FeatureDetector):
             clusters = split_in_two(points, seed)
             signs["size"][label] = clusters.share
             signs["silhouette"][label] = clusters.silhouette
-            # Halved, no score is above halfway: the class stays whole.
+            # Halved scores never exceed the threshold: nothing of the class is flagged.
             scores[rows] = clusters.nearness * (1.0 if self._is_poison(clusters) else 0.5)
         return flag_above(scores, _HALFWAY), signs
 
@@ -249,7 +257,7 @@ class Clusters:
         d / (d + d'), with d the distance to the centre of the larger cluster and d' to
         that of the smaller: above 0.5 for the rows of the smaller.
     share : float
-        Share of the rows in the smaller cluster, 0.5 at most: half of the rows are in none.
+        Share of the rows in the smaller cluster, 0.5 at most.
     silhouette : float
         Mean silhouette of all rows.
     """
@@ -272,12 +280,12 @@ def reduce(features: np.ndarray, n_components: int, *, whiten: bool) -> np.ndarr
     Returns
     -------
     numpy.ndarray of shape (n_rows, n_kept), float64
-        Fewer than `n_components` where the rows have no more directions, and none where all
-        rows are alike.
+        Fewer columns than `n_components` if the rows have fewer directions, and none if all rows
+        are the same.
     """
     centred = features - features.mean(axis=0, dtype=np.float64)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    # What the network's float32 has rounded is no direction, and whitening would make it one.
+    # Float32 rounding is not a direction, but whitening would scale it up to one.
     largest = np.abs(features).max(initial=0.0)
     noise = largest * np.sqrt(features.size) * np.finfo(np.float32).eps
     kept = np.flatnonzero(sizes > noise)[:n_components]
@@ -290,9 +298,9 @@ def split_in_two(points: np.ndarray, seed: int) -> Clusters:
     Parameters
     ----------
     points : numpy.ndarray of shape (n_rows, n_components)
-        Not all alike.
+        Not all the same.
     seed : int
-        Of the first centres.
+        Seed of the first centres.
 
     Returns
     -------

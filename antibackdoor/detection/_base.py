@@ -1,4 +1,4 @@
-"""What every detector is: an estimator that lists the suspect rows and trains no classifier."""
+"""Base of the detectors: estimators that list the suspect rows and train no classifier."""
 
 from __future__ import annotations
 
@@ -17,29 +17,43 @@ from antibackdoor.training import Run, TrainingEstimator, current_team
 
 @dataclass(frozen=True)
 class Detection:
-    """What a detector has found, for a cure to work with.
+    """Result of a detector, as a cure gets it: flags, trusted rows, p-value, network.
+
+    `untested` makes one from flags alone::
+
+        detection = Detection.untested(flag_above(scores, 0.5))
 
     Attributes
     ----------
     isolation : Isolation
-        Suspicion of every row, and which are flagged.
+        Scores of all rows, and the flagged rows.
     trusted : numpy.ndarray of shape (n_samples,), bool
-        Rows that are not even doubtful: to be trained on.
+        Rows to train on. Rows that are neither trusted nor flagged are doubtful.
     complementary : numpy.ndarray of shape (n_samples,), bool
-        Flagged rows whose label is taken for a complementary one: it says what they are not.
+        Flagged rows whose label serves as a complementary label: the row is not of this class.
         Poison that keeps its true label is not among them.
     p_value : float
-        Probability that clean data shows as strong a sign; nan where nothing was tested.
+        Probability that clean data shows as strong a sign; nan if nothing was tested.
     signs : dict of str to numpy.ndarray of shape (n_classes,), float64
-        Signs of poison in each class; empty where nothing was tested.
+        Evidence of poison in each class; empty if nothing was tested.
     is_complete : bool
         Whether the flagged rows are meant to be all of the poison, not a share of it.
     network : Network or None
-        One that was trained on all rows, with whatever backdoor they hold; None where there is
-        none. A search's went on with half of them.
+        A network trained on all rows, with any backdoor they hold; None if there is none. That of
+        a `PoisonSearch` was trained on all rows, then on half of them.
     losses : numpy.ndarray of shape (n_epochs, n_samples), float64
-        Of all rows in training, in nats; of no epoch where there is no network. Those of a search
-        are of the network that went on with the row.
+        Losses of all rows in training, in nats; of shape (0, 0) if there is no network. With a
+        `PoisonSearch`, those of the network that was trained further on the row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.detection import Detection, flag_above
+    >>> detection = Detection.untested(flag_above(np.array([0.1, 0.9, 0.2]), 0.5))
+    >>> detection.trusted
+    array([ True, False,  True])
+    >>> detection.p_value
+    nan
     """
 
     isolation: Isolation
@@ -53,14 +67,39 @@ class Detection:
 
     @classmethod
     def untested(cls, isolation: Isolation, **changes: Any) -> Self:
-        """Return that of a rule which flags rows and tests nothing."""
+        """Return a detection with these flags and no test: all other rows are trusted."""
         mask = isolation.mask
         settings = {"trusted": ~mask, "complementary": np.zeros_like(mask), **changes}
         return cls(isolation=isolation, **settings)
 
 
 class IsolationMixin(BaseEstimator):
-    """The `isolate_` family, which means the same for every estimator that has it."""
+    """The `isolate_` attributes, with the same meaning for every estimator that has them.
+
+    Attributes
+    ----------
+    isolate_ : numpy.ndarray of shape (n_isolated,), int64
+        Flagged training rows, most suspect first.
+    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
+        The same, as a mask.
+    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
+        Suspicion score of every training row; higher is more suspect.
+    isolate_threshold_ : float
+        Rows with a score above it are flagged.
+    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
+        Labels of the flagged rows.
+    isolate_pvalue_ : float
+        p-value, for the estimators that test; nan where nothing was tested.
+    isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
+        Evidence of poison in each class, for the estimators that test.
+
+    Examples
+    --------
+    >>> from antibackdoor import ABLClassifier, PoisonSearch
+    >>> from antibackdoor.detection import IsolationMixin
+    >>> isinstance(ABLClassifier(), IsolationMixin), isinstance(PoisonSearch(), IsolationMixin)
+    (True, True)
+    """
 
     isolate_: np.ndarray
     isolate_classes_: np.ndarray
@@ -80,9 +119,32 @@ class IsolationMixin(BaseEstimator):
 
 
 class BaseDetector(IsolationMixin, TrainingEstimator):
-    """Base of the detectors.
+    """Base of the detectors: derive from it to write a detector of your own.
 
-    A detector writes `_detect`, which trains with ``run.phase(...)`` and returns a `Detection`.
+    Implement a constructor, `_n_phases` and `_detect`. The latter trains networks, if it needs
+    any, with ``run.phase(...)``, and returns a `Detection`::
+
+        def _detect(self, run):
+            scores = run.X.reshape(len(run.X), -1).mean(1)
+            return Detection.untested(flag_most_suspect(scores, 0.01))
+
+    Examples
+    --------
+    `LossRank` derives from this class. Here it lends its constructor:
+
+    >>> from antibackdoor import LossRank
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.detection import Detection, flag_most_suspect
+    >>> class Brightest(LossRank):
+    ...     def _n_phases(self):
+    ...         return 0
+    ...
+    ...     def _detect(self, run):
+    ...         scores = run.X.reshape(len(run.X), -1).mean(1)
+    ...         return Detection.untested(flag_most_suspect(scores, self.ratio))
+    >>> X, y = load_digits_images()
+    >>> len(Brightest(ratio=0.1).fit(X[:100], y[:100]).isolate_)
+    10
     """
 
     classes_: np.ndarray
@@ -91,7 +153,7 @@ class BaseDetector(IsolationMixin, TrainingEstimator):
 
     @abstractmethod
     def _detect(self, run: Run) -> Detection:
-        """Return whom it suspects."""
+        """Return the scores and flags of all rows."""
 
     def _train(self, run: Run) -> Detection:
         detection = self._detect(run)
@@ -107,7 +169,7 @@ class BaseDetector(IsolationMixin, TrainingEstimator):
         self.isolate_signs_ = kept.signs
 
     def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """Detect, and return the rows that are not flagged, as imbalanced-learn's samplers do.
+        """Fit, and return the rows that are not flagged, as imbalanced-learn's samplers do.
 
         Parameters
         ----------
@@ -118,7 +180,7 @@ class BaseDetector(IsolationMixin, TrainingEstimator):
         Returns
         -------
         X_kept : array-like of shape (n_kept, ...)
-            Of the kind of `X`.
+            Of the same type as `X`.
         y_kept : array-like of shape (n_kept,)
 
         Raises

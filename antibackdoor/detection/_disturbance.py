@@ -1,4 +1,4 @@
-"""Triggers of our own, that say nothing: what a probe is shown beside the images as they are."""
+"""Random triggers without meaning, as an augmentation for the probes."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from torch.nn import functional as F
 
 from antibackdoor.training import Augmentation
 
-# Shares of the usual range of values, or of a side.
+# As shares of the usual range of values, or of a side of the image.
 _FAINTEST, _STRONGEST = 0.05, 0.3
 _MOST_MOVED = 0.1
 _LONGEST_SIDE = 0.3
 
-# Waves over an image, from a ramp to a fine stripe.
+# Number of waves across an image, from a ramp to fine stripes.
 _MOST_WAVES = 8.0
 
 
 class Disturbance(Augmentation):
     """Put a random trigger on most images of a batch: a blend, a wave, a warp or a patch.
 
-    A network that has met few images of a kind takes all of that kind for one class. So a probe
-    would recognise no triggered row, whatever it is. To one that is trained under triggers of every
-    kind, which keep the labels of their rows, a new one says nothing either.
+    A network that has seen few images of a kind predicts all of them as one class. So a probe
+    would recognise no row under a trigger. Here it trains under triggers of every kind, on rows
+    that keep their labels, and learns to ignore a new trigger too.
 
     Parameters
     ----------
     usual : tuple of two float
-        Between these nearly all values of pixels are, in stored units: the measure of how strong a
-        trigger is.
+        Range of nearly all pixel values, in stored units. The strength of a trigger is relative
+        to it.
     limits : tuple of two float
-        Least and greatest value of a pixel, in stored units.
+        Smallest and largest value of a pixel, in stored units.
     """
 
     def __init__(self, usual: tuple[float, float], limits: tuple[float, float]) -> None:
@@ -56,7 +56,7 @@ class Disturbance(Augmentation):
         torch.Tensor of shape (n, H, W, C)
             Of the same type.
         """
-        # About 0 to 1, channels first; each kind has a fifth of the images, and a fifth has none.
+        # About 0 to 1, channels first. Each kind gets a fifth of the images, and a fifth stays.
         values = ((images.float() - self.low) / self.range).permute(0, 3, 1, 2)
         kinds = torch.randint(5, (len(images),), generator=generator, device=images.device)
         disturbed = values.clone()
@@ -66,7 +66,7 @@ class Disturbance(Augmentation):
                 disturbed[rows] = disturb(values[rows], generator)
         told = (disturbed.permute(0, 2, 3, 1) * self.range + self.low).clamp_(*self.limits)
         told = told if images.is_floating_point() else told.round()
-        # As they were, to the last bit, where nothing was to be changed.
+        # Images without a trigger stay exactly as they were.
         untouched = (kinds == len(_KINDS))[:, None, None, None]
         return torch.where(untouched, images, told.to(images.dtype))
 
@@ -83,7 +83,7 @@ def _blend(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _wave(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Brightness that rises and falls across the image in a random direction."""
+    """A wave of brightness across the image in a random direction."""
     n, _, height, width = images.shape
     down = torch.linspace(0, 1, height, device=images.device)[:, None]
     across = torch.linspace(0, 1, width, device=images.device)[None, :]
@@ -99,7 +99,7 @@ def _warp(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     n, _, height, width = images.shape
     field = torch.randn((n, 2, 4, 4), generator=generator, device=images.device)
     field = F.interpolate(field, size=(height, width), mode="bilinear", align_corners=True)
-    # The grid of `grid_sample` is two wide.
+    # The coordinates of `grid_sample` span two units.
     field = field * 2 * _uniform(generator, images, n, 0, _MOST_MOVED)
     still = F.affine_grid(
         torch.eye(2, 3, device=images.device).expand(n, 2, 3),

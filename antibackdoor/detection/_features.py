@@ -1,4 +1,4 @@
-"""What the detectors share that train as a user would and look at each class's features."""
+"""Base of the detectors that train a network plainly and examine the features of each class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from antibackdoor.training import ADVICE, CrossEntropy, Run, TrainingEstimator, 
 class FeatureDetector(BaseDetector):
     """Base of the detectors that look for poison in the features of a plainly trained network.
 
-    A detector writes `_flag`, which must leave rows of every class.
+    A detector implements `_flag`, which must leave rows of every class.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -32,21 +32,21 @@ class FeatureDetector(BaseDetector):
     def _flag(
         self, run: Run, features: np.ndarray, labels: np.ndarray
     ) -> tuple[Isolation, dict[str, np.ndarray]]:
-        """Suspect rows, but never all of a class.
+        """Score and flag rows, but never all of a class.
 
         Parameters
         ----------
         run : Run
         features : numpy.ndarray of shape (n_samples, n_features), float64
-            Of a network trained on all rows.
+            Features from a network trained on all rows.
         labels : numpy.ndarray of shape (n_samples,), int
-            Encoded as 0 to n_classes - 1, each of which has rows.
+            Encoded as 0 to n_classes - 1; every class has rows.
 
         Returns
         -------
         isolation : Isolation
         signs : dict of str to numpy.ndarray of shape (n_classes,)
-            Signs of poison in each class.
+            Evidence of poison in each class.
         """
 
     def _n_phases(self) -> int:

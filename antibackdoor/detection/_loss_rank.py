@@ -1,4 +1,4 @@
-"""The isolation of ABL: poison is learned first, so the rows of lowest loss are suspect."""
+"""The isolation of ABL: poison is learned first, so that rows of low loss are suspect."""
 
 from __future__ import annotations
 
@@ -19,37 +19,42 @@ from antibackdoor.training import CrossEntropy, HeldLoss, Run, TrainingEstimator
 
 
 class LossRank(BaseDetector):
-    """Flags the rows of lowest loss, as stage one of Anti-Backdoor Learning does.
+    """Flags a fixed share of the rows, those of lowest loss, as stage one of ABL does.
 
-    A network fits backdoored rows faster than clean ones. Its loss is held at `gamma` by local
-    gradient ascent: the loss of clean rows stays there and that of the poison falls through. A
-    share of the rows, those of the lowest loss, is flagged.
+    Call `fit` with all the data there is; no classifier is trained::
 
-    It never says that there is no poison: of clean data it flags as many rows.
+        detector = LossRank(ratio=0.05).fit(X, y)
+        detector.isolate_  # suspect rows, most suspect first
+        X_kept, y_kept = detector.fit_resample(X, y)
+
+    A network fits backdoored rows faster than clean ones. Local gradient ascent holds its loss at
+    `gamma`: the loss of clean rows stays there, while that of the poison falls below it.
+
+    It does not test whether there is poison: in clean data it flags as many rows.
 
     Parameters
     ----------
     ratio : float or None, default=0.01
-        Share of the rows to flag. None: rank the rows and flag none, for what works with the
-        trained network alone, as CBD does.
+        Share of the rows to flag. None: rank the rows and flag none, for CBD, which needs the
+        trained network alone.
     epochs : int, default=20
-        Passes over all rows, the paper's turning epoch.
+        Passes over all rows; the paper's turning epoch.
     gamma : float or None, default=0.5
-        Level at which the loss is held, in nats. None: it is not held, a plain cross-entropy.
+        Level at which the loss is held, in nats. None: it is not held; training is plain.
     reduction : {"batch", "sample"}, default="batch"
-        Whether the mean loss of a batch is held, or each sample's own.
+        Whether to hold the mean loss of a batch, or the loss of each sample.
     rank_by : {"trajectory", "last_epoch"}, default="trajectory"
-        What ranks the rows: the log-loss averaged over the epochs, as training saw it, or the
-        loss of the last epoch alone, as in the paper.
+        The ranking of the rows. ``"trajectory"``: by the log-loss seen in training, averaged over
+        the epochs. ``"last_epoch"``, as in the paper: by the loss of the last epoch.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step.
+        Samples per training step.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -59,27 +64,28 @@ class LossRank(BaseDetector):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default=None
-        Random changes of the images. They blur a local trigger, and a held loss cannot overfit.
+        Random changes of the images during training. None by default: they blur a local trigger,
+        and a held loss does not overfit.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights and the order of the samples.
+        Seed of the weights and the order of the samples.
 
     Attributes
     ----------
@@ -90,26 +96,27 @@ class LossRank(BaseDetector):
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
-        Less the log-loss in nats, of the last epoch or averaged over all: higher is more suspect.
+        Negative log-loss (loss in nats), of the last epoch or averaged over all epochs: higher
+        is more suspect.
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels that bear the flagged rows: the suspect target classes.
+        Labels of the flagged rows: the suspected target classes.
     isolate_pvalue_ : float
         nan: nothing is tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         Empty: nothing is tested.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
-    PoisonSearch : Finds from the data how many rows to flag, and whether any.
+    PoisonSearch : Tests whether there is poison, and finds how many rows to flag.
     ABLClassifier : Trains a clean network on what a detector leaves.
 
     References

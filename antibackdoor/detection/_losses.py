@@ -1,4 +1,4 @@
-"""Suspicion from the losses that training recorded as it passed."""
+"""Suspicion scores from the losses recorded in training."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-#: A score of (n_epochs, n_samples) losses in nats: (n_samples,), higher is more suspect.
+#: From losses in nats, (n_epochs, n_samples), to scores, (n_samples,): higher is more suspect.
 LossScore = Callable[[np.ndarray], np.ndarray]
 
-# Below this a float32 cross-entropy has no digits left.
+# The smallest loss that a float32 cross-entropy resolves.
 _SMALLEST_LOSS = 1e-8
 
 
 def last_epoch(losses: np.ndarray) -> np.ndarray:
-    """Low loss in the last epoch, the ranking of ABL."""
+    """Score by a low loss in the last epoch: the ranking of ABL."""
     return -np.log(losses[-1] + _SMALLEST_LOSS)
 
 
 def trajectory(losses: np.ndarray) -> np.ndarray:
-    """Low loss in all epochs: the mean log-loss, which single epochs scatter around."""
+    """Score by a low mean log-loss over all epochs, which is less noisy than a single epoch."""
     return -np.log(losses + _SMALLEST_LOSS).mean(axis=0)
 
 

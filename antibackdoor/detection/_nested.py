@@ -1,4 +1,4 @@
-"""A detector inside a classifier: what it takes from it, and the run it works in."""
+"""A detector inside a classifier: the parameters it inherits, and the run it works in."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from antibackdoor.utils import draw_seed, seeded_torch
 
 Detector = TypeVar("Detector", bound=BaseDetector)
 
-#: Parameters that a detector takes from its classifier where its own are left at the default.
+#: Parameters that a detector inherits from its classifier unless they are set.
 INHERITED = ("backbone", "image_shape", "layout", "device", "compile", "random_state")
 
-# The rows are the classifier's, and so is the folder that the fit is written to.
+# Parameters that must agree: detector and classifier share the rows and the cache folder.
 _SHARED = ("image_shape", "layout", "device", "compile", "cache_dir")
 
 
 def settle(detector: Detector, classifier: BaseEstimator) -> Detector:
-    """Return a detector with the parameters that it takes from its classifier.
+    """Return a copy of a detector with the parameters that it inherits from its classifier.
 
     Parameters
     ----------
@@ -41,7 +41,14 @@ def settle(detector: Detector, classifier: BaseEstimator) -> Detector:
     Raises
     ------
     ValueError
-        If a parameter is out of range, or is not the classifier's where it has to be.
+        If a parameter is out of range, or differs from the classifier's where both must agree.
+
+    Examples
+    --------
+    >>> from antibackdoor import ABLClassifier, LossRank
+    >>> from antibackdoor.detection import settle
+    >>> settle(LossRank(ratio=0.05), ABLClassifier(backbone="small-cnn"))
+    LossRank(backbone='small-cnn', ratio=0.05)
     """
     parameters = detector.get_params(deep=False)
     defaults = _defaults(detector)
@@ -57,27 +64,45 @@ def settle(detector: Detector, classifier: BaseEstimator) -> Detector:
         if own is not outer and own != outer:
             raise ValueError(
                 f"detector__{name}={own!r}, but {name}={outer!r} of {type(classifier).__name__}; "
-                f"wanted the same, or none of its own: the two work on the same rows."
+                f"wanted the same value, or none for the detector: both work on the same rows."
             )
     return settled
 
 
 @contextmanager
 def run_inside(detector: BaseDetector, run: Run, *, own_randomness: bool) -> Iterator[Run]:
-    """Give the run that a detector works in, inside a fit of its classifier.
+    """Yield the run that a detector works in, inside a fit of its classifier.
 
     Parameters
     ----------
     detector : BaseDetector
-        Settled.
+        As returned by `settle`.
     run : Run
-        Of the classifier.
+        The run of the classifier.
     own_randomness : bool
-        Whether it has a `random_state` of its own, and finds then what its own fit would.
+        Whether the detector has a `random_state` of its own. It then finds the same rows as in a
+        fit of its own.
 
     Yields
     ------
     Run
+
+    Examples
+    --------
+    A defence runs a detector so:
+
+    >>> from antibackdoor import LossRank, UndefendedClassifier
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.detection import run_inside, settle
+    >>> class OwnRank(UndefendedClassifier):
+    ...     def _train(self, run):
+    ...         detector = settle(LossRank(epochs=1), self)
+    ...         with run_inside(detector, run, own_randomness=False) as inside:
+    ...             detection = detector._train(inside)
+    ...         return detection.network, detection.isolation
+    >>> X, y = load_digits_images()
+    >>> len(OwnRank(random_state=0).fit(X[:300], y[:300]).isolate_)
+    3
     """
     inside = replace(
         run,
@@ -91,7 +116,7 @@ def run_inside(detector: BaseDetector, run: Run, *, own_randomness: bool) -> Ite
     random_state = check_random_state(detector.random_state)
     with seeded_torch(draw_seed(random_state), run.device):
         inside.generator = torch.Generator(run.device).manual_seed(draw_seed(random_state))
-        inside.new_network()  # as in fit, where a backbone that does not fit ends here
+        inside.new_network()  # draws as fit does, which checks the backbone at this point
         yield inside
 
 

@@ -1,4 +1,4 @@
-"""The search: which classes bear poison, if any, and which of their rows."""
+"""The search for poison: whether there is any, in which classes, and which rows."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ from antibackdoor.training import (
 )
 from antibackdoor.utils import ImageLayout
 
-# Samples of a step. A trigger is learned step by step: an epoch of few rows has forty steps at
-# least; one of many is cut into more than 160 by `batch_size` alone.
+# Usual samples per step, and limits of the steps of an epoch. A trigger takes a number of steps to
+# learn: an epoch on few rows has at least forty. More than 160 come from a small `batch_size` only.
 _BATCH = 32
 _SMALLEST_BATCH = 8
 _FEWEST_STEPS, _MOST_STEPS = 40, 160
 
-# `learning_rate` is for steps of so many samples, and less in proportion for smaller ones: with
-# noisier steps a small trigger is not learned in few epochs.
+# `learning_rate` is for steps of this many samples. Smaller steps are noisier and get a
+# proportionally smaller rate: otherwise a small trigger is not learned in few epochs.
 _WHOLE_RATE = 64
 
-#: What to do where nothing can be searched.
+#: Advice for data that cannot be searched.
 INSTEAD = (
     "Flag a share of the rows that you choose (detector=LossRank(ratio=0.05)), or try another "
     "detector (SpectralSignatures, ActivationClustering)."
 )
 
-# Of one cycle and unchanged images.
+# Not parameters here: the schedule is one cycle, and images are not augmented.
 _NOT_ITS_OWN = ("lr_schedule", "augment")
 
 
 class PoisonSearch(BaseDetector):
-    """Searches training data for poison: whether there is any, in which classes, which rows.
+    """Tests training data for poison, and lists the poisoned classes and rows.
 
     Call `fit` with all the data there is; no classifier is trained::
 
@@ -68,64 +68,72 @@ class PoisonSearch(BaseDetector):
         search.isolate_pvalue_  # small means poisoned
         X_kept, y_kept = search.fit_resample(X, y)
 
-    A network is trained on all rows, its loss held so that it learns none by heart, and goes on as
-    two, each on half of the rows. Each class is split in two by what they see in rows that they
-    did not go on with. A class is poisoned where networks that do not know it recognise one part as
-    rows of many other classes; or where the difference of its two parts, put on rows of other
-    classes, turns them into it. How large a sign has to be is told by the other classes of the same
-    data. All classes are poisoned where what their foreign rows share gives each class the label of
-    another. Where no class is poisoned, nothing is flagged.
+    It needs images of at least four classes with at least twenty rows each. Other data is not
+    searched: natural clusters of a table look like poison, and with fewer classes a probe learns
+    too little. Then nothing is trained or flagged, the p-value is nan, and `fit` warns
+    (UserWarning).
 
-    It looks at images of four classes or more, each of twenty rows or more. Natural clusters of a
-    table look like poison to it, and of fewer classes a probe knows too little to tell. There
-    nothing is trained or flagged, the p-value is nan, and a UserWarning says so.
+    How it works:
+
+    1. Cross-fitting. A network is trained on all rows. Its loss is held up, so that it does not
+       memorise single rows. Two copies are trained further, each on half of the rows.
+    2. Each class is split in two parts, by the features that a copy gives to rows of the other
+       half.
+    3. Each class is tested for signs of poison. In the first, probes, which are networks trained
+       without the class, recognise one part as rows of many other classes. In the second, the
+       difference of the two parts is added to rows of other classes, which are then predicted as
+       this class. A sign counts if it is large compared with the other classes of the same data.
+    4. All classes are tested at once for a trigger that exchanges them: what their most foreign
+       rows share is added to other rows.
+    5. Where a test is significant, two networks learn the suspect rows as a class of their own,
+       and find the rest of the poison. If none is, nothing is flagged.
 
     Parameters
     ----------
     false_alarm_rate : float, default=0.05
-        Probability to flag anything in clean data. It rests on how the other classes of the same
-        data behave, and on how clean classes behaved in the benchmarks. A class with many wrong
-        labels is not clean.
+        Probability of flagging anything in clean data. It is calibrated on the other classes of
+        the same data, and on clean classes of the benchmarks. A class with many wrong labels does
+        not count as clean.
     epochs : int, default=20
-        Half of them are passes over all rows, by the first network, and half are passes over its
-        half of the rows of each of the two that go on from it. The probes take two fifths of them.
+        Half of them train the first network, on all rows. The other half train its two copies,
+        each on its half of the rows. A probe takes two fifths of them.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step at most. It takes fewer: 32; still fewer where a network is trained on
-        less than 1,280 rows, more where it is on more than 5,120, for about 40 to 160 steps an
-        epoch.
+        Largest number of samples per training step. Usually 32 are taken: fewer for training on
+        less than 1,280 rows, more for training on more than 5,120. That makes about 40 to 160
+        steps an epoch.
     learning_rate : float, default=0.1
-        Rate of stochastic gradient descent, for steps of 64 samples or more, and in proportion to
-        the samples of smaller ones. The first network has it all the time, the others at the height
-        of one cycle; half of it where a probe is trained further.
+        Learning rate of stochastic gradient descent, for steps of 64 samples or more. Smaller
+        steps have a proportionally smaller rate. For the first network it is constant, for the
+        others the peak of one cycle. A probe that is trained further has half of it.
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights and the order of the samples.
+        Seed of the weights and the order of the samples.
 
     Attributes
     ----------
@@ -136,29 +144,30 @@ class PoisonSearch(BaseDetector):
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
-        Suspicion between 0 and 1: probability to be poison, below 0.5 in a class that is not taken
-        for poisoned.
+        Suspicion score: probability between 0 and 1 that the row is poison. Below 0.5 in a class
+        that is not found poisoned.
     isolate_threshold_ : float
         Rows with a score above it are flagged.
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels that bear the flagged rows: the suspect target classes.
+        Labels of the flagged rows: the suspected target classes.
     isolate_pvalue_ : float
-        Probability that clean data shows as strong a sign of poison in any class; nan where
-        nothing could be tested.
+        p-value: probability that clean data shows as strong a sign of poison in any class. Small
+        means poisoned. nan where nothing could be tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
-        Signs of poison in each class of `classes_`, nan where not looked at. ``"diversity"``: how
-        differently a network that was trained without the class predicts the rows of its most
-        foreign part, as a share of what rows of other classes give. ``"transplant"``: rise of the
-        share of rows of other classes that are taken for it when the difference of its parts is
-        added to them. ``"relabelling"``: share of its rows that what the foreign rows of all
-        classes share turns into one other class.
+        Evidence of poison in each class of `classes_`, nan for classes that were not tested.
+        ``"diversity"``: prediction diversity of the most foreign part of the class, under a
+        network trained without the class, as a share of that of other classes' rows.
+        ``"transplant"``: the difference of the two parts of the class is added to rows of other
+        classes; how much the share of these rows that is predicted as the class rises.
+        ``"relabelling"``: share of its rows that become one other class when what the foreign rows
+        of all classes share is added to them.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
@@ -175,7 +184,7 @@ class PoisonSearch(BaseDetector):
     Centroids Analysis, IEEE TIFS 2023, adds the centroid of a cluster to rows of other classes.
 
     Jin, Sun & Rinard, Incompatibility Clustering as a Defense Against Backdoor Poisoning Attacks,
-    ICLR 2023, asks of parts of the data whether they generalise to each other.
+    ICLR 2023, tests whether parts of the data generalise to each other.
 
     Examples
     --------
@@ -236,7 +245,7 @@ class PoisonSearch(BaseDetector):
 
     @property
     def n_passes(self) -> float:
-        """How often it passes over all rows, about, where it finds poison."""
+        """About how many passes over all rows it makes if it finds poison."""
         shares = SETTINGS.n_groups * SETTINGS.probe_epochs * SHARE_OF_A_PROBE
         further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
         completion = SETTINGS.completion_networks * (SETTINGS.completion_epochs + further)
@@ -275,7 +284,7 @@ class PoisonSearch(BaseDetector):
         return detection
 
     def _untested(self, run: Run, why: str) -> Detection:
-        """Flag nothing, and say that this says nothing."""
+        """Flag nothing, and warn that the data was not searched."""
         warnings.warn(
             f"{type(self).__name__} has not searched for poison, and flags nothing: {why}. "
             f"{INSTEAD}",
@@ -323,7 +332,7 @@ class PoisonSearch(BaseDetector):
         return probe
 
     def _batch_size(self, n_samples: int) -> int:
-        """Return the samples of a step, `batch_size` at most."""
+        """Return the samples per step, `batch_size` at most."""
         fewest = n_samples // _MOST_STEPS
         most = max(_SMALLEST_BATCH, n_samples // _FEWEST_STEPS)
         return min(self.batch_size, most, max(_BATCH, fewest))

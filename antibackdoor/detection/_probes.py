@@ -1,4 +1,4 @@
-"""The networks that a search trains."""
+"""The networks that the search trains."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from antibackdoor.backbones import Network
 
 
 class Trained(NamedTuple):
-    """A network and the losses recorded as it was trained.
+    """A network and the losses recorded in its training.
 
     Attributes
     ----------
     network : Network
     losses : numpy.ndarray of shape (n_epochs, n_samples), float64
-        In nats; nan of rows that it was not trained on.
+        In nats; nan for rows that it was not trained on.
     """
 
     network: Network
@@ -38,10 +38,10 @@ class Probe(Protocol):
         disturb: bool = False,
         labels: np.ndarray | None = None,
     ) -> Trained:
-        """Train a network further, or a new one, on the rows where a mask is set.
+        """Train a new network, or `network` further, on the rows where `trained_on` is set.
 
-        For this share of the epochs of the search, in a phase of this name. Its loss is held, so
-        that no row is learned by heart; at half the learning rate, so that what has been learned
-        is not thrown over by what is shown beside it; under triggers of our own: or not. The
-        labels may be others than those of the data, and of more classes.
+        The phase is called `name` and takes `share` of the epochs of the search. `held` holds the
+        loss up, so that no single row is memorised. `gently` halves the learning rate, so that
+        the network keeps what it has learned. `disturb` trains under random triggers. `labels`
+        replace those of the data, and may have more classes.
         """

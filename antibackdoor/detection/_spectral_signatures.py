@@ -1,4 +1,4 @@
-"""Spectral Signatures: poison leaves its trace in the main direction of its class's features."""
+"""Spectral Signatures: poison shows in the main direction of the features of its class."""
 
 from __future__ import annotations
 
@@ -16,40 +16,48 @@ from antibackdoor.detection._features import FeatureDetector
 from antibackdoor.detection._select import Isolation, flag_above
 from antibackdoor.training import Run
 
-# The paper removes half as many rows again as may be poison.
+# The paper removes 1.5 times the poison there may be.
 _MARGIN = 1.5
 
 
 class SpectralSignatures(FeatureDetector):
-    """Spectral Signatures: flags the outliers of each class's features.
+    """Spectral Signatures: flags a share of each class, the outliers of its features.
 
-    If part of a class is poison and the network tells the two apart, the mean features of the
-    parts differ, and the strongest direction of the centred features points from
-    the one to the other. The farther a row lies along it, either way, the more suspect it is. Of
-    every class a share that the user names is flagged. The paper trains a new network on what is
-    left: ``ABLClassifier(detector=SpectralSignatures(), cure=Retrain())``.
+    Call `fit` with all the data there is; no classifier is trained::
 
-    This is a classic to compare with. It does not ask whether there is poison: of clean data it
-    removes as many rows. Where poison is half of its class, as ten per cent of ten balanced
-    classes are, both halves lie equally far from the mean, and the score says nothing.
+        detector = SpectralSignatures(expected_poison_rate=0.1).fit(X, y)
+        detector.isolate_  # suspect rows, most suspect first
+        X_kept, y_kept = detector.fit_resample(X, y)
+
+    Suppose a part of a class is poison and the network distinguishes it. Then the mean features
+    of the two parts differ, and the main direction of the centred features points from one to
+    the other. A row is the more suspect, the farther it lies along this direction, either way.
+    A share of every class is flagged, which the user chooses.
+
+    The paper then trains a new network on the other rows:
+    ``ABLClassifier(detector=SpectralSignatures(), cure=Retrain())``.
+
+    It is a classic baseline with known limits. It does not test whether there is poison: in clean
+    data it flags as many rows. It fails if poison is half of its class, as ten per cent of ten
+    balanced classes are: both halves then lie equally far from the mean.
 
     Parameters
     ----------
     expected_poison_rate : float, default=0.1
-        Upper bound of the poisoned share of a class (of a class, not of the data), the paper's
-        epsilon, up to 0.5. Half as much again of every class is flagged. It is knowledge that
-        a defender seldom has; 0.1 is the higher of the shares that the paper tries.
+        Upper bound of the poisoned share of a class (of a class, not of the data), up to 0.5: the
+        paper's epsilon. 1.5 times this share of every class is flagged. A defender seldom knows
+        it; 0.1 is the higher of the two shares that the paper tries.
     epochs : int, default=60
-        Passes over all rows, of the network whose features are searched.
+        Passes over all rows, for the network whose features are used.
     backbone : str, torch.nn.Module or callable, default="auto"
-        A name: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any ``"wrn-D-K"``,
-        ``"preact-resnet18"``, any classifier of `torchvision.models`, or ``"auto"``,
-        which chooses by the shape of `X`. A module is copied and trained further.
-        A callable is given the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer is a `torch.nn.Linear`
-        that gives the logits.
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
     batch_size : int, default=128
-        Samples of a step.
+        Samples per training step.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -59,28 +67,28 @@ class SpectralSignatures(FeatureDetector):
     momentum : float, default=0.9
         Nesterov momentum.
     weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights.
+        Factor of the squared norm of the weights (L2 penalty).
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during training. ``"auto"``: crops of images of
-        16 pixels and more, and mirror images where they have colours.
+        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
+        pixels and more, ``"flip"`` for colour images.
     image_shape : tuple of int, default=None
-        (H, W), (H, W, C) or (C, H, W): what the rows of a 2-D `X` fold into.
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
         None: a 2-D `X` is a table.
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where images have their channels. ``"auto"`` asks for it, by a ValueError,
-        where the shape does not tell.
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
     device : str or torch.device, default="auto"
-        ``"auto"``: CUDA where there is one, else the CPU.
+        ``"auto"``: CUDA if available, else the CPU.
     compile : {"auto", True, False}, default="auto"
-        Whether networks in training go through `torch.compile`. ``"auto"``: on CUDA. Where that
-        fails, one RuntimeWarning says so and the fit goes on without.
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
     cache_dir : str or path, default=None
-        Folder, made if it is not there, in which every phase of the training is kept, epoch by
-        epoch. A fit that was killed goes on from there, and fits that begin alike, such as those
-        of a search, train what they share once: to the same result, any number at a time. It
-        needs the extra ``[persist]``.
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the samples and the augmentation.
+        Seed of the weights, the order of the samples and the augmentation.
 
     Attributes
     ----------
@@ -91,24 +99,25 @@ class SpectralSignatures(FeatureDetector):
     isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
         The same, as a mask.
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
-        Squared projection of a row's centred features on the main direction of its class,
-        over the largest one that is not flagged: one scale for all classes.
+        Squared projection of a row's centred features on the main direction of its class. It is
+        divided by the largest one of the class that is not flagged, so that all classes have one
+        scale.
     isolate_threshold_ : float
         1: rows with a score above it are flagged.
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels that bear the flagged rows: all, but small classes.
+        Labels of the flagged rows: all but small classes.
     history_ : list of dict
-        A row for every epoch: phase, epoch, objective (value minimised), loss (mean
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
     n_features_in_ : int
         ``X.shape[1]``.
     input_shape_ : tuple of int
-        Shape of a row of `X`.
+        Shape of one row of `X`.
 
     See Also
     --------
     ActivationClustering : Divides the features of each class into two clusters.
-    PoisonSearch : Finds from the data how many rows to flag.
+    PoisonSearch : Tests whether there is poison, and finds how many rows to flag.
 
     References
     ----------
@@ -202,21 +211,21 @@ def squared_projections(features: np.ndarray) -> np.ndarray:
 def n_removed(n_rows: int, rate: float) -> int:
     """Return how many rows of a class are flagged: 1.5 times the poison there may be.
 
-    Rounded down, so that of any class at least a quarter stays, and at least a row.
+    Rounded down, so that at least a quarter of a class stays, and at least one row.
     """
-    # 1.5 * 0.3 * 20 is 9 to us, and a little less to the machine.
+    # In floating point 1.5 * 0.3 * 20 is a little less than 9.
     return int(_MARGIN * rate * n_rows + 1e-9)
 
 
 def over_cut(scores: np.ndarray, n_flagged: int) -> np.ndarray:
-    """Divide scores by the largest that is not to be flagged: above 1 is flagged.
+    """Divide scores by the largest one that is not flagged: above 1 is flagged.
 
     Parameters
     ----------
     scores : numpy.ndarray of shape (n_rows,)
         Not negative.
     n_flagged : int
-        Fewer than the rows. Rows that tie with the first one outside are not flagged.
+        Fewer than the rows. Rows that tie with the first unflagged one are not flagged.
 
     Returns
     -------
@@ -224,6 +233,6 @@ def over_cut(scores: np.ndarray, n_flagged: int) -> np.ndarray:
     """
     last = len(scores) - n_flagged - 1
     cut = np.partition(scores, last)[last]
-    # A cut of 0, or of what rounding left of it, would make the others infinite.
+    # Dividing by 0, or by rounding errors around it, would make the others infinite.
     smallest = scores.max() * np.finfo(np.float64).eps
     return scores / (max(cut, smallest) or 1.0)

@@ -1,4 +1,4 @@
-"""Look at the suspects: displays in scikit-learn's style, a page to review them on, the power."""
+"""Inspection of suspects: displays in scikit-learn's style, a review page, detection power."""
 
 from antibackdoor.inspection._decisions import Decisions, read_decisions
 from antibackdoor.inspection._drop import drop_confirmed

@@ -1,4 +1,4 @@
-"""What the inspection asks of a classifier and of the rows it was trained on."""
+"""Checks of a classifier and of the rows it was fitted on."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _FAMILY = (
 
 
 def check_isolates(classifier: Any, name: str = "classifier") -> None:
-    """See that a classifier is fitted and has the `isolate_` family.
+    """Check that a classifier is fitted and has the `isolate_` attributes.
 
     Parameters
     ----------
     classifier : object
     name : str, default="classifier"
-        What the caller calls it.
+        Name of the argument, for messages.
 
     Raises
     ------
     NotFittedError
         If it is not fitted.
     TypeError
-        If it is no estimator, or one that lists no suspects.
+        If it is not an estimator, or one that lists no suspects.
     """
     try:
         check_is_fitted(classifier)
@@ -55,12 +55,12 @@ def check_training_rows(
 ) -> tuple[np.ndarray | LazyRows, np.ndarray]:
     """Return the rows and labels that a classifier was fitted on, as arrays unless X is lazy.
 
-    The values are not looked at: X may be mapped from a file of any size.
+    The values are not read: X may be mapped from a file of any size.
 
     Parameters
     ----------
     classifier : object
-        As `check_isolates` lets it through.
+        As `check_isolates` accepts it.
     X : array-like of shape (n_samples, ...)
     y : array-like of shape (n_samples,)
 
@@ -98,7 +98,7 @@ def check_training_rows(
         raise ValueError(
             f"y gives the flagged rows the labels {flagged.tolist()}, but they had "
             f"{np.asarray(classifier.isolate_classes_).tolist()} in fit; give the labels of the "
-            f"training data as they were, in the same order."
+            f"training data unchanged, in the same order."
         )
     return X, y
 

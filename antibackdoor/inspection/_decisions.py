@@ -1,4 +1,4 @@
-"""The decisions of a person about the suspects, read back from the file that the page saves."""
+"""A reviewer's decisions about the suspects, read from the file that the review page saves."""
 
 from __future__ import annotations
 
@@ -17,28 +17,45 @@ from numpy.typing import ArrayLike
 
 from antibackdoor.utils import LazyRows, naming, safe_cell
 
-#: Columns that the page saves; ``file_name`` beside them where it knows the names.
+#: Columns that the page saves, and ``file_name`` if it has the names.
 COLUMNS = ("line", "row", "label", "suspicion", "flagged", "decision", "sha256")
 
 _CONFIRMED, _CLEARED, _UNDECIDED = _WORDS = ("confirmed", "cleared", "undecided")
 
-# A file is named by its first sixteen digits: it tells a changed file, and is no seal.
+# Digits of a digest that are kept. They detect a changed file, but no deliberate forgery.
 _DIGITS = 16
 
 
-# eq=False: arrays have no single truth value, so a generated __eq__ could only raise.
+# eq=False: a generated __eq__ would raise, since arrays have no single truth value.
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """What a person has decided about the rows of training data.
+    """A reviewer's decisions about rows of training data, as masks.
+
+    `read_decisions` returns one; `suspects` is for `fit`::
+
+        decisions = read_decisions("decisions.csv", X, y)
+        clf = ABLClassifier().fit(X, y, suspects=decisions.suspects)
 
     Attributes
     ----------
     confirmed : numpy.ndarray of shape (n_samples,), bool
-        Rows that are poison.
+        Rows confirmed as poison.
     cleared : numpy.ndarray of shape (n_samples,), bool
-        Rows that are not.
+        Rows cleared as no poison.
     undecided : numpy.ndarray of shape (n_samples,), bool
-        Rows that the method has flagged, and that nobody has decided about.
+        Flagged rows without a decision.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.inspection import Decisions
+    >>> decisions = Decisions(
+    ...     confirmed=np.array([True, False, False]),
+    ...     cleared=np.array([False, True, False]),
+    ...     undecided=np.array([False, False, True]),
+    ... )
+    >>> decisions.suspects
+    array([ True, False,  True])
     """
 
     confirmed: np.ndarray
@@ -47,7 +64,7 @@ class Decisions:
 
     @property
     def suspects(self) -> np.ndarray:
-        """Rows not to be trusted: all that are flagged or confirmed, but for the cleared ones."""
+        """Rows not to be trusted: all flagged or confirmed rows except the cleared ones."""
         return self.confirmed | self.undecided
 
 
@@ -58,7 +75,7 @@ class Decision:
     Attributes
     ----------
     place : str
-        Of the line, for messages.
+        Place of the line, for messages.
     row : int
     label, word, digest : str
     flagged : bool
@@ -75,12 +92,12 @@ class Decision:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the row is taken for poison."""
+        """Whether the row counts as poison."""
         return self.word == _CONFIRMED
 
     @property
     def is_undecided(self) -> bool:
-        """Whether the row is flagged, and nobody has decided."""
+        """Whether the row is flagged and has no decision."""
         return self.word == _UNDECIDED and self.flagged
 
 
@@ -94,20 +111,20 @@ def read_decisions(
 ) -> Decisions:
     """Read the decisions that were saved from the page of `write_report`.
 
-    Every line is compared with the data, so that no decision is taken for one about another row.
+    Every line is compared with the data, so that no decision is applied to another row.
 
     Parameters
     ----------
     path : str or path
         The saved file, decisions.csv.
     X : array-like of shape (n_samples, ...)
-        The data that the page was made of. Where `folder` is given, its values are not looked at.
+        The data of the page. If `folder` is given, the values of X are not used.
     y : array-like of shape (n_samples,)
         The labels.
     file_names : sequence of str or path of length n_samples, default=None
-        As `write_report` was given them.
+        As given to `write_report`.
     folder : str or path, default=None
-        As `write_report` was given it.
+        As given to `write_report`.
 
     Returns
     -------
@@ -118,7 +135,7 @@ def read_decisions(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no such file, or half of one, or of other data than this.
+        If it is not such a file, or incomplete, or about other data.
 
     See Also
     --------
@@ -159,14 +176,14 @@ def read_decisions(
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[Decision]:
-    """Read the lines of a saved file, which must be whole.
+    """Read the lines of a saved file, which must be complete.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no such file, or half of one.
+        If it is not such a file, or incomplete.
     """
     with naming("path"):
         file = Path(path).expanduser()
@@ -178,7 +195,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[Decision]:
         raise ValueError(f"path={str(path)!r} is a folder; wanted the saved decisions.") from None
     named = f"path={str(path)!r}"
     head = text.partition("\n")[0]
-    # A spreadsheet of some countries puts semicolons where there were commas.
+    # In some languages spreadsheets replace commas by semicolons.
     delimiter = ";" if ";" in head and "," not in head else ","
     try:
         table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -206,7 +223,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[Decision]:
 
 
 def check_digest(one: Decision, digest: str) -> None:
-    """Raise a ValueError where a row is not the one that was decided about."""
+    """Raise a ValueError if a row is not the one that was decided about."""
     if digest != one.digest:
         what = repr(one.file_name) if one.file_name is not None else f"row {one.row}"
         raise ValueError(
@@ -221,7 +238,7 @@ def digest_of(
     names: Sequence[str] | None,
     folder: str | os.PathLike[str] | None,
 ) -> str:
-    """Return what tells a row from another: the start of the SHA-256 of its file, or of itself."""
+    """Return the identity of a row: the start of the SHA-256 of its file, or of its values."""
     if folder is not None and names is not None:
         return file_digest(Path(folder) / names[row])
     values = np.ascontiguousarray(X[row : row + 1])
@@ -229,12 +246,12 @@ def digest_of(
 
 
 def as_cell(text: str) -> str:
-    """Return a text as the page saves it: no formula, and in UTF-8."""
+    """Return a text as the page saves it: not a formula, and in UTF-8."""
     return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(safe_cell(text)))
 
 
 def file_digest(path: Path) -> str:
-    """Return what tells a file from another: the start of its SHA-256.
+    """Return the identity of a file: the start of its SHA-256.
 
     Raises
     ------

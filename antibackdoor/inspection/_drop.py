@@ -1,4 +1,4 @@
-"""A copy of a folder without the images that a person has confirmed as poison."""
+"""A copy of a folder without the images that a reviewer confirmed as poison."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ def drop_confirmed(
 ) -> tuple[list[str], list[str]]:
     """Copy a folder of images without those that were confirmed as poison.
 
-    All other files are copied as they are, whatever they hold. Links stay links.
+    All other files are copied unchanged. Links stay links.
 
     Parameters
     ----------
     directory : str or path
         The folder that the page of `write_report` was made of. Never changed.
     decisions : str or path
-        What the page has saved, decisions.csv.
+        The file that the page saved, decisions.csv.
     out : str or path
-        Where the copy goes: a folder that is not there yet.
+        Folder of the copy; it must not exist.
 
     Returns
     -------
     dropped : list of str
-        Names of the images that are left out, from the folder on.
+        Paths of the images left out, relative to the folder.
     undecided : list of str
-        Images that were flagged, and that nobody has decided about. They are in the copy.
+        Flagged images without a decision. They are in the copy.
 
     Raises
     ------
     FileNotFoundError, NotADirectoryError, FileExistsError
-        If there is no such folder or file, or `out` is there.
+        If there is no such folder or file, or if `out` exists.
     ValueError
-        If the decisions are not whole, or about other images than these.
+        If the decisions are incomplete, or about other images.
     OSError
         If a file cannot be read or written.
 

@@ -1,4 +1,4 @@
-"""Bins for suspicion scores, one of whose edges is the cut."""
+"""Histogram bins for suspicion scores, with the threshold as an edge."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _N_BINS = 50
 
 
 def bin_edges(scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the edges of about fifty bins, none of which holds flagged and other rows.
+    """Return the edges of about fifty bins; no bin holds both flagged and other rows.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def bin_edges(scores: np.ndarray, threshold: float) -> np.ndarray:
     low, high = float(scores.min()), float(scores.max())
     if low == high:
         return np.array([low - 0.5, high + 0.5])
-    # A bin holds its left edge, but a score that equals the threshold is not flagged.
+    # A bin includes its left edge, but a score equal to the threshold is not flagged.
     cut = np.nextafter(threshold, np.inf)
     if not low < cut < high:
         return np.linspace(low, high, _N_BINS + 1)

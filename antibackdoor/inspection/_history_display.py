@@ -1,4 +1,4 @@
-"""How a training went, epoch by epoch."""
+"""Display of the history of a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Columns of a monitor's log that are no scores.
+#: Columns of a monitor's log that are not scores.
 _NO_SCORES = {
     "task_id_path",
     "parent_task_id_path",
@@ -30,27 +30,29 @@ _NO_SCORES = {
 
 
 class HistoryDisplay:
-    """Curves by epoch through all phases of a fit: rates above, losses below.
+    """Plot of accuracy and losses by epoch, through all phases of a fit.
 
-    Make one with `from_estimator`.
+    Make one with `from_estimator`::
+
+        HistoryDisplay.from_estimator(clf)
 
     Parameters
     ----------
     phases : sequence of str
         Name of the phase of each epoch.
     starts : sequence of int
-        Epochs, counted through the whole fit, with which the phases begin.
+        First epoch of each phase, counted through the whole fit.
     rates : dict of str to numpy.ndarray of shape (n_epochs,)
-        Shares, as CA and ASR, by their names; nan where one was not measured.
+        Rates such as CA and ASR, by name; nan where not measured.
     losses : dict of str to numpy.ndarray of shape (n_epochs,)
-        In nats, likewise.
+        Losses in nats, by name; nan where not measured.
 
     Attributes
     ----------
     ax_ : numpy.ndarray of shape (2,)
         The axes of the rates and of the losses.
     figure_ : matplotlib.figure.Figure
-        Containing them.
+        Figure of the axes.
 
     See Also
     --------
@@ -93,22 +95,22 @@ class HistoryDisplay:
         ax: Sequence[Axes] | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot the history of a fitted classifier and what callbacks have logged of its fit.
+        """Plot the history of a fitted classifier, and the logs of callbacks of its fit.
 
         Parameters
         ----------
         estimator : object
             Fitted classifier with `history_`.
         monitor : sklearn.callback.ScoringMonitor, default=None
-            That watched the fit. Scores whose name begins with ``neg_`` are shown without
-            the sign, those that are called a loss below. It hands the training rows to
-            its scorers: for rows held out give it a `scoring` that looks at its own.
+            Callback of the fit. Scores whose name begins with ``neg_`` are shown without the
+            sign; scores that are called a loss are in the lower plot. It scores the training
+            rows; to score held-out rows, give it a `scoring` that has its own.
         recorder : LossRecorder, default=None
-            That watched the fit: adds the mean losses of flagged and of other rows.
+            Callback of the fit: adds the mean losses of flagged and of other rows.
         ax : sequence of two matplotlib.axes.Axes, default=None
             For the rates and the losses. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.plot`.
+            Arguments for `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
@@ -117,13 +119,13 @@ class HistoryDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         NotFittedError
             If the classifier is not fitted.
         TypeError
             If it has no history.
         ValueError
-            If a callback has watched no fit, several or another one, or `ax` is not two axes.
+            If a callback was not in this fit, or in several, or if `ax` is not two axes.
         """
         check_plot(f"{cls.__name__}.from_estimator")
         check_isolates(estimator, "estimator")
@@ -156,7 +158,7 @@ class HistoryDisplay:
         ax : sequence of two matplotlib.axes.Axes, default=None
             For the rates and the losses. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.plot`.
+            Arguments for `matplotlib.axes.Axes.plot`.
 
         Returns
         -------
@@ -165,7 +167,7 @@ class HistoryDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         ValueError
             If `ax` is not two axes.
         """
@@ -183,7 +185,7 @@ class HistoryDisplay:
                     "markersize": 4,
                     "linewidth": 1.2,
                 }
-                # Each phase may train another network: no line leads from one to the next.
+                # Phases are not connected by lines, since each may train another network.
                 epochs = np.insert(np.arange(len(values), dtype=float), self.starts[1:], np.nan)
                 drawn = np.insert(scale * values, self.starts[1:], np.nan)
                 panel.plot(epochs, drawn, **(settings | kwargs))
@@ -205,9 +207,9 @@ class HistoryDisplay:
         return plt.subplots(2, sharex=True, figsize=(9, 5), layout="constrained")[1]
 
 
-#: A phase of a fit: its name, its first epoch counted through the fit, how many it has.
+#: A phase of a fit: its name, its first epoch in the fit, its number of epochs.
 _Block = tuple[str, int, int]
-#: What a callback has logged of the phases it saw, in their order: name, a value an epoch.
+#: The log of a callback, phase by phase: name, one value an epoch.
 _Logged = list[tuple[str, list[float]]]
 
 
@@ -216,7 +218,7 @@ def _values(history: list[dict[str, Any]], column: str) -> np.ndarray:
 
 
 def _blocks_of(history: list[dict[str, Any]]) -> list[_Block]:
-    # Two phases of one name may follow each other; each counts its epochs from 0.
+    # Two phases of the same name may be adjacent; each counts its epochs from 0.
     starts = [number for number, row in enumerate(history) if row["epoch"] == 0]
     ends = [*starts[1:], len(history)]
     return [
@@ -226,10 +228,10 @@ def _blocks_of(history: list[dict[str, Any]]) -> list[_Block]:
 
 
 def _align(name: str, logged: _Logged, blocks: list[_Block], n_epochs: int) -> np.ndarray:
-    """Put logged values beside the epochs of the history they belong to; nan elsewhere.
+    """Align logged values with the epochs of the history; nan elsewhere.
 
-    A fit that goes on from its `cache_dir` tells callbacks only of the epochs
-    that it runs. These are the last ones: of a phase, and of the phases of one name.
+    A fit that resumes from its `cache_dir` calls callbacks only for the epochs that it runs.
+    These are the last epochs of a phase, and the last phases of a name.
     """
     values = np.full(n_epochs, np.nan)
     left = list(blocks)

@@ -1,4 +1,4 @@
-"""How suspicion is spread over the training rows, and where the cut is."""
+"""Display of the suspicion scores of the training rows."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ if TYPE_CHECKING:
 
 
 class IsolationDisplay:
-    """Histogram of the suspicion of the training rows, with the cut above which they are flagged.
+    """Histogram of the suspicion scores of the training rows, with the threshold of the flags.
 
-    Make one with `from_estimator` or `from_predictions`.
+    Make one with `from_estimator` or `from_predictions`::
+
+        IsolationDisplay.from_estimator(clf)
 
     Parameters
     ----------
     scores : numpy.ndarray of shape (n_samples,)
-        Suspicion, higher is worse.
+        Suspicion scores; higher is more suspect.
     threshold : float
         Rows with a score above it are flagged.
     poison_mask : numpy.ndarray of shape (n_samples,), bool, default=None
-        Which rows are poison, where that is known: then they are told apart instead.
+        The poisoned rows, if known: then poison and other rows have different colours, instead of
+        flagged and other rows.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        With the histogram.
+        Axes with the histogram.
     figure_ : matplotlib.figure.Figure
-        Containing it.
+        Figure of the axes.
 
     See Also
     --------
@@ -70,7 +73,7 @@ class IsolationDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot the suspicion that a fitted classifier has of its training rows.
+        """Plot the suspicion scores that a fitted classifier gives to its training rows.
 
         Parameters
         ----------
@@ -79,9 +82,9 @@ class IsolationDisplay:
         poison_mask : array-like of bool, shape (n_samples,), default=None
             Which rows are poison, where that is known.
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.hist`.
+            Arguments for `matplotlib.axes.Axes.hist`.
 
         Returns
         -------
@@ -90,7 +93,7 @@ class IsolationDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         NotFittedError
             If the classifier is not fitted.
         TypeError
@@ -117,20 +120,20 @@ class IsolationDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot suspicion scores and their cut.
+        """Plot suspicion scores and their threshold.
 
         Parameters
         ----------
         scores : array-like of shape (n_samples,)
-            Suspicion, higher is worse; of one row or more, finite.
+            Suspicion scores, finite, of one row or more; higher is more suspect.
         threshold : float
             Rows with a score above it are flagged.
         poison_mask : array-like of bool, shape (n_samples,), default=None
             Which rows are poison, where that is known.
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.hist`.
+            Arguments for `matplotlib.axes.Axes.hist`.
 
         Returns
         -------
@@ -139,7 +142,7 @@ class IsolationDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         TypeError
             If `poison_mask` is not boolean.
         ValueError
@@ -164,9 +167,9 @@ class IsolationDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.hist`.
+            Arguments for `matplotlib.axes.Axes.hist`.
 
         Returns
         -------
@@ -175,7 +178,7 @@ class IsolationDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         """
         check_plot(f"{type(self).__name__}.plot")
         ax = new_axes() if ax is None else ax
@@ -189,12 +192,12 @@ class IsolationDisplay:
                 f"{name} rows ({count})"
                 for name, count in zip(names, (np.sum(~suspect), np.sum(suspect)), strict=True)
             ],
-            # Few rows beside many must be seen.
+            # On a logarithmic axis few rows are visible beside many.
             "log": True,
         }
         ax.hist([self.scores[~suspect], self.scores[suspect]], **(settings | kwargs))
         if ax.get_yscale() == "log":
-            ax.set_ylim(bottom=0.5)  # a single row stands out from the axis
+            ax.set_ylim(bottom=0.5)  # so that a bar of a single row is visible
         if np.isfinite(self.threshold):
             cut = f"flagged above {self.threshold:.3g}"
             ax.axvline(self.threshold, color="black", linestyle="--", linewidth=1, label=cut)

@@ -6,24 +6,29 @@ from typing import Any
 
 import numpy as np
 
-# Of a probability: 27.6 nats is as wrong as a row is said to be.
+# Smallest probability: the loss of a row is 27.6 nats at most.
 _LEAST = 1e-12
 
 
 class LossRecorder:
     """Callback that records the loss of each training row after each epoch.
 
-    Who is flagged is known only when all is over, so a score cannot tell their loss by epoch;
-    this keeps that of all rows, four bytes a row and epoch, until then. It costs a
-    prediction of the training rows in every epoch. It is for one fit at a time, in this
-    process: not for searches.
+    Set it before `fit`, and plot the result::
+
+        recorder = LossRecorder()
+        clf = ABLClassifier().set_callbacks(recorder).fit(X, y)
+        HistoryDisplay.from_estimator(clf, recorder=recorder)
+
+    The flagged rows are known only after the fit. So the losses of all rows are kept, four bytes
+    a row and epoch. It costs one prediction of the training rows in every epoch. Use it for one
+    fit at a time, in this process; not in a grid search.
 
     Attributes
     ----------
     phases_ : list of tuple
-        Phase of each recorded epoch, as its number and name.
+        Number and name of the phase of each recorded epoch.
     losses_ : list of numpy.ndarray of shape (n_samples,), float32
-        After each recorded epoch: cross-entropy of each row's label, nats, without augmentation.
+        Cross-entropy of each row after each recorded epoch, in nats, without augmentation.
 
     See Also
     --------
@@ -46,24 +51,24 @@ class LossRecorder:
         self._forget()
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Forget the fit before.
+        """Delete the record of the last fit.
 
         Parameters
         ----------
         estimator : object
-            Whose fit begins.
+            The estimator whose fit begins.
         context : sklearn.callback.CallbackContext
             Of the fit.
         """
         self._forget()
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing: what was recorded is kept.
+        """Do nothing: the record is kept.
 
         Parameters
         ----------
         estimator : object
-            Whose fit ends.
+            The estimator whose fit ends.
         context : sklearn.callback.CallbackContext
             Of the fit.
         """
@@ -99,7 +104,7 @@ class LossRecorder:
         X, y : array-like
             Training rows and their labels.
         fitted_estimator : object
-            The estimator as it would be, were it stopped now.
+            The estimator as fitted so far.
         """
         if context.task_name != "epoch" or fitted_estimator is None:
             return

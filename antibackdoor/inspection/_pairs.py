@@ -1,4 +1,4 @@
-"""The flagged images of a class beside its unflagged ones."""
+"""Pictures of the flagged images of a class next to its unflagged ones."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from antibackdoor.inspection._pixels import to_pixels, value_range
 from antibackdoor.inspection._sheets import make_sheets, to_uri
 from antibackdoor.utils import ImageLayout, LazyRows
 
-# Classes that are shown, those of the most flagged rows first.
+# Number of classes that are shown, those with the most flagged rows first.
 _MOST_CLASSES = 10
 
-# Unflagged images of a class that are shown, and rows of either kind that an average is taken of.
+# Number of unflagged images that are shown of a class, and of rows of either kind in an average.
 _N_SHOWN = 16
 _N_AVERAGED = 500
 
-# A difference of grey values is enlarged so far that the largest is black or white; not more than
-# so often, or it would be the noise of the pixels alone.
+# A difference of grey values is amplified until the largest is black or white, but not by more than
+# this: otherwise only pixel noise would be visible.
 _MOST_ENLARGED = 16
 
 
 def make_pairs(
     classifier: Any, X: np.ndarray | LazyRows, y: np.ndarray, layout: ImageLayout
 ) -> list[dict[str, Any]]:
-    """Return the pictures that set the flagged rows of each suspect class apart.
+    """Return pictures of how the flagged rows of each suspect class differ from the others.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def _averages(
 
 
 def _spread(rows: np.ndarray, at_most: int) -> np.ndarray:
-    """Return some of the rows, evenly from first to last."""
+    """Return some of the rows, evenly spaced from first to last."""
     if len(rows) <= at_most:
         return rows
     return rows[np.linspace(0, len(rows) - 1, at_most).astype(np.int64)]

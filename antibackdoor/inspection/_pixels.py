@@ -1,4 +1,4 @@
-"""Rows of any layout and unit as images that a screen can show."""
+"""Conversion of rows of any layout and unit to displayable images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from antibackdoor.utils import ImageLayout, resolve_layout
 
 
 def layout_of(estimator: Any, input_shape: tuple[int, ...]) -> ImageLayout | None:
-    """Tell how an estimator takes rows of this shape; None for tables.
+    """Return the layout that an estimator uses for rows of this shape; None for tables.
 
     Raises
     ------
     ValueError
-        If the layout of images is unclear.
+        If the layout of images is ambiguous.
     """
     return resolve_layout(
         input_shape, getattr(estimator, "image_shape", None), getattr(estimator, "layout", "auto")
@@ -32,8 +32,8 @@ def value_range(X: np.ndarray) -> tuple[float, float]:
     Returns
     -------
     tuple of two float
-        For uint8 0 and 255; for other numbers 0 and 1 where all lie between these, and else
-        the lowest and the highest.
+        0 and 255 for uint8. For other numbers 0 and 1 if all values lie between them, else the
+        lowest and the highest value.
 
     Raises
     ------
@@ -53,14 +53,14 @@ def value_range(X: np.ndarray) -> tuple[float, float]:
 def to_pixels(X: np.ndarray, layout: ImageLayout, limits: tuple[float, float]) -> np.ndarray:
     """Return rows as pixels, grey or colour.
 
-    Colour with alpha is shown without it, and any other number of channels by their mean.
+    An alpha channel is left out. With any other number of channels their mean is shown.
 
     Parameters
     ----------
     X : numpy.ndarray of shape (n, *layout.input_shape)
     layout : ImageLayout
     limits : tuple of two float
-        What is black, and what is white.
+        The values of black and white.
 
     Returns
     -------

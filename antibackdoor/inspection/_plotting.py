@@ -1,4 +1,4 @@
-"""What the displays share: matplotlib, where it is there, and images in rows and columns."""
+"""Helpers of the displays: matplotlib if installed, and grids of images."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from antibackdoor.utils import require
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Other rows, flagged rows: told apart by colour-blind readers too.
+#: Colours of other rows and flagged rows, distinct for colour-blind readers too.
 OTHERS, FLAGGED = "#4c72b0", "#c44e52"
 
-# Between two images, as a share of one; above it, where there is a title.
+# Gap between two images as a share of an image, and the gap above one with a title.
 _GAP, _TITLE = 0.12, 0.3
 
 
 def check_plot(caller: str) -> None:
-    """See that plots can be made.
+    """Check that matplotlib is installed.
 
     Raises
     ------
     ImportError
-        If matplotlib is not there; the message says how to get it.
+        If matplotlib is not installed; the message says how to install it.
     """
     require(caller, "plot", "matplotlib")
 
 
 def new_axes(**figure: Any) -> Axes:
-    """Return the axes of a new figure, which pyplot shows."""
+    """Return the axes of a new pyplot figure."""
     import matplotlib.pyplot as plt
 
     return plt.subplots(layout="constrained", **figure)[1]
@@ -44,7 +44,7 @@ def show_grid(
     n_columns: int,
     **imshow: Any,
 ) -> list[Any]:
-    """Show images in rows of so many, each under its title.
+    """Show images in a grid, each under its title.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def show_grid(
         extent = (left, left + width, top + height, top)
         settings: dict[str, Any] = {"cmap": "gray", "interpolation": "nearest"} | imshow
         shown.append(ax.imshow(image, extent=extent, **settings))
-        # Labels are shown as they are: a dollar in one is no mathematics.
+        # Labels are shown literally: a dollar sign does not begin a formula.
         ax.text(
             left + width / 2,
             top - 0.03 * height,

@@ -1,4 +1,4 @@
-"""What would have been found? Plant triggers of our own, and search again."""
+"""Detection power: plant known triggers and count how many a detector finds."""
 
 from __future__ import annotations
 
@@ -28,42 +28,43 @@ def detection_power(
     n_jobs: int | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> dict[str, np.ndarray]:
-    """Tell how often a detector finds a trigger that is planted in these rows.
+    """Measure how often a detector finds a known trigger planted in these rows.
 
-    "Nothing found" says little alone. Where nine planted triggers of ten are found in rows like
-    these, a trigger of that kind in as many rows is unlikely to be there. Of other triggers, and of
-    fewer rows, it says nothing.
+    A detector that finds nothing may be blind on this data. If it finds nine of ten planted
+    triggers, then a real trigger of that kind, in as many rows, is unlikely. The result does not
+    hold for other triggers, or for fewer rows.
 
     Parameters
     ----------
     detector : BaseDetector
-        Cloned and fitted once for each planted trigger: that takes `n_planted` times its time.
+        Cloned and fitted once for each planted trigger, which takes `n_planted` times as long as
+        one fit.
     X : array-like of shape (n_samples, ...)
-        Rows that are taken for clean, such as `detector.fit_resample` returns.
+        Rows that count as clean, such as `detector.fit_resample` returns.
     y : array-like of shape (n_samples,)
     n_rows : int, default=50
-        Rows that each trigger is put in.
+        Number of rows that get each trigger.
     n_planted : int, default=10
-        Triggers that are planted, one a fit, the attacks in turn, each with a class drawn at random
-        as its target.
+        Number of triggers to plant, one a fit. The attacks take turns; each target class is drawn
+        at random.
     attacks : sequence of str or BaseAttack, default=("badnets", "blend")
-        As in `make_poisoned`. With one attack given as an object, its own target is taken.
+        As in `make_poisoned`. An attack object keeps its own target.
     n_jobs : int or None, default=None
-        Fits at a time, by joblib.
+        Number of fits in parallel, by joblib.
     random_state : int, RandomState instance or None, default=None
-        Draws targets and rows, and seeds a detector that has no `random_state` of its own.
+        Seed of the targets and rows, and of a detector without a `random_state` of its own.
 
     Returns
     -------
     dict of str to numpy.ndarray of shape (n_planted,)
-        ``"attack"``: its name. ``"target"``: the class; of an all-to-all attack, the first of
-        them. ``"recall"``: share of the planted rows that were flagged. ``"found"``: whether it was
-        half of them or more. ``"p_value"``: of the fit.
+        ``"attack"``: name of the attack. ``"target"``: its target class; the first one for an
+        all-to-all attack. ``"recall"``: share of the planted rows that were flagged.
+        ``"found"``: whether the recall is 0.5 or more. ``"p_value"``: p-value of the fit.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of range, or a trigger cannot be planted in so many rows.
+        If an argument is out of range, or a trigger cannot be planted in that many rows.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A page on which a person looks at the suspects and decides about each."""
+"""The review page: a person looks at the suspects and decides about each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from antibackdoor.inspection._suspects import most_suspect
 from antibackdoor.inspection._verdict import describe_verdict
 from antibackdoor.utils import LazyRows, naming, write_whole
 
-# Of a table, the first features are shown: a card with more cannot be read.
+# Number of features that are shown of a table: a card with more cannot be read.
 _MOST_FEATURES = 50
 
 _LONGEST_REPR = 500
@@ -45,56 +45,55 @@ def write_report(
     facts: Mapping[str, str] | None = None,
     max_images: int = 5000,
 ) -> Path:
-    """Write a page to review the flagged rows on: one HTML file that needs no network.
+    """Write a page to review the flagged rows: one HTML file that needs no network.
 
-    It tells what was found and how often clean data would give as strong a sign. It shows the
-    suspect classes, their flagged rows beside the others, and each flagged row, most suspect
-    first, with boxes to confirm or clear it. The browser keeps the decisions, and saves them as
-    CSV for `read_decisions`. Where nothing is flagged, the most suspect rows are shown.
+    The page shows the verdict with its p-value, the suspect classes, and flagged next to
+    unflagged rows. Then come the flagged rows, most suspect first, with boxes to confirm or clear
+    each. The browser keeps the decisions and saves them as CSV for `read_decisions`. If nothing
+    is flagged, the most suspect rows are shown.
 
     Parameters
     ----------
     classifier : object
         Fitted classifier with the `isolate_` family.
     X : array-like of shape (n_samples, ...)
-        What it was fitted on, in any layout that it takes. Images are shown as they are, up
-        to 256 pixels a side; the more there are the smaller, and the page says so. Of rows of
-        a table the first 50 values are shown.
+        The rows it was fitted on, in any layout that it accepts. Images are shown in their size,
+        up to 256 pixels a side; many large ones are shown smaller, and the page says so. Of a
+        table the first 50 values of a row are shown.
     y : array-like of shape (n_samples,)
         The labels it was fitted on.
     path : str or path
-        Where to; a file that is there is replaced.
+        Path of the page; an existing file is replaced.
     file_names : sequence of str or path of length n_samples, default=None
-        Where each row comes from, to be shown beside it and saved with the decision.
+        Origin of each row, shown next to it and saved with the decision.
     folder : str or path, default=None
-        What `file_names` are in. A decision is about a file then: it is known again by what the
-        file holds. None: by the values of the row.
+        Folder of `file_names`. Then a decision is bound to the content of the file. None: it is
+        bound to the values of the row.
     remarks : sequence of str, default=()
-        Sentences to be shown with what was found, such as what was left out of X.
+        Sentences to show with the verdict, such as what was left out of X.
     facts : mapping of str to str, default=None
-        Names and values to be shown at the end, such as where the data comes from.
+        Names and values to show at the end, such as the origin of the data.
     max_images : int, default=5000
-        How many rows to show, at most; the less suspect ones are left out.
+        Largest number of rows to show; the less suspect ones are left out.
 
     Returns
     -------
     pathlib.Path
-        Of the file.
+        Path of the file.
 
     Raises
     ------
     NotFittedError
         If the classifier is not fitted.
     ValueError
-        If X, y or `file_names` are not of the rows it was fitted on, a file of `folder` cannot be
-        read, the layout of images is unclear, or `max_images` is less than 1. Nothing has been
-        written then, nor where:
+        If X, y or `file_names` are not those of the fit, a file of `folder` cannot be read, the
+        layout of images is ambiguous, or `max_images` is less than 1. Nothing is written then.
     TypeError
-        The classifier lists no suspects, or an argument has the wrong type.
+        If the classifier lists no suspects, or an argument has the wrong type. Nothing is written.
     OSError
-        The file cannot be written. What was at the path stays.
+        If the file cannot be written. An old file at the path stays.
     ImportError
-        Pillow is not there, and X holds images.
+        If Pillow is not installed and X holds images. Nothing is written.
 
     See Also
     --------
@@ -121,7 +120,7 @@ def write_report(
     page["remarks"] += _check_texts("remarks", remarks)
     page["facts"] |= {} if facts is None else dict(facts)
     page["digests"] = [digest_of(X, row, names, folder) for row in page["rows"]]
-    # What the browser keeps the decisions by: those of another page are not for this one.
+    # The browser stores decisions under this key, so that pages do not share them.
     page["key"] = sha256(json.dumps([page["rows"], page["digests"]]).encode()).hexdigest()[:16]
     content = _fill(page)
     write_whole(target, content)
@@ -135,7 +134,7 @@ def _describe(
     names: list[str] | None,
     max_images: int,
 ) -> dict[str, Any]:
-    """Return all that the page shows."""
+    """Return all data of the page."""
     rows = most_suspect(classifier, max_images)
     labels, codes = np.unique(y[rows], return_inverse=True)
     verdict = describe_verdict(classifier, y)
@@ -171,7 +170,7 @@ def _describe(
 
 
 def _method(classifier: Any) -> str:
-    """Return the settings that are not the defaults, without what differs from run to run."""
+    """Return the settings that are not defaults, without parts that differ from run to run."""
     told = " ".join(re.sub(r" at 0x[0-9a-f]+", "", repr(classifier)).split())
     return told if len(told) <= _LONGEST_REPR else f"{told[:_LONGEST_REPR]}..."
 
@@ -213,7 +212,7 @@ def _table(classifier: Any, X: np.ndarray) -> dict[str, Any]:
 
 
 def _short(values: np.ndarray) -> list[float]:
-    """Return six digits of each: what is read by eye, and a third of the file."""
+    """Return values rounded to six digits: enough to read, and a third of the file size."""
     return [float(f"{value:.6g}") for value in values]
 
 
@@ -229,9 +228,9 @@ def _fill(page: dict[str, Any]) -> str:
 
 
 def _embed(page: dict[str, Any]) -> str:
-    """Return JSON that ends no element and opens none, whatever texts are in it.
+    """Return JSON that cannot open or close an HTML element, whatever texts are in it.
 
-    What is not ASCII is escaped by `json` already, the line separators U+2028 and 2029 too.
+    `json` escapes all that is not ASCII, including the line separators U+2028 and U+2029.
     """
     text = json.dumps(page, separators=(",", ":"), allow_nan=False)
     for sign in "<>&":
@@ -240,7 +239,7 @@ def _embed(page: dict[str, Any]) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Allow the page this style, this script and pictures that are in it; no network."""
+    """Return a policy that allows only this style, this script and embedded pictures."""
     hashes = [b64encode(sha256(text.encode()).digest()).decode("ascii") for text in (style, script)]
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; "
@@ -267,7 +266,7 @@ def _check_texts(argument: str, texts: Any) -> list[str]:
 
 
 def _check_path(path: Any) -> Path:
-    """See, before anything is computed, that a file may be written there."""
+    """Check, before anything is computed, that a file can be written there."""
     with naming("path"):
         target = Path(path)
     if target.is_dir():

@@ -1,4 +1,4 @@
-"""Many small images in few files: a page opens a sheet of them faster than each alone."""
+"""Sheets of many small images: a page opens a sheet faster than single images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from antibackdoor.inspection._pixels import to_pixels, value_range
 from antibackdoor.utils import ImageLayout, LazyRows
 
-# One image each makes a larger file and opens no faster (benchmarks/report_page.py).
+# Single images make a larger file that opens no faster (benchmarks/report_page.py).
 _TILES_A_SHEET = 256
 
-# Pixels of all images of a page together; it would not open in a moment with more. Few images
-# are shown as they are, up to the longest side, and many large ones smaller.
+# Pixels of all images of a page: with more it would open slowly. Few images are shown in their
+# size, up to the longest side, and many large ones smaller.
 _MOST_PIXELS = 12_000_000
 _LONGEST_SIDE = 256
 
@@ -29,12 +29,12 @@ def make_sheets(
     Parameters
     ----------
     X : numpy.ndarray or LazyRows of shape (n_samples, *layout.input_shape)
-        May be mapped from a file: a sheet's rows are read at a time.
+        May be mapped from a file: the rows of one sheet are read at a time.
     rows : numpy.ndarray of shape (n_rows,), int
         Which rows, in the order of the tiles.
     layout : ImageLayout
     in_line : bool, default=False
-        Whether all tiles stand in one line.
+        Whether to put all tiles in one line.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Which rows a person is shown."""
+"""Choice of the rows to show."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-# Where nothing is flagged: enough to judge whether the search has missed something.
+# Number of rows to show if nothing is flagged: enough to judge whether the search missed something.
 _UNFLAGGED_SHOWN = 100
 
 
 def most_suspect(classifier: Any, at_most: int) -> np.ndarray:
-    """Return the flagged rows, most suspect first; where there are none, the nearest to it.
+    """Return the flagged rows, most suspect first; if there are none, the most suspect rows.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def most_suspect(classifier: Any, at_most: int) -> np.ndarray:
     Returns
     -------
     numpy.ndarray of shape (n_rows,), int64
-        Empty where nothing is flagged and no row is more suspect than another.
+        Empty if nothing is flagged and all rows are equally suspect.
     """
     if len(classifier.isolate_):
         return np.asarray(classifier.isolate_)[:at_most]

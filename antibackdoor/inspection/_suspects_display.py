@@ -1,4 +1,4 @@
-"""A contact sheet of the images that a classifier flags."""
+"""Display of the flagged images as a contact sheet."""
 
 from __future__ import annotations
 
@@ -20,29 +20,42 @@ if TYPE_CHECKING:
 class SuspectsDisplay:
     """Contact sheet of the most suspect images, each with its row and label.
 
-    Make one with `from_estimator`.
+    Make one with `from_estimator`, with the training data::
+
+        SuspectsDisplay.from_estimator(clf, X, y)
 
     Parameters
     ----------
     images : numpy.ndarray of shape (n, H, W) or (n, H, W, 3), uint8
         Pixels, most suspect first.
     rows : numpy.ndarray of shape (n,), int
-        Which training rows they are.
+        Their indices in the training data.
     labels : numpy.ndarray of shape (n,)
-        The labels they came with.
+        Their given labels.
     flagged : bool
-        Whether they are flagged. Where nothing is, the most suspect are shown all the same.
+        Whether they are flagged. If nothing is, the most suspect rows are shown.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        With the images.
+        Axes with the images.
     figure_ : matplotlib.figure.Figure
-        Containing them.
+        Figure of the axes.
 
     See Also
     --------
-    write_report : All of them, on a page to decide about each.
+    write_report : A page with all of them, to decide about each.
+
+    Examples
+    --------
+    >>> from antibackdoor import LossRank, SuspectsDisplay, make_poisoned
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> X_bad, y_bad, _ = make_poisoned(X[:300], y[:300], random_state=0)
+    >>> detector = LossRank(ratio=0.02, epochs=2, random_state=0).fit(X_bad, y_bad)
+    >>> display = SuspectsDisplay.from_estimator(detector, X_bad, y_bad, max_images=5)
+    >>> display.images.shape
+    (5, 8, 8)
     """
 
     ax_: Axes
@@ -78,11 +91,11 @@ class SuspectsDisplay:
         y : array-like of shape (n_samples,)
             Their labels.
         max_images : int, default=40
-            How many to show, at most.
+            Largest number of images to show.
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.imshow`.
+            Arguments for `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
@@ -91,7 +104,7 @@ class SuspectsDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         NotFittedError
             If the classifier is not fitted.
         ValueError
@@ -126,11 +139,11 @@ class SuspectsDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         n_columns : int, default=10
             Images in a line.
         **kwargs : dict
-            For `matplotlib.axes.Axes.imshow`.
+            Arguments for `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
@@ -139,7 +152,7 @@ class SuspectsDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         ValueError, TypeError
             If `n_columns` is no whole number that is at least 1.
         """

@@ -1,4 +1,4 @@
-"""What a defence costs and what it gives: clean accuracy against the attack success rate."""
+"""Display of clean accuracy against attack success rate."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ _MARKS = "osD^vP*Xhp<>d"
 
 
 class TradeoffDisplay:
-    """Attack success rate (ASR) against clean accuracy (CA), a mark a name.
+    """Plot of attack success rate (ASR) against clean accuracy (CA), one mark a classifier.
 
-    Make one with `from_estimator`, `from_predictions` or `from_cv_results`.
+    Make one with `from_estimator`, `from_predictions` or `from_cv_results`::
+
+        TradeoffDisplay.from_estimator(clf, X_test, y_test, attack="badnets")
 
     Parameters
     ----------
@@ -38,22 +40,22 @@ class TradeoffDisplay:
     ca_std : array-like of shape (n_points,), default=None
         Their standard deviations, drawn as bars; nan for none.
     asr_std : array-like of shape (n_points,), default=None
-        Likewise.
+        The same for the ASR.
     names : sequence of str, default=None
-        Of each point; points of one name bear the same mark. None: no legend.
+        Name of each point; points of the same name have the same mark. None: no legend.
     best_index : int, default=None
-        A point to draw a ring around.
+        Index of a point to draw a ring around.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        With the marks.
+        Axes with the marks.
     figure_ : matplotlib.figure.Figure
-        Containing them.
+        Figure of the axes.
 
     See Also
     --------
-    antibackdoor.metrics.lowest_asr_within : Chooses among the candidates of a search.
+    antibackdoor.metrics.lowest_asr_within : Chooses among the candidates of a grid search.
 
     Examples
     --------
@@ -95,12 +97,12 @@ class TradeoffDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot how fitted classifiers do on clean rows and on the same rows with the trigger.
+        """Plot the CA and ASR of fitted classifiers, on test rows without and with the trigger.
 
         Parameters
         ----------
         estimator : object or dict of str to object
-            A fitted classifier or pipeline, or some of them by their names.
+            A fitted classifier or pipeline, or several by name.
         X : array-like of shape (n_samples, ...)
             Test rows without trigger.
         y : array-like of shape (n_samples,)
@@ -110,9 +112,9 @@ class TradeoffDisplay:
         target_label : label, default=None
             As in `make_asr_scorer`.
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.errorbar`.
+            Arguments for `matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
@@ -121,9 +123,9 @@ class TradeoffDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         ValueError, TypeError, NotFittedError
-            As the scorers raise them, or if there is no classifier.
+            As for the scorers, or if there is no classifier.
         """
         check_plot(f"{cls.__name__}.from_estimator")
         named = estimator if isinstance(estimator, Mapping) else {_name_of(estimator): estimator}
@@ -150,24 +152,24 @@ class TradeoffDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot what was predicted of test rows without and with the trigger.
+        """Plot the CA and ASR of predictions for test rows without and with the trigger.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
             True labels.
         y_pred : array-like of shape (n_samples,)
-            Predicted without the trigger.
+            Labels predicted without the trigger.
         y_pred_triggered : array-like of shape (n_samples,)
-            Predicted with it.
+            Labels predicted with the trigger.
         target_label : label, or array-like of shape (n_samples,)
-            What the attacker wants.
+            The attacker's label, for all rows or for each row.
         name : str, default=None
-            Of the classifier.
+            Name of the classifier.
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.errorbar`.
+            Arguments for `matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
@@ -176,7 +178,7 @@ class TradeoffDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         ValueError
             If the labels differ in number or kind, or every row is of the target class.
         """
@@ -203,7 +205,7 @@ class TradeoffDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot the candidates of a search.
+        """Plot the candidates of a grid search.
 
         Parameters
         ----------
@@ -214,13 +216,13 @@ class TradeoffDisplay:
         asr : str, default="neg_asr"
             Name of the ASR in `scoring`, negated or not.
         param : str, default=None
-            Parameter of the search whose values are told apart by marks.
+            Parameter of the search whose values get different marks.
         best_index : int, default=None
-            Candidate to draw a ring around: the search's `best_index_`.
+            Candidate to draw a ring around, such as the `best_index_` of the search.
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.errorbar`.
+            Arguments for `matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
@@ -229,9 +231,9 @@ class TradeoffDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         ValueError
-            If a score or the parameter is missing, or `best_index` is no candidate.
+            If a score or the parameter is missing, or `best_index` is not a candidate.
         """
         check_plot(f"{cls.__name__}.from_cv_results")
         accuracy = _column(cv_results, "mean_test_", ca)
@@ -247,7 +249,7 @@ class TradeoffDisplay:
             for ours, theirs in (("ca", ca), ("asr", asr))
             if f"std_test_{theirs}" in cv_results
         }
-        # A rate is never negative, so its sign can only be scikit-learn's.
+        # Rates are not negative, so that a minus sign comes from scikit-learn's convention.
         display = cls(
             ca=accuracy, asr=np.abs(rates), names=names, best_index=best_index, **deviations
         )
@@ -259,9 +261,9 @@ class TradeoffDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.errorbar`.
+            Arguments for `matplotlib.axes.Axes.errorbar`.
 
         Returns
         -------
@@ -270,7 +272,7 @@ class TradeoffDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         """
         check_plot(f"{type(self).__name__}.plot")
         ax = new_axes(figsize=(8, 4.5)) if ax is None else ax

@@ -1,4 +1,4 @@
-"""What an attack does to an image."""
+"""Display of the trigger of an attack."""
 
 from __future__ import annotations
 
@@ -19,27 +19,30 @@ if TYPE_CHECKING:
 
 
 class TriggerDisplay:
-    """Images without trigger, with it, and where the two differ, an image a line.
+    """Plot of images without and with the trigger, and of the difference, one image a line.
 
-    The difference is the absolute one, scaled so that the largest of all is white: it shows
-    where a faint trigger is, not how strong. Make one with `from_estimator` or
-    `from_predictions`.
+    Make one with `from_estimator` or `from_predictions`::
+
+        TriggerDisplay.from_estimator("badnets", X)
+
+    The absolute difference is scaled so that the largest of all is white. It shows where a faint
+    trigger is, but not how strong it is.
 
     Parameters
     ----------
     clean : numpy.ndarray of shape (n, H, W) or (n, H, W, 3), uint8
         Pixels without trigger.
     triggered : numpy.ndarray of the same shape, uint8
-        Pixels with it.
+        Pixels with the trigger.
     difference : numpy.ndarray of the same shape, uint8
-        Scaled to 0 to 255.
+        Absolute difference, scaled to 0 to 255.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        With the images.
+        Axes with the images.
     figure_ : matplotlib.figure.Figure
-        Containing them.
+        Figure of the axes.
 
     Examples
     --------
@@ -75,19 +78,19 @@ class TriggerDisplay:
         Parameters
         ----------
         estimator : str or BaseAttack
-            A name, or an attack. A fitted one is used as it is; of another a clone is fitted
-            on X and y.
+            A name, or an attack object. A fitted attack is used as it is; otherwise a clone is
+            fitted on X and y.
         X : array-like of shape (n_samples, ...)
-            Clean rows, in any layout that the attack takes. Plain features are shown as
-            images one pixel high.
+            Clean rows, in any layout that the attack accepts. Plain features are shown as images
+            one pixel high.
         y : array-like of shape (n_samples,), default=None
-            Their labels, for an attack that must be fitted with them.
+            Their labels, for attacks that need them in `fit`.
         n_images : int, default=4
-            How many to show, at most.
+            Largest number of images to show.
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.imshow`.
+            Arguments for `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
@@ -96,10 +99,10 @@ class TriggerDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         ValueError, TypeError
-            If there is no such attack, it does not take X, or `n_images` is no whole number
-            that is at least 1.
+            If there is no such attack, it does not accept X, or `n_images` is not a whole number
+            of at least 1.
         """
         check_plot(f"{cls.__name__}.from_estimator")
         n_images = check_count("n_images", n_images)
@@ -117,20 +120,20 @@ class TriggerDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Plot the first of some images beside what became of them.
+        """Plot the first images without and with the trigger.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, H, W), (n_samples, H, W, C) or (n_samples, C, H, W)
             Images without trigger.
         X_triggered : array-like of the same shape
-            The same with it.
+            The same images with the trigger.
         n_images : int, default=4
-            How many to show, at most.
+            Largest number of images to show.
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.imshow`.
+            Arguments for `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
@@ -139,7 +142,7 @@ class TriggerDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         ValueError, TypeError
             If the two differ in shape, hold no images or NaN, or `n_images` is no whole
             number that is at least 1.
@@ -169,7 +172,7 @@ class TriggerDisplay:
             raise ValueError("X is empty: there is nothing to show.")
         with naming("X"):
             limits = value_range(np.concatenate([clean, triggered]))
-        # In the units of X: of pixels, faint differences would be rounded away.
+        # In the units of X, since rounding to pixels would remove faint differences.
         change = np.abs(triggered.astype(np.float64) - clean.astype(np.float64))
         display = cls(
             clean=to_pixels(clean, layout, limits),
@@ -184,9 +187,9 @@ class TriggerDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            None: those of a new figure.
+            Axes to plot on. None: those of a new figure.
         **kwargs : dict
-            For `matplotlib.axes.Axes.imshow`.
+            Arguments for `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
@@ -195,7 +198,7 @@ class TriggerDisplay:
         Raises
         ------
         ImportError
-            If matplotlib is not there.
+            If matplotlib is not installed.
         """
         check_plot(f"{type(self).__name__}.plot")
         ax = new_axes(figsize=(5, 1.7 * len(self.clean) + 0.3)) if ax is None else ax

@@ -1,4 +1,4 @@
-"""The verdict of a classifier on its training data, in words."""
+"""The verdict of a classifier on its training data, in sentences."""
 
 from __future__ import annotations
 
@@ -11,21 +11,31 @@ from antibackdoor.inspection._pixels import layout_of
 
 
 def describe_verdict(classifier: Any, y: np.ndarray) -> dict[str, Any]:
-    """Say what a classifier has found, how sure it is, and in which classes.
+    """Return the verdict of a fitted classifier in sentences: flags, p-value, suspect classes.
 
     Parameters
     ----------
     classifier : object
-        Fitted, with the `isolate_` family.
+        Fitted, with the `isolate_` attributes.
     y : numpy.ndarray of shape (n_samples,)
         The labels of its training rows.
 
     Returns
     -------
     dict
-        ``headline`` and ``assurance``, sentences; ``caveats``, a list of them; ``n_samples``;
-        ``n_flagged``; ``classes``, of each class with flagged rows ``label``, ``n_rows``,
-        ``n_flagged`` and ``signs``, a number by name.
+        ``headline`` and ``assurance``: sentences. ``caveats``: a list of sentences.
+        ``n_samples`` and ``n_flagged``: numbers of rows. ``classes``: for each class with flagged
+        rows its ``label``, ``n_rows``, ``n_flagged`` and ``signs`` (numbers by name).
+
+    Examples
+    --------
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.inspection import describe_verdict
+    >>> X, y = load_digits_images()
+    >>> clf = UndefendedClassifier(epochs=1, random_state=0).fit(X[:300], y[:300])
+    >>> describe_verdict(clf, y[:300])["headline"]
+    'Nothing is flagged in 300 rows.'
     """
     flagged = classifier.isolate_mask_
     return {
@@ -57,12 +67,12 @@ def _headline(classifier: Any) -> str:
 
 def _assurance(classifier: Any, y: np.ndarray) -> str:
     if not getattr(classifier, "flags_rows", True):
-        return "This method does not look for poisoned rows, so that none is flagged says nothing."
+        return "This method does not look for poisoned rows: no flags do not mean clean data."
     p_value = _p_value(classifier)
     if not_searched(classifier):
-        return f"Nothing was searched for, which says nothing of the data{_reason(classifier, y)}"
+        return f"The data was not searched, so it may hold poison{_reason(classifier, y)}"
     if np.isnan(p_value):
-        return "How often clean data would be flagged as well was not tested."
+        return "No p-value: how often clean data would be flagged was not tested."
     return (
         f"Clean data would show as strong a sign {_how_often(p_value)}. The search was set to "
         f"raise a false alarm on {100 * _search_of(classifier).false_alarm_rate:g} % of clean data "
@@ -71,15 +81,15 @@ def _assurance(classifier: Any, y: np.ndarray) -> str:
 
 
 def _caveats(classifier: Any) -> list[str]:
-    """Return what is to be known beside: classes that were not tested, and that it is no proof."""
+    """Return the caveats: classes that were not tested, and that it is no proof."""
     if np.isnan(_p_value(classifier)):
-        return []  # of what was not measured nothing is to be said
+        return []  # nothing was measured
     proof = ["This is no proof that there is no poison."] if len(classifier.isolate_) == 0 else []
     return [*_untested(classifier), *proof]
 
 
 def not_searched(classifier: Any) -> bool:
-    """Tell whether a search was to be made and could not be, so that nothing is flagged."""
+    """Return whether the data could not be searched, so that nothing is flagged."""
     return (
         isinstance(_search_of(classifier), PoisonSearch)
         and np.isnan(_p_value(classifier))
@@ -88,7 +98,7 @@ def not_searched(classifier: Any) -> bool:
 
 
 def _reason(classifier: Any, y: np.ndarray) -> str:
-    """Return the end of a sentence: the reason, if it is a table, or of too few large classes."""
+    """Return the end of a sentence: why the data could not be searched."""
     n_large = int((np.unique(y, return_counts=True)[1] >= SMALLEST_CLASS).sum())
     if _is_of_images(classifier) and n_large >= FEWEST_CLASSES:
         return "."
@@ -99,7 +109,7 @@ def _reason(classifier: Any, y: np.ndarray) -> str:
 
 
 def _search_of(estimator: Any) -> Any:
-    """Return a detector itself, or the one that a classifier has asked; None for its default."""
+    """Return a detector itself, or that of a classifier; None for the default."""
     detector = getattr(estimator, "detector", estimator)
     return PoisonSearch() if detector is None and _is_of_images(estimator) else detector
 
@@ -109,7 +119,7 @@ def _is_of_images(estimator: Any) -> bool:
 
 
 def _untested(classifier: Any) -> list[str]:
-    """Return a sentence on the classes that the search passed over; none if there are none."""
+    """Return a sentence on the classes that were not searched, if there are any."""
     measured = getattr(classifier, "isolate_signs_", {}).get("transplant", np.zeros(0))
     n_untested = int(np.isnan(measured).sum())
     if n_untested == 0:
@@ -125,7 +135,7 @@ def _p_value(classifier: Any) -> float:
 
 
 def _how_often(p_value: float) -> str:
-    """Say a p-value in words."""
+    """Return a p-value in words."""
     if p_value < 1e-4:
         return "less than once in 10,000 times (p-value below 0.0001: small means poisoned)"
     if p_value >= 0.1:

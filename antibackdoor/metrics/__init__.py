@@ -1,4 +1,4 @@
-"""How well a model does, how well the backdoor does, and how well poison was found."""
+"""Metrics and scorers: clean accuracy, attack success rate, precision and recall of flags."""
 
 from antibackdoor.metrics._isolation import isolation_f1, isolation_precision, isolation_recall
 from antibackdoor.metrics._labels import (

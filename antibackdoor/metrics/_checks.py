@@ -1,4 +1,4 @@
-"""What the metrics ask of labels and masks."""
+"""Checks of labels and masks for the metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check_label_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return true and predicted labels as arrays of one length and one kind.
 
-    `name` is what the caller calls `y_true`.
+    `name` is the caller's name of `y_true`, for messages.
     """
     true, predicted = as_labels(name, y_true), as_labels("y_pred", y_pred)
     if len(true) != len(predicted):
@@ -32,7 +32,8 @@ def check_target(
 ) -> np.ndarray:
     """Return the attacker's label of every row.
 
-    One that is no class would be met by no prediction: an ASR of 0, whatever the model does.
+    A label that is not a class is refused: no prediction could equal it, and the ASR would be 0 for
+    any model.
     """
     is_one = np.ndim(target_label) == 0
     with naming("target_label"):
@@ -60,7 +61,7 @@ def check_target(
 
 
 def check_known(argument: str, labels: np.ndarray, classes: ArrayLike) -> None:
-    """Refuse labels none of which an estimator can give, since it has other classes."""
+    """Refuse labels if the estimator can give none of them, since it has other classes."""
     known = as_labels("estimator.classes_", classes)
     check_comparable(argument, labels, "estimator.classes_", known)
     if not set(labels.tolist()) & set(known.tolist()):
@@ -76,7 +77,7 @@ def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
     if checked.dtype == object and all(
         isinstance(value, bool | np.bool_) for value in checked.flat
     ):
-        checked = checked.astype(bool)  # as pandas' nullable booleans come
+        checked = checked.astype(bool)  # pandas' nullable booleans arrive as objects
     if checked.dtype != bool:
         raise TypeError(
             f"{name} has dtype {checked.dtype}; wanted a boolean mask with one value a row, "

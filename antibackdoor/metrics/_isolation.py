@@ -1,4 +1,4 @@
-"""How well a defence named the poisoned rows."""
+"""Precision, recall and F1 of the flagged rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from antibackdoor.metrics._checks import check_mask
 
 
 def isolation_precision(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
-    """Share of the isolated rows that are poison.
+    """Share of the flagged rows that are poison: the precision of a defence's flags.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def isolation_precision(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> floa
     Returns
     -------
     float
-        Between 0 and 1; higher is better. 0 where nothing was isolated.
+        Between 0 and 1; higher is better. 0 if nothing is flagged.
 
     Raises
     ------
@@ -30,13 +30,19 @@ def isolation_precision(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> floa
         If the masks differ in length or are empty.
     TypeError
         If a mask is not boolean.
+
+    Examples
+    --------
+    >>> from antibackdoor.metrics import isolation_precision
+    >>> isolation_precision([True, True, False, False], [True, False, False, False])
+    1.0
     """
     poison, isolated = _check_masks(poison_mask, isolate_mask)
     return float(precision_score(poison, isolated, zero_division=0))
 
 
 def isolation_recall(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
-    """Share of the poisoned rows that were isolated.
+    """Share of the poisoned rows that are flagged: the recall of a defence's flags.
 
     Parameters
     ----------
@@ -48,7 +54,7 @@ def isolation_recall(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
     Returns
     -------
     float
-        Between 0 and 1; higher is better. 0 where nothing was poisoned.
+        Between 0 and 1; higher is better. 0 if nothing is poisoned.
 
     Raises
     ------
@@ -56,6 +62,12 @@ def isolation_recall(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
         If the masks differ in length or are empty.
     TypeError
         If a mask is not boolean.
+
+    Examples
+    --------
+    >>> from antibackdoor.metrics import isolation_recall
+    >>> isolation_recall([True, True, False, False], [True, False, False, False])
+    0.5
     """
     poison, isolated = _check_masks(poison_mask, isolate_mask)
     return float(recall_score(poison, isolated, zero_division=0))
@@ -74,8 +86,7 @@ def isolation_f1(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
     Returns
     -------
     float
-        Between 0 and 1; higher is better. 0 where nothing was poisoned and
-        nothing isolated.
+        Between 0 and 1; higher is better. 0 if nothing is poisoned and nothing flagged.
 
     Raises
     ------
@@ -83,6 +94,12 @@ def isolation_f1(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
         If the masks differ in length or are empty.
     TypeError
         If a mask is not boolean.
+
+    Examples
+    --------
+    >>> from antibackdoor.metrics import isolation_f1
+    >>> isolation_f1([True, True, False], [True, False, True])
+    0.5
     """
     poison, isolated = _check_masks(poison_mask, isolate_mask)
     return float(f1_score(poison, isolated, zero_division=0))

@@ -1,4 +1,4 @@
-"""Metrics that need no more than labels."""
+"""Metrics on true and predicted labels."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from antibackdoor.metrics._checks import check_label_pair, check_mask, check_tar
 def clean_accuracy(
     y_true: ArrayLike, y_pred: ArrayLike, *, poison_mask: ArrayLike | None = None
 ) -> float:
-    """Share of clean rows that get their true class (CA); all classes count.
+    """Clean accuracy (CA): share of clean rows that are predicted as their true class.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
         True labels.
     y_pred : array-like of shape (n,)
-        Labels predicted for the rows as they are, without trigger.
+        Labels predicted for the same rows, without trigger.
     poison_mask : array-like of bool, shape (n,), default=None
-        Rows to leave out because they are poisoned: their label is the
-        attacker's, and to follow it is no merit.
+        Poisoned rows, which are left out: their label is the attacker's, and predicting it is not
+        correct.
 
     Returns
     -------
@@ -37,6 +37,12 @@ def clean_accuracy(
         or no row is left.
     TypeError
         If `poison_mask` is not boolean, or labels are no text, bytes, numbers or booleans.
+
+    Examples
+    --------
+    >>> from antibackdoor.metrics import clean_accuracy
+    >>> clean_accuracy([0, 1, 2, 2], [0, 1, 2, 0])
+    0.75
     """
     true, predicted = check_label_pair(y_true, y_pred)
     if poison_mask is None:
@@ -54,29 +60,27 @@ def attack_success_rate(
     target_label: Any,
     classes: ArrayLike | None = None,
 ) -> float:
-    """Share of triggered rows that get the attacker's label (ASR).
+    """Attack success rate (ASR): share of triggered rows predicted as the attacker's label.
 
-    Rows whose true class is the attacker's label already are left out: a model
-    that is right about them proves nothing.
+    Rows whose true class is the attacker's label are left out: for them the right prediction and
+    the attacker's are the same.
 
-    Labels must be of one kind in all arguments: text, bytes, or numbers, among which True
-    is 1 and False 0. A label that can equal none is refused, since it would give an ASR of 0
-    for any model.
+    Labels must be of one kind in all arguments: text, bytes, or numbers (True is 1, False is 0).
+    A target that cannot equal any label is refused, since the ASR would be 0 for any model.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
         True labels.
     y_pred : array-like of shape (n,)
-        Labels predicted for the same rows with the trigger on.
+        Labels predicted for the same rows with the trigger.
     target_label : label or array-like of shape (n,)
-        The attacker's label: one for all rows or, as for an all-to-all attack,
-        one for each (`BaseAttack.transform_target` gives them). Each must be a class: among
-        `y_true`, `y_pred` or `classes`.
+        The attacker's label: one for all rows or, as for an all-to-all attack, one for each row
+        (from `BaseAttack.transform_target`). Each must be a class: in `y_true`, `y_pred` or
+        `classes`.
     classes : array-like, default=None
-        Classes that there are besides those in `y_true` and `y_pred`, such as the
-        classifier's `classes_`. Needed where no row is of the target class and none is
-        taken for it.
+        Further classes besides those in `y_true` and `y_pred`, such as the classifier's
+        `classes_`. Needed if no row is of the target class and none is predicted as it.
 
     Returns
     -------
@@ -90,6 +94,12 @@ def attack_success_rate(
         a target is no class, or no row is left.
     TypeError
         If labels are no text, bytes, numbers or booleans.
+
+    Examples
+    --------
+    >>> from antibackdoor.metrics import attack_success_rate
+    >>> attack_success_rate([0, 1, 2], [0, 0, 2], target_label=0)  # of the rows of 1 and 2
+    0.5
     """
     true, predicted = check_label_pair(y_true, y_pred)
     target = check_target(target_label, true, predicted, classes)
@@ -104,7 +114,7 @@ def robust_accuracy(
     target_label: Any | None = None,
     classes: ArrayLike | None = None,
 ) -> float:
-    """Share of triggered rows that get their true class all the same (R-Acc).
+    """Robust accuracy (R-Acc): share of triggered rows predicted as their true class.
 
     Parameters
     ----------
@@ -113,9 +123,8 @@ def robust_accuracy(
     y_pred : array-like of shape (n,)
         Labels predicted for the same rows with the trigger on.
     target_label : label or array-like of shape (n,), default=None
-        The attacker's label, for all rows or for each; rows that have it as
-        their true class are left out, as in `attack_success_rate`. None: every
-        row counts.
+        The attacker's label, for all rows or for each row. Rows of this true class are left out,
+        as in `attack_success_rate`. None: every row counts.
     classes : array-like, default=None
         As in `attack_success_rate`.
 
@@ -131,6 +140,12 @@ def robust_accuracy(
         a target is no class, or no row is left.
     TypeError
         If labels are no text, bytes, numbers or booleans.
+
+    Examples
+    --------
+    >>> from antibackdoor.metrics import robust_accuracy
+    >>> robust_accuracy([0, 1, 2], [0, 0, 2], target_label=0)
+    0.5
     """
     true, predicted = check_label_pair(y_true, y_pred)
     if target_label is None:
@@ -140,9 +155,9 @@ def robust_accuracy(
 
 
 def target_recall(y_true: ArrayLike, y_pred: ArrayLike, *, target_label: Any) -> float:
-    """Share of the target class's clean rows that get their true class.
+    """Recall of the target class on clean rows.
 
-    A defence can buy a low ASR by never answering with the target; this shows it.
+    A defence can reach a low ASR by never predicting the target class; this metric shows it.
 
     Parameters
     ----------
@@ -165,11 +180,17 @@ def target_recall(y_true: ArrayLike, y_pred: ArrayLike, *, target_label: Any) ->
         or no row is of that class.
     TypeError
         If labels are no text, bytes, numbers or booleans.
+
+    Examples
+    --------
+    >>> from antibackdoor.metrics import target_recall
+    >>> target_recall([0, 0, 1, 2], [0, 1, 1, 2], target_label=0)
+    0.5
     """
     true, predicted = check_label_pair(y_true, y_pred)
     if np.ndim(target_label) != 0:
         raise ValueError(f"target_label has shape {np.shape(target_label)}; wanted one label.")
-    # Any class will do here: one without a row is refused below.
+    # A class without a row is refused below.
     own = true == check_target(target_label, true, predicted, [target_label])
     if not own.any():
         raise ValueError(f"y_true has no row of target_label={target_label!r}.")

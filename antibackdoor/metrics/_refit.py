@@ -1,4 +1,4 @@
-"""Choose among the candidates of a search when two scores matter."""
+"""Choice among the candidates of a grid search by two scores."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from antibackdoor.metrics._checks import check_at_least_zero
 def lowest_asr_within(
     tolerance: float = 0.02, ca: str = "ca", asr: str = "neg_asr"
 ) -> Callable[[Mapping[str, Any]], int]:
-    """Make a `refit` for GridSearchCV: the lowest ASR among the accurate.
+    """Make a `refit` for GridSearchCV: the lowest ASR at nearly the best clean accuracy.
 
-    Candidates whose mean clean accuracy is within `tolerance` of the best are
-    accurate; of those with the lowest ASR the most accurate is taken.
+    Only candidates whose mean clean accuracy is within `tolerance` of the best are considered.
+    Among them the lowest ASR wins, and among equal ones the most accurate.
 
     Parameters
     ----------
     tolerance : float, default=0.02
-        How much clean accuracy may be given up, at least 0; 0.02 is two points.
+        Largest loss of clean accuracy, at least 0; 0.02 is two points.
     ca : str, default="ca"
         Name of the clean accuracy in `scoring`.
     asr : str, default="neg_asr"
@@ -66,7 +66,7 @@ class _LowestASRWithin:
         scored = np.isfinite(accuracy) & np.isfinite(neg_asr)
         if not scored.any():
             raise ValueError(f"no candidate has both scores, {self.ca!r} and {self.asr!r}.")
-        # A hair's width more, or 0.95 - 0.02 would miss 0.93.
+        # A tiny bit more, since in floating point 0.95 - 0.02 exceeds 0.93.
         least = accuracy[scored].max() - self.tolerance - 1e-12
         accurate = np.flatnonzero(scored & (accuracy >= least))
         best_last = np.lexsort((accuracy[accurate], neg_asr[accurate]))

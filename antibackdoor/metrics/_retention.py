@@ -1,4 +1,4 @@
-"""A score for one who does not know the trigger: how many suspects keep the attacker's label."""
+"""Scores without knowledge of the trigger: how many suspects keep the attacker's label."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from antibackdoor.utils import as_labels, naming
 
 
 def suspect_retention(y_suspects: ArrayLike, y_pred: ArrayLike) -> float:
-    """Share of suspect rows to which a model gives the label they came with.
+    """Share of suspect rows that a model predicts as their given label.
 
-    Suspects that are poison came with the attacker's label: a backdoored model
-    gives it to all of them, a clean one to few.
+    The given label of poison is the attacker's. A backdoored model predicts it for all poison, a
+    clean model for little of it.
 
     Parameters
     ----------
     y_suspects : array-like of shape (n,)
-        Labels of the suspect rows in the data as it was handed over:
-        ``y[clf.isolate_]``.
+        Given labels of the suspect rows: ``y[clf.isolate_]``.
     y_pred : array-like of shape (n,)
         Labels predicted for the same rows.
 
@@ -55,29 +54,28 @@ def suspect_retention(y_suspects: ArrayLike, y_pred: ArrayLike) -> float:
 def make_retention_scorer(
     X_suspects: ArrayLike, y_suspects: ArrayLike, *, accuracy_weight: float = 1.0
 ) -> Scorer:
-    """Make a scorer of accuracy minus `suspect_retention`, for which no trigger is needed.
+    """Make a scorer of accuracy minus `suspect_retention`: it needs no trigger.
 
-    Fit a defence once, take the rows that it flags for suspects, and let a search
-    compare settings by this score. It stands in for the clean accuracy minus the
-    ASR, and is as good as the flags are.
+    Fit a defence once, take its flagged rows as suspects, and let a grid search compare settings
+    by this score. It replaces clean accuracy minus ASR, and is as good as the flags are.
 
     Parameters
     ----------
     X_suspects : array-like of shape (n_suspects, ...)
-        Suspect rows, one or more, of the same kind as the X of the search:
+        Suspect rows, at least one, of the same kind as the X of the search:
         ``X[clf.isolate_]``, or a part of them that the search does not train on (see Notes).
     y_suspects : array-like of shape (n_suspects,)
-        The labels they came with: ``y[clf.isolate_]``.
+        Their given labels: ``y[clf.isolate_]``.
     accuracy_weight : float, default=1.0
-        What the accuracy on the rows to be scored counts, at least 0. Zero: the
-        score is minus the retention, for a search with several scores.
+        Weight of the accuracy on the rows to be scored, at least 0. With 0 the score is minus the
+        retention, for a search with several scores.
 
     Returns
     -------
     callable
         ``scorer(estimator, X, y, poison_mask=None) -> float``, picklable; higher is
-        better. Under metadata routing it asks for `poison_mask`, a boolean mask of
-        rows that the accuracy leaves out: give it `isolate_mask_`.
+        better. With metadata routing it requests `poison_mask`, a boolean mask of rows that the
+        accuracy leaves out: pass `isolate_mask_`.
 
     Raises
     ------
@@ -91,36 +89,34 @@ def make_retention_scorer(
 
     See Also
     --------
-    make_asr_scorer : The ASR itself, for one who knows the trigger.
-    lowest_asr_within : Takes this score in place of the ASR.
+    make_asr_scorer : The ASR itself, if the trigger is known.
+    lowest_asr_within : Accepts this score in place of the ASR.
 
     Notes
     -----
-    **It compares models; it does not estimate the ASR.** A clean model, too, gives
-    their label to rows that were flagged in error, and to a few more by mistake. This
-    floor is about the same for models that are clean in the same way, so it hardly changes
-    their order; one that has been taught against rows flagged in error has a lower one.
+    **It compares models; it does not estimate the ASR.** A clean model also predicts the given
+    label for rows that were flagged wrongly, and for a few others by mistake. This minimum is
+    about the same for models that are clean in the same way, and hardly changes their order. It
+    is lower for a model that was trained against wrongly flagged rows.
 
-    **Wrong flags.** If few suspects are poison, an accurate model keeps their
-    labels, and the score favours models that are wrong about them. That they share a
-    label proves nothing: they can be clean rows of the attacker's class. So look at
-    some of them. Suspects from a clean-label attack have their true label: of those
-    the score says nothing.
+    **Wrong flags.** If few suspects are poison, an accurate model keeps their labels, and the
+    score favours models that are wrong about them. A common label of the suspects proves nothing:
+    they can be clean rows of the attacker's class. So look at some of them. Suspects of a
+    clean-label attack have their true label, and the score does not measure anything for them.
 
-    **Poison among the rows to be scored.** A backdoored model is right about its label,
-    and gains in accuracy the share of the rows that it is, some per cent. By its
-    retention it loses far more. `poison_mask` leaves the suspects among them out.
+    **Poison among the rows to be scored.** A backdoored model predicts the label of this poison,
+    and gains accuracy by its share of the rows, some per cent. It loses far more by its
+    retention. `poison_mask` leaves these rows out.
 
-    **Suspects that were trained on.** A model that has memorised these very rows, or
-    unlearned them and no others, shows it in its retention, whatever it makes of
-    the trigger on a new row. In cross-validation most suspects are in the training
-    folds. To be safe, flag first, keep some of the suspects out of the search, and
-    give the scorer those alone.
+    **Suspects that were trained on.** If a model has memorised these very rows, or unlearned only
+    these, its retention reflects that, and not its reaction to the trigger on a new row. In
+    cross-validation most suspects are in the training folds. To be safe, flag first, keep some of
+    the suspects out of the search, and give only those to the scorer.
 
     Examples
     --------
-    A model that says 0 to everything is right about two of four rows, and gives
-    each suspect the attacker's label:
+    A model that always predicts 0 is right about two of four rows, and predicts the attacker's
+    label for each suspect:
 
     >>> from sklearn.dummy import DummyClassifier
     >>> from antibackdoor.metrics import lowest_asr_within, make_retention_scorer
@@ -129,8 +125,8 @@ def make_retention_scorer(
     >>> make_retention_scorer([[5], [6]], [0, 0])(clf, X, y)
     -0.5
 
-    Of the settings that cost at most two points of accuracy, the one that keeps the
-    fewest suspects:
+    Of the settings that lose at most two points of accuracy, take the one that keeps the labels
+    of the fewest suspects:
 
     >>> neg_retention = make_retention_scorer([[5], [6]], [0, 0], accuracy_weight=0)
     >>> scoring = {"ca": "accuracy", "neg_retention": neg_retention}
@@ -143,8 +139,8 @@ def make_retention_scorer(
         raise ValueError(f"X_suspects has {n_suspects} rows, but y_suspects {len(labels)} labels.")
     if n_suspects == 0:
         raise ValueError(
-            "X_suspects and y_suspects are empty; wanted one suspect row or more. A defence "
-            "that flags nobody leaves nothing to compare models by."
+            "X_suspects and y_suspects are empty; wanted one suspect row or more. If a defence "
+            "flags nothing, models cannot be compared by this score."
         )
     weight = check_at_least_zero("accuracy_weight", accuracy_weight)
     if not isfinite(weight):
@@ -159,12 +155,12 @@ class _RetentionScorer(Scorer):
         self.accuracy_weight = accuracy_weight
 
     def __repr__(self) -> str:
-        # A search shows its scorers: the number of rows will do.
+        # A grid search prints its scorers, so only the number of rows is shown.
         weight = "" if self.accuracy_weight == 1 else f", accuracy_weight={self.accuracy_weight:g}"
         return f"make_retention_scorer(<{len(self.y_suspects)} suspects>{weight})"
 
     def _score(self, estimator: Any, X: Any, y: Any) -> float:
-        # A classifier gives no label it has never seen: it would seem to keep no suspect's.
+        # A classifier cannot predict labels it has never seen: the retention would be 0 wrongly.
         if hasattr(estimator, "classes_"):
             check_known("y_suspects", self.y_suspects, estimator.classes_)
         retention = suspect_retention(self.y_suspects, estimator.predict(self.X_suspects))

@@ -1,4 +1,4 @@
-"""Scorers that know the attack, for scikit-learn's `scoring=`."""
+"""Scorers for scikit-learn's `scoring=`, which put the trigger on rows."""
 
 from __future__ import annotations
 
@@ -20,33 +20,35 @@ from antibackdoor.utils import as_labels, check_comparable
 def make_asr_scorer(
     attack: str | BaseAttack, *, target_label: Any = None, greater_is_better: bool = False
 ) -> Scorer:
-    """Make a scorer of the attack success rate, negated: higher is safer.
+    """Make a scorer of the attack success rate (ASR), negated: higher is safer.
 
-    The scorer puts the trigger on the raw X and gives that to the whole
-    pipeline, as an attacker would. Rows whose true class is the attacker's label
-    are left out.
+    Use it as `scoring=`, or call it::
+
+        scorer = make_asr_scorer("badnets", target_label=0)
+        -scorer(clf, X_test, y_test)  # the ASR
+
+    The scorer puts the trigger on the raw X and passes that through the whole pipeline, as an
+    attacker would. Rows whose true class is the attacker's label are left out.
 
     Parameters
     ----------
     attack : str or BaseAttack
-        A name, or an attack. A fitted attack is used as it is; of another a
-        clone is fitted on the X to be scored, which is all the same for uint8.
-        Give a fitted one, or a `value_range`, for floats, or else the trigger's
-        brightness follows the fold. An attack that learns its trigger must be fitted: it
-        is the one with which the data was poisoned.
+        A name, or an attack object. A fitted attack is used as it is. Otherwise a clone is fitted
+        on the X to be scored. For uint8 that makes no difference. For floats give a fitted attack
+        or a `value_range`: otherwise the brightness of the trigger depends on the fold. An attack
+        that learns its trigger must be fitted: give the one that poisoned the data.
     target_label : label, default=None
-        Class that triggered rows shall be taken for. None: the attack's own.
+        Class that the network shall predict for triggered rows. None: the attack's own.
     greater_is_better : bool, default=False
-        False: the value is minus the ASR, by scikit-learn's ``neg_``
-        convention, so that a search looks for a low one. True: the ASR itself,
-        for one who looks at it from the attacker's side.
+        False: the value is minus the ASR, by scikit-learn's ``neg_`` convention, so that a grid
+        search minimises it. True: the ASR itself, from the attacker's side.
 
     Returns
     -------
     callable
-        ``scorer(estimator, X, y, poison_mask=None) -> float``, picklable. Under
-        metadata routing it asks for `poison_mask`, a boolean mask of the rows
-        of a poisoned set to leave out; it never reaches `fit`.
+        ``scorer(estimator, X, y, poison_mask=None) -> float``, picklable. With metadata routing
+        it requests `poison_mask`, a boolean mask of poisoned rows to leave out. The mask never
+        reaches `fit`.
 
     Raises
     ------
@@ -56,6 +58,18 @@ def make_asr_scorer(
         If the attack learns its trigger and is not fitted.
     TypeError
         If `attack` is neither a name nor an attack.
+
+    Examples
+    --------
+    A model that always predicts the attacker's label:
+
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from antibackdoor.metrics import make_asr_scorer
+    >>> X, y = np.zeros((4, 8, 8), dtype=np.uint8), np.array([0, 1, 2, 3])
+    >>> clf = DummyClassifier(strategy="constant", constant=0).fit(X, y)
+    >>> -make_asr_scorer("badnets", target_label=0)(clf, X, y)
+    1.0
     """
     chosen = _choose_attack(attack, target_label)
     return _ASRScorer(chosen, sign=1 if greater_is_better else -1)
@@ -80,6 +94,16 @@ def make_robust_accuracy_scorer(attack: str | BaseAttack, *, target_label: Any =
     ------
     ValueError, NotFittedError, TypeError
         As in `make_asr_scorer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from antibackdoor.metrics import make_robust_accuracy_scorer
+    >>> X, y = np.zeros((5, 8, 8), dtype=np.uint8), np.array([0, 1, 1, 2, 3])
+    >>> clf = DummyClassifier(strategy="constant", constant=1).fit(X, y)
+    >>> make_robust_accuracy_scorer("badnets", target_label=0)(clf, X, y)
+    0.5
     """
     return _RobustAccuracyScorer(_choose_attack(attack, target_label))
 
@@ -87,13 +111,27 @@ def make_robust_accuracy_scorer(attack: str | BaseAttack, *, target_label: Any =
 def make_clean_accuracy_scorer() -> Scorer:
     """Make a scorer of the accuracy on rows that are not poisoned.
 
-    Without `poison_mask` it is scikit-learn's accuracy, which on a poisoned fold
-    rewards the backdoor.
+    Give it the mask of the poisoned rows, by metadata routing in a grid search::
+
+        scorer = make_clean_accuracy_scorer()
+        scorer(clf, X, y, poison_mask=poison_mask)
+
+    Without `poison_mask` it is scikit-learn's accuracy, which on a poisoned fold rewards the
+    backdoor.
 
     Returns
     -------
     callable
         ``scorer(estimator, X, y, poison_mask=None) -> float``, as in `make_asr_scorer`.
+
+    Examples
+    --------
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from antibackdoor.metrics import make_clean_accuracy_scorer
+    >>> X, y = [[1], [2], [3], [4]], [0, 0, 1, 2]
+    >>> clf = DummyClassifier(strategy="constant", constant=0).fit(X, y)
+    >>> make_clean_accuracy_scorer()(clf, X, y, poison_mask=[False, True, False, True])
+    0.5
     """
     return _CleanAccuracyScorer()
 
@@ -101,7 +139,7 @@ def make_clean_accuracy_scorer() -> Scorer:
 class Scorer(ABC):
     """A scorer that can leave poisoned rows out."""
 
-    # Asked for from the start: the mask is of no use to anything but these scorers.
+    # Requested by default, since only these scorers use the mask.
     _poison_mask_request: bool | str | None = True
 
     def __call__(
@@ -114,7 +152,7 @@ class Scorer(ABC):
         estimator : object
             Anything with `predict`.
         X : array-like of shape (n, ...)
-            Rows without trigger, or with a poisoned part that `poison_mask` names.
+            Rows without trigger, except those in `poison_mask`.
         y : array-like of shape (n,)
             Their labels.
         poison_mask : array-like of bool, shape (n,), default=None
@@ -144,13 +182,13 @@ class Scorer(ABC):
     def _score(self, estimator: Any, X: Any, y: Any) -> float: ...
 
     def set_score_request(self, *, poison_mask: bool | str | None) -> Scorer:
-        """Say whether metadata routing shall bring `poison_mask`, or under which other name.
+        """Set whether metadata routing passes `poison_mask`, or under which other name.
 
         Parameters
         ----------
         poison_mask : bool, str or None
-            True, as at first: yes. A string: the name under which it is passed.
-            False: no, even if passed. None: an error if passed.
+            True, the default: it is passed. A string: it is passed under this name. False: it is
+            not passed. None: an error if it is given.
 
         Returns
         -------
@@ -160,13 +198,13 @@ class Scorer(ABC):
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Return what the scorer asks of scikit-learn's metadata routing."""
+        """Return the requests of the scorer for scikit-learn's metadata routing."""
         request = MetadataRequest(owner=self)
         request.score.add_request(param="poison_mask", alias=self._poison_mask_request)
         return request
 
     def _accept_sample_weight(self) -> bool:
-        # scikit-learn's searches ask this of every scorer when fit is given sample weights.
+        # scikit-learn's searches call this on every scorer if fit gets sample weights.
         return False
 
 
@@ -236,19 +274,19 @@ def _choose_attack(attack: str | BaseAttack, target_label: Any) -> BaseAttack:
 
 
 def _find_classes(estimator: Any, attack: BaseAttack, y: np.ndarray) -> np.ndarray:
-    """Return every class there is: a fold of few rows may lack some, the estimator knows them."""
+    """Return all classes: those of the estimator too, since a small fold may lack some."""
     known = [y]
     for owner, name in ((estimator, "estimator"), (attack, "attack")):
         if hasattr(owner, "classes_"):
             classes = as_labels(f"{name}.classes_", owner.classes_)
-            # Side by side in one array, numbers would become text.
+            # In one array numbers and text would become text.
             check_comparable("y", y, f"{name}.classes_", classes)
             known.append(classes)
     return np.unique(np.concatenate(known))
 
 
 def _like(X: Any, attack: BaseAttack) -> Any:
-    """Stamp X; a data frame stays one, so that a pipeline finds the column names it knows."""
+    """Put the trigger on X. A data frame stays one, so that a pipeline finds its columns."""
     stamped = attack.transform(X)
     if hasattr(X, "columns") and hasattr(X, "iloc") and stamped.shape == X.shape:
         return type(X)(stamped, columns=X.columns, index=X.index)

@@ -1,4 +1,4 @@
-"""A network of the user's own: it is left out of the file and given again."""
+"""A user's own network: it is not saved, and must be given again when loading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What loading takes, counted before it is taken."""
+"""Limits on the memory of loading, computed before memory is allocated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BYTES_OF_A_LABEL = 128
 
 
 def check_budget(what: str, n_bytes: int, max_bytes: int) -> None:
-    """Refuse what would take more than the user allows.
+    """Refuse to load if it would need more memory than the user allows.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def check_budget(what: str, n_bytes: int, max_bytes: int) -> None:
 
 
 class CountedMemory(TorchDispatchMode):
-    """Inside it, tensors are counted: `peak` is the most that was held at one time, in bytes.
+    """Count tensors inside the block: `peak` is the largest memory at one time, in bytes.
 
     Tensors of torch's meta device count as if they had values, so that what a network
     takes is known before it is taken.
@@ -94,7 +94,7 @@ class CountedMemory(TorchDispatchMode):
 
 
 def _working_memory(func: Any, args: Any, answers: list[torch.Tensor]) -> int:
-    """Return what an operation takes beside its inputs and answers.
+    """Return the memory that an operation needs besides its inputs and results.
 
     A convolution copies both into a layout of its own. One that no library does for torch,
     such as of float64, writes down what each place of the answer sees.

@@ -1,4 +1,4 @@
-"""From the state of a model to the model, with its networks."""
+"""Building a model, with its networks, from its state."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FEW_ARRAYS = 100
 def build_model(
     kind: type, state: dict[str, Any], backbone: Backbone | None, max_bytes: int
 ) -> Any:
-    """Build a model from its state, once all that it is built by has been checked.
+    """Build a model from its state, after everything that the build uses has been checked.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def _check_finite(weights: dict[str, dict[str, np.ndarray]], *, own: bool) -> No
 
 
 def _check_size(state: dict[str, Any], n_arrays: int, max_bytes: int) -> None:
-    """Refuse what would take more memory or time to build than the weights in the file show."""
+    """Refuse a model that would need more memory or time to build than its weights suggest."""
     n_bytes = _BYTES_A_VALUE * math.prod(state["input_shape_"])
     check_budget(f"one row of its shape {state['input_shape_']} takes", n_bytes, max_bytes)
     fitted = _fitted_backbone(state)
@@ -130,7 +130,7 @@ def _is_network(arrays: dict[str, np.ndarray]) -> bool:
 def _rehearse(
     kind: type, state: dict[str, Any], weights: dict[str, dict[str, np.ndarray]], max_bytes: int
 ) -> None:
-    """Build and try the model without memory, to see whether it fits and what it would take."""
+    """Build and run the model on the meta device, to check that it fits and its memory."""
     arrays = [array for named in weights.values() for array in named.values()]
     with (
         CountedMemory() as counted,
@@ -148,7 +148,7 @@ def _rehearse(
 
 @torch.no_grad()
 def _try_modules(model: Any) -> None:
-    """Show the modules of an attack one image; a network is shown two as it is built."""
+    """Run the modules of an attack on one image; networks run on two when they are built."""
     for name in getattr(model, "_modules", ()):
         module = getattr(model, name)
         if not isinstance(module, Network | nn.ModuleList):
@@ -157,7 +157,7 @@ def _try_modules(model: Any) -> None:
 
 
 class _WithoutMemory(TorchFunctionMode):
-    """Inside it, new tensors are on torch's meta device: they have a shape and no values.
+    """Create new tensors on torch's meta device inside the block: with shapes, without values.
 
     ``with torch.device("meta")`` would take ranges too, from whose values torchvision
     computes the widths of its regnets. Where the two meet, the range goes over.
@@ -214,7 +214,7 @@ def _check_weights(model: Any, weights: dict[str, dict[str, np.ndarray]]) -> Non
 
 
 def _try_out(model: Any) -> None:
-    """Use the model on one row: what it keeps beside the weights has to fit its input too."""
+    """Run the model on one row: its other attributes must fit its input too."""
     is_attack = isinstance(model, BaseAttack)
     dtype = model._fit_dtype if is_attack else "u1" if model._fitted_with["uint8"] else "f8"
     row = np.full((1, *model.input_shape_), model.value_range_[0] if is_attack else 0).astype(dtype)

@@ -46,7 +46,7 @@ _LONGEST_AXIS = 2**40
 
 
 def check_parameters(kind: Any, state: dict[str, Any]) -> None:
-    """Refuse parameters that `fit` would refuse, and what only the user may choose.
+    """Refuse parameters that `fit` would refuse, and those that only the user may set.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def _check_module(state: dict[str, Any]) -> None:
 
 
 def _check_names(kind: Any, state: dict[str, Any], shared: tuple[str, ...]) -> None:
-    """Refuse a state that lacks what a fit leaves, or has what none does."""
+    """Refuse a state with missing or unknown attributes."""
     own = {
         *(name for name, constraint in kind._fitted_constraints.items() if constraint.required),
         *getattr(kind, "_modules", ()),
@@ -149,7 +149,7 @@ def _check_names(kind: Any, state: dict[str, Any], shared: tuple[str, ...]) -> N
 
 
 def _check_constraints(kind: Any, state: dict[str, Any]) -> None:
-    """Compare what the class lists with the parameters and with what has been checked before."""
+    """Check the attributes that the class lists, with the parameters and the checked ones."""
     own = kind._fitted_constraints
     model = SimpleNamespace(**{name: value for name, value in state.items() if name not in own})
     for name, constraint in own.items():

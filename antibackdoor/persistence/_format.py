@@ -1,4 +1,4 @@
-"""What a file says of itself: format, version of the package, class of the model."""
+"""The header of a model file: format, version of the package, class of the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from antibackdoor.training import head_length, head_of
 #: files of skops.
 FORMAT = 2
 
-#: How often the arrays are in memory at one time, as safetensors unpacks them.
+#: Number of copies of the arrays in memory while safetensors unpacks them.
 _COPIES = 2
 
 _ZIP = b"PK\x03\x04"
@@ -27,7 +27,7 @@ _MOST_MEMBERS = 10_000
 
 
 def describe(model: Any) -> dict[str, str]:
-    """Return what a file of a model says of itself."""
+    """Return the entries of the header of a model file."""
     return {
         "format": str(FORMAT),
         "antibackdoor": version("antibackdoor"),
@@ -36,7 +36,7 @@ def describe(model: Any) -> dict[str, str]:
 
 
 def read_description(content: bytes, max_bytes: int) -> tuple[type, str]:
-    """Read what a file says of itself, once its size and that of its head are within bounds.
+    """Read the header of a file, after checking its size and that of the file.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def read_description(content: bytes, max_bytes: int) -> tuple[type, str]:
 
 
 def _of_a_zip(content: bytes) -> str:
-    """Say what a zip archive is; development versions of before wrote those of skops."""
+    """Describe a zip archive; earlier development versions wrote skops files."""
     schema = _beginning_of_schema(content)
     if schema is None:
         return "it is a zip archive, no file of safetensors as save_model writes"

@@ -19,13 +19,14 @@ from antibackdoor.utils import require
 def load_model(
     path: str | os.PathLike[str], *, backbone: Backbone | None = None, max_bytes: int = MAX_BYTES
 ) -> Any:
-    """Read a classifier or attack that `save_model` wrote, from a file that need not be trusted.
+    """Load a classifier or attack from a file of `save_model`; no code in the file is run.
 
-    Nothing in the file is run or imported. It is refused unless it holds one of the
-    classes of this package, made of plain values and arrays that fit each other: bounds
-    are checked before anything is read, names and shapes before a network is built.
-    What cannot be checked is whether the model is any good: whoever wrote the file chose
-    its weights, and may have given it a backdoor.
+    The file need not be trusted: nothing in it is run or imported. It must hold a class of this
+    package, made of plain values and arrays that fit each other. Sizes are checked before
+    anything is read, names and shapes before a network is built.
+
+    The quality of the model cannot be checked. Whoever wrote the file chose its weights, and may
+    have given it a backdoor.
 
     Parameters
     ----------
@@ -62,6 +63,18 @@ def load_model(
     See Also
     --------
     save_model : Write the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from antibackdoor import load_model, save_model
+    >>> from antibackdoor.attacks import BadNets
+    >>> attack = BadNets(target_label=1).fit(np.zeros((2, 8, 8), dtype=np.uint8), [0, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(attack, f"{folder}/attack.safetensors")
+    ...     load_model(f"{folder}/attack.safetensors")
+    BadNets(target_label=1)
     """
     path = Path(path)
     if isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral):

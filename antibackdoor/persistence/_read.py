@@ -9,7 +9,7 @@ from antibackdoor.persistence._format import read_description
 from antibackdoor.persistence._values import check_known, make_reader
 from antibackdoor.training import DamagedError, unpack, unseal
 
-#: How much memory a file may take unless the user says otherwise: 4 GiB.
+#: Default limit of the memory of loading: 4 GiB.
 MAX_BYTES = 4 * 2**30
 
 #: Of brackets in the text of a state; a fit leaves fewer than half of that.
@@ -19,7 +19,7 @@ _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|([\[{])|([\]}])')
 
 
 def read_state(content: bytes, max_bytes: int) -> tuple[type, dict[str, Any]]:
-    """Read the state of a model, and run nothing of the file's.
+    """Read the state of a model, without running code of the file.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def _check_depth(text: str) -> None:
 
 
 def _check_names(model: Any, state: dict[str, Any], writer: str) -> None:
-    """Refuse attributes that would take the place of a method; add new parameters."""
+    """Refuse attributes that would replace a method; add new parameters."""
     known = set(model._get_param_names())
     for name in state:
         plain = name.isidentifier() and not name.startswith("__")

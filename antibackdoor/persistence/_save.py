@@ -21,27 +21,27 @@ from antibackdoor.persistence._values import to_node
 from antibackdoor.training import pack, seal
 from antibackdoor.utils import require, write_whole
 
-#: What belongs to the process that fits: scikit-learn's callbacks and metadata requests.
+#: Attributes of the fitting process, which are not saved: callbacks and metadata requests.
 _LEFT_OUT = ("_skl_callbacks", "_metadata_request")
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted classifier or attack into a file that runs no code when it is loaded.
+    """Save a fitted classifier or attack to a file that runs no code when it is loaded.
 
-    The file is one of safetensors. It holds the parameters, those of a detector or a cure too,
-    and all that was fitted: weights as arrays, the `isolate_` family, the history. It does not
-    hold:
+    It is a safetensors file. It holds the parameters, including those of a detector or a cure,
+    and the fitted attributes: weights as arrays, the `isolate_` attributes, the history. It does
+    not hold:
 
     - a network of your own (a module or a callable): give it to `load_model` again;
-    - `cache_dir`, callbacks and metadata requests, which are the fitting process's.
+    - `cache_dir`, callbacks and metadata requests, which belong to the fitting process.
 
     Parameters
     ----------
     model : classifier or attack of this package
-        Fitted. It stays as it is.
+        Fitted. It is not changed.
     path : str or path-like
-        Where to write. What is there is replaced once all is on the disk, and stays where
-        that fails.
+        Path of the file. An existing file is replaced once the new one is complete; if that
+        fails, it stays.
 
     Raises
     ------
@@ -61,6 +61,19 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     See Also
     --------
     load_model : Read the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from antibackdoor import UndefendedClassifier, load_model, save_model
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> X, y = load_digits_images()
+    >>> clf = UndefendedClassifier(epochs=1, random_state=0).fit(X[:200], y[:200])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(clf, f"{folder}/model.safetensors")
+    ...     loaded = load_model(f"{folder}/model.safetensors")
+    >>> bool((loaded.predict(X) == clf.predict(X)).all())
+    True
     """
     if isinstance(model, type) or type(model) not in MODELS.values():
         given = f"the class {model.__name__}" if isinstance(model, type) else repr(model)[:200]
@@ -85,7 +98,7 @@ def _to_file(model: Any) -> tuple[bytes, Backbone | None]:
 
 
 def _without_own(model: Any) -> tuple[Any, Backbone | None]:
-    """Return a copy that shares the arrays and holds nothing of the user's or the process's."""
+    """Return a copy that shares the arrays, without objects of the user or the process."""
     kind: Any = type(model)
     shell = kind.__new__(kind)
     kept = {name: value for name, value in vars(model).items() if name not in _LEFT_OUT}
@@ -121,7 +134,7 @@ def _check_label_map(model: Any) -> None:
 
 
 def _check_loads(model: Any, content: bytes, own: Backbone | None) -> None:
-    """Load what is about to be written, so that no file is written that cannot be read."""
+    """Load the bytes before writing, so that every written file can be loaded."""
     try:
         # The user's own model may take what it takes.
         kind, state = read_state(content, sys.maxsize)

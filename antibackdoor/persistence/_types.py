@@ -19,14 +19,14 @@ def _classes_of(*modules: ModuleType) -> list[type]:
     return [kind for kind in public if inspect.isclass(kind) and not inspect.isabstract(kind)]
 
 
-#: What a file is of, by the name it has there.
+#: Classes of saved models, by their names in a file.
 MODELS: dict[str, type] = {
     kind.__name__: kind
     for kind in [*_classes_of(defenses, attacks), *ATTACKS.values()]
     if issubclass(kind, (BaseDefense, attacks.BaseAttack))
 }
 
-#: What has parameters and stands in a parameter of a classifier: detectors, cures, weightings.
+#: Classes of objects in parameters of a classifier: detectors, cures, weightings.
 PARTS: dict[str, type[CheckedParameters]] = {
     kind.__name__: kind
     for kind in _classes_of(detection, defenses)

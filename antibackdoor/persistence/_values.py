@@ -1,4 +1,4 @@
-"""The values of a model's state as a file holds them: nodes, and arrays as tensors."""
+"""Conversion of the values of a model's state to nodes and tensors of a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from antibackdoor.persistence._budget import BYTES_OF_A_LABEL, check_budget
 from antibackdoor.persistence._types import PARTS, VALUES
 from antibackdoor.training import Node
 
-#: What torch and safetensors have of their own. Other plain arrays go as their bytes.
+#: Dtypes of torch and safetensors. Other plain arrays are stored as bytes.
 _NATIVE = {
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "float32", "float64"),
@@ -28,7 +28,7 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def to_node(value: Any) -> Any:
-    """Return what stands in a file for a value, for `pack`.
+    """Convert a value to its form in a file, for `pack`.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def _array_to_node(array: np.ndarray) -> Any:
 
 
 def make_reader(max_bytes: int, writer: str) -> Callable[[Node], Any]:
-    """Return what makes values of the nodes of one file, for `unpack`.
+    """Return a function that converts the nodes of a file to values, for `unpack`.
 
     Parameters
     ----------

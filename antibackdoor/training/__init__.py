@@ -1,4 +1,4 @@
-"""The one training loop, and what it is made of."""
+"""The training loop, its objectives, batches and schedules, and the run of a fit."""
 
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, Augmentation, resolve_augmentation

@@ -1,4 +1,4 @@
-"""How the body of a network runs while it is trained: compiled, and in what precision."""
+"""Compilation and mixed precision of a network in training."""
 
 from __future__ import annotations
 
@@ -13,30 +13,40 @@ from antibackdoor.training._split import measures_together
 
 
 class Acceleration:
-    """What makes the networks of one fit faster in training.
+    """Speeds up the networks of a fit in training, by compilation and mixed precision.
 
-    The body alone is changed, where the time goes: standardisation, last layer and objective stay
-    as they are, in float32, so that small losses keep their digits. Weights and statistics
-    are those of the network itself.
+    Only the body is changed, which takes nearly all of the time. Standardisation, last layer and
+    objective stay in float32, so that small losses keep their digits. Weights and statistics are
+    those of the network itself.
 
     Parameters
     ----------
     compile : {"auto", True, False}
-        Whether to put bodies through `torch.compile`. ``"auto"``: on CUDA. A compilation that
-        fails is told of by one warning, and the fit goes on without. So it does where several
-        processes train a body with batch norm, which asks the others in the midst of it.
+        Whether to compile bodies by `torch.compile`. ``"auto"``: on CUDA. If compiling fails, the
+        fit warns once and continues without it. Bodies with batch norm are not compiled if
+        several processes train, since batch norm then communicates with the others.
     device : torch.device
-        Of the fit. On CUDA, where it knows bfloat16, bodies in float32 compute in that.
+        Device of the fit. On CUDA with bfloat16, float32 bodies compute in bfloat16.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import Acceleration
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> faster = Acceleration("auto", torch.device("cpu")).wrap(network)
+    >>> faster(torch.zeros(2, 4)).shape
+    torch.Size([2, 3])
     """
 
     def __init__(self, compile: bool | Literal["auto"], device: torch.device) -> None:
-        # On a CPU it gains nothing that can be measured and costs most of a minute a network.
+        # On a CPU it has no measurable gain and costs most of a minute a network.
         self.compiles = device.type == "cuda" if compile == "auto" else compile
         self.mixes = device.type == "cuda" and torch.cuda.is_bf16_supported()
         self._device = device
 
     def wrap(self, network: Network) -> Network:
-        """Return a network that shares all with `network` and runs its body faster.
+        """Return a network that shares its weights with `network` and runs its body faster.
 
         Parameters
         ----------
@@ -71,11 +81,11 @@ class _Compiled(nn.Module):
             try:
                 return self._compiled(x)
             except Exception as error:
-                # Whatever a compiler raises, and each raises its own. What is wrong with the
-                # module itself is raised again below.
+                # Each compiler raises errors of its own. Errors of the module itself are raised
+                # again below.
                 self._acceleration.compiles = False
                 warnings.warn(
-                    f"compile: torch.compile fails here, so the fit goes on without it: {error}",
+                    f"compile: torch.compile fails here, so the fit continues without it: {error}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -91,7 +101,7 @@ class _Mixed(nn.Module):
         self._device_type = device_type
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # Nothing is kept of the weights: inside a `torch.autocast` of the program's, it would be
-        # used again after the weights have moved.
+        # No cached copies of the weights: inside a `torch.autocast` of the program they would be
+        # used again after the weights have changed.
         with torch.autocast(self._device_type, dtype=torch.bfloat16, cache_enabled=False):
             return self._module(x).float()

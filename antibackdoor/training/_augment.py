@@ -17,14 +17,14 @@ AUGMENTATIONS = ("crop", "flip", "cutout")
 def resolve_augmentation(
     augment: str | Sequence[str] | None, layout: ImageLayout | None
 ) -> Augmentation | None:
-    """Return the changes that `augment=` of a classifier asks for.
+    """Return the augmentation for the parameter `augment` of a classifier.
 
     Parameters
     ----------
     augment : str, sequence of str or None
         ``"auto"``, or one or some of `AUGMENTATIONS`.
     layout : ImageLayout or None
-        Of the images; None for tables.
+        Layout of the images; None for tables.
 
     Returns
     -------
@@ -34,6 +34,15 @@ def resolve_augmentation(
     ------
     ValueError
         If there is no such change, or there are no images to change.
+
+    Examples
+    --------
+    >>> from antibackdoor.training import resolve_augmentation
+    >>> from antibackdoor.utils import resolve_layout
+    >>> sorted(resolve_augmentation("auto", resolve_layout((32, 32, 3))).names)
+    ['crop', 'flip']
+    >>> resolve_augmentation("auto", None) is None  # a table
+    True
     """
     names: tuple[Any, ...]
     if augment is None:
@@ -56,10 +65,10 @@ def resolve_augmentation(
 
 
 def _default_augmentation(layout: ImageLayout | None) -> tuple[str, ...]:
-    """Name the changes that leave the class of most images as it is.
+    """Return the changes that do not alter the class of most images.
 
-    A shift is safe where it is small against the image. A mirror image is safe
-    for photographs, which colour stands for here, not for characters.
+    A shift is safe if it is small compared with the image. A mirror image is safe for
+    photographs, but not for characters; colour is taken as a sign of photographs.
     """
     if layout is None or min(layout.height, layout.width) < 16:
         return ()
@@ -76,6 +85,15 @@ class Augmentation:
         cuts the original size out; ``"flip"`` mirrors left and right half of the
         time; ``"cutout"`` sets a square of half the shorter side to zero
         (DeVries & Taylor, 2017), its centre anywhere in the image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import Augmentation
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> images = torch.zeros(5, 8, 8, 1, dtype=torch.uint8)
+    >>> Augmentation(["crop", "flip"])(images, generator).shape
+    torch.Size([5, 8, 8, 1])
     """
 
     def __init__(self, names: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Batch norm whose batch lies on several processes.
+"""Batch norm for a batch that is divided among several processes.
 
 torch's own, `torch.nn.SyncBatchNorm`, runs on GPUs only.
 """
@@ -16,16 +16,16 @@ from antibackdoor.training._parallel import Team
 
 
 def batch_norm(layer: _BatchNorm, team: Team, counts: bool, x: torch.Tensor) -> torch.Tensor:
-    """Do what a layer does to a batch of which this process has a share.
+    """Apply a batch-norm layer to this process's share of a batch.
 
     Parameters
     ----------
     layer : torch.nn.BatchNorm1d, 2d or 3d
-        Its running statistics move as if it had seen the whole batch.
+        Its running statistics are updated with the whole batch.
     team : Team
-        Which calls this at the same time.
+        The processes, all of which call this at the same time.
     counts : bool
-        Whether these rows belong to the batch, or only keep the modules company.
+        Whether these rows belong to the batch; False for a row that only avoids an empty share.
     x : torch.Tensor of shape (n, C) or (n, C, ...)
 
     Returns
@@ -56,7 +56,7 @@ def _statistics(team: Team, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     means, variances, n_values = team.add_up(every).split([n_channels, n_channels, 1], dim=1)
     weights = n_values / n_values.sum()
     mean = (weights * means).sum(0)
-    # Within the shares and between them: squares about zero would lose digits.
+    # Variance within the shares and between them, since squares about zero would lose digits.
     variance = (weights * (variances + (means - mean).square())).sum(0)
     return mean, variance, n_values.sum()
 
@@ -64,7 +64,7 @@ def _statistics(team: Team, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 def _follow(
     layer: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor, n_values: torch.Tensor
 ) -> None:
-    """Move the running statistics of a layer."""
+    """Update the running statistics of a layer."""
     assert layer.running_mean is not None and layer.running_var is not None
     factor = layer.momentum
     if layer.num_batches_tracked is not None:
@@ -110,7 +110,7 @@ class _Normalise(torch.autograd.Function):
             ]
         )
         of_weight, of_bias = mine if weight is not None else (None, None)
-        # What each value does to the mean and the variance touches the rows of all.
+        # Each value changes the mean and the variance, and so the rows of all processes.
         along, level = ctx.team.add_up(mine.clone()) / n_values
         if weight is not None:
             scale = scale * weight

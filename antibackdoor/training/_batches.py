@@ -1,4 +1,4 @@
-"""Which rows make a batch."""
+"""Batches of an epoch, as row indices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import torch
 
 
 class Batches(Protocol):
-    """Which rows make the batches of an epoch."""
+    """Protocol of the batches of an epoch, as row indices.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import Batches, ShuffledRows
+    >>> batches: Batches = ShuffledRows(torch.arange(10), batch_size=4)
+    >>> [len(rows) for rows in batches.epoch(torch.Generator().manual_seed(0))]
+    [4, 4, 2]
+    """
 
     def __len__(self) -> int:
         """Batches in one epoch."""
@@ -43,12 +52,20 @@ def shuffled_batches(
 
 
 class ShuffledRows:
-    """Every row once an epoch.
+    """Batches of all rows, each once an epoch, in random order.
 
     Parameters
     ----------
     rows : torch.Tensor of shape (n_rows,), int64
     batch_size : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import ShuffledRows
+    >>> batches = ShuffledRows(torch.arange(9), batch_size=4)
+    >>> [len(rows) for rows in batches.epoch(torch.Generator().manual_seed(0))]
+    [4, 5]
     """
 
     def __init__(self, rows: torch.Tensor, batch_size: int) -> None:
@@ -64,24 +81,32 @@ class ShuffledRows:
 
 
 class PairedRows:
-    """Batches, each with as many rows of another kind behind it.
+    """Batches that each get the same number of rows of a second kind at their end.
 
-    Drawn with the others they would be many in one batch and missing in the next.
+    Drawn together with the others, these rows would be many in one batch and missing in the next.
 
     Parameters
     ----------
     batches : Batches
-        Of the first kind.
+        Batches of the first kind.
     others : torch.Tensor of shape (n_others,), int64
-        Drawn anew for each batch.
+        Rows of the second kind, drawn anew for each batch.
     n_beside : int
-        How many stand behind each batch; all of them, where there are fewer.
+        Number of rows of the second kind in each batch; all of them if there are fewer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import PairedRows, ShuffledRows
+    >>> batches = PairedRows(ShuffledRows(torch.arange(8), 4), torch.tensor([8, 9]), n_beside=1)
+    >>> [len(rows) for rows in batches.epoch(torch.Generator().manual_seed(0))]
+    [5, 5]
     """
 
     def __init__(self, batches: Batches, others: torch.Tensor, n_beside: int) -> None:
         self._batches = batches
         self._others = others
-        #: Rows behind each batch.
+        #: Number of rows of the second kind in each batch.
         self.n_beside = min(n_beside, len(others))
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Rows that are decoded when they are asked for, by processes of their own if wanted."""
+"""Rows that are decoded on demand, by extra processes if wanted."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from antibackdoor.utils import LazyRows
 class DecodedRows:
     """The rows of a `LazyRows`.
 
-    The processes of ``n_jobs=`` are started when many batches are first asked for, and stay
-    until `close`.
+    The processes of ``n_jobs=`` start when many batches are first read, and run until `close`.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ class DecodedRows:
 
     def read_batches(self, batches: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         """Return the rows of many batches one after the other, decoded ahead."""
-        # One iterator for all that ask: a second one would take batches from the first.
+        # One iterator at a time: a second one would take batches from the first.
         if self._n_workers == 1 or len(batches) <= self._n_workers or self._in_use:
             yield from map(self.read, batches)
             return
@@ -50,13 +49,13 @@ class DecodedRows:
                 n_given += 1
         except Exception as error:
             failure = str(error)
-            clear_frames(error.__traceback__)  # they hold on to the processes
+            clear_frames(error.__traceback__)  # they keep references to the processes
         finally:
             self._in_use = False
             if n_given < len(batches):
                 self.close()
         if failure is not None:
-            # The text of a worker's traceback. Decoded here, the batch says what is wrong.
+            # The text of a worker's traceback. Decoding the batch here raises the real error.
             self.read(batches[n_given])
             raise RuntimeError(f"X: a process that decodes its rows has failed: {failure}")
 
@@ -73,7 +72,7 @@ class DecodedRows:
                 num_workers=self._n_workers,
                 collate_fn=_as_it_is,
                 persistent_workers=True,
-                # Seeds of the workers, which else come from torch's global generator.
+                # Seeds of the workers, which would otherwise come from torch's global generator.
                 generator=torch.Generator(),
             )
         return self._loader

@@ -1,4 +1,4 @@
-"""A digest of whatever the result of a phase depends on."""
+"""A digest of everything that the result of a phase depends on."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class _Hash(Protocol):
 
 
 def digest_of(value: Any) -> str:
-    """Return the same text for values that a phase cannot tell apart, and another for others.
+    """Return a digest of a value: equal for values that are the same to a phase.
 
-    Tensors and arrays count by type, shape and content; generators by their state; modules by
-    their layers, weights and mode; functions by name, code and what they close over; any
-    other object by its class and attributes.
+    It covers type, shape and content of tensors and arrays; the state of generators; layers,
+    weights and mode of modules; name, code and closure of functions; class and attributes of any
+    other object.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def _add(digest: _Hash, value: Any, within: list[int]) -> None:
         # The rows themselves are digested once for the whole fit.
         _add(digest, [len(value), value.input_shape, value.dtype], within)
     elif id(value) in within:
-        # Seen from inside itself, it is told by how far out it lies.
+        # A reference to an enclosing object counts by its distance.
         digest.update(str(len(within) - within.index(id(value))).encode())
     else:
         parts = _parts(value)
@@ -75,7 +75,7 @@ def _add(digest: _Hash, value: Any, within: list[int]) -> None:
 
 
 def _parts(value: Any) -> list[Any] | None:
-    """Return what an object consists of; None where nobody but pickle knows."""
+    """Return the parts of an object; None if only pickle can take it apart."""
     if isinstance(value, dict):
         return [part for pair in value.items() for part in pair]
     if isinstance(value, list | tuple):

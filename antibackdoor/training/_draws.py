@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-#: Layers of torch that draw none. Any other may, and any module of a user's.
+#: Layers of torch that draw no random numbers. Others may, and any module of a user.
 _DRAW_NOTHING = {
     *(nn.Identity, nn.Sequential, nn.ModuleList, nn.Flatten, nn.Unflatten, nn.Linear),
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Upsample),
@@ -15,7 +15,7 @@ _DRAW_NOTHING = {
 
 
 def draws_nothing(module: nn.Module) -> bool:
-    """Tell whether a module is known to draw no random numbers in its forward pass."""
+    """Return whether a module is known to draw no random numbers in its forward pass."""
     return all(
         (type(part) in _DRAW_NOTHING or is_own(part)) and not _is_changed(part)
         for part in module.modules()
@@ -23,13 +23,13 @@ def draws_nothing(module: nn.Module) -> bool:
 
 
 def is_own(part: object) -> bool:
-    """Tell whether something is of a class of this package.
+    """Return whether an object is of a class of this package.
 
-    These draw from generators of ours, or inside `drawing_on`.
+    These draw from our generators, or inside `drawing_on`.
     """
     return type(part).__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _is_changed(part: nn.Module) -> bool:
-    """Tell whether a module runs what its class does not tell of."""
+    """Return whether a module runs code that is not in its class, such as hooks."""
     return bool(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part))

@@ -1,4 +1,4 @@
-"""What fit is in every estimator that trains on data that may hold poison."""
+"""Base of the estimators that train on data that may hold poison."""
 
 from __future__ import annotations
 
@@ -51,18 +51,28 @@ from antibackdoor.utils import (
     usual_torch,
 )
 
-#: What a fitted network depends on still, and `set_params` must not change under it.
+#: Parameters that a fitted network depends on, and that `set_params` must not change under it.
 NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")
 
-# Of a parameter: float32, of which most weights are, holds no larger one.
+# Largest value of a parameter: that of float32, the type of most weights.
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMeta):
     """Base of the detectors and the classifiers: validation, randomness, and the `Run`.
 
-    One derived from it writes `_train`, which makes networks with ``run.new_network()``,
-    trains them with ``run.phase(...)`` and returns what `_keep` turns into fitted attributes.
+    An estimator implements `_train`. It creates networks with ``run.new_network()``, trains them
+    with ``run.phase(...)``, and returns a result that `_keep` turns into fitted attributes.
+
+    Examples
+    --------
+    >>> from antibackdoor import ABLClassifier, PoisonSearch
+    >>> from antibackdoor.training import TrainingEstimator
+    >>> [
+    ...     isinstance(estimator, TrainingEstimator)
+    ...     for estimator in (ABLClassifier(), PoisonSearch())
+    ... ]
+    [True, True]
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -104,7 +114,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
         return super().__new__(cls)
 
     def __init__(self, **parameters: Any) -> None:
-        # A user's own need not know of every parameter; those that it has are its own to name.
+        # Has a default, so that a user's own estimator need not pass it.
         self.compile = "auto"
         for name, value in parameters.items():
             setattr(self, name, value)
@@ -119,8 +129,8 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
         ----------
         X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            uint8 is taken for pixels and scaled to [0, 1]; floats are used as given.
-            An array mapped from a file, and a `LazyRows`, are read in batches.
+            Training rows. uint8 values are pixels and are scaled to [0, 1]; floats are used as
+            given. A memory-mapped array or a `LazyRows` is read batch by batch.
         y : array-like of shape (n_samples,)
             Class labels of any type, of two classes or more.
 
@@ -132,21 +142,21 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data cannot be used. Nothing has been trained then, and the
-            estimator is as it was.
+            If a parameter or the data is not valid. Nothing is trained then, and the estimator
+            is unchanged.
         FloatingPointError
-            If the training diverges. The estimator is as it was.
+            If the training diverges. The estimator is unchanged.
         RuntimeError
-            If another process of the fit has failed or ended. The estimator is as it was.
+            If another process of the fit failed or ended. The estimator is unchanged.
         """
         return self._fit(X, y)
 
     @usual_torch()
     def _fit(self, X: Any, y: Any, **given: Any) -> Self:
-        """Fit, with masks of rows for those that are told of some.
+        """Fit, with masks of rows for estimators that take them.
 
-        The public `fit` is what scikit-learn reads the metadata requests from, so each has
-        the arguments of its own and no others.
+        scikit-learn reads the metadata requests from the signature of the public `fit`, so that
+        each class has a `fit` with its own arguments.
         """
         device = resolve_device(self.device)
         with joined(device), ExitStack() as stack:
@@ -168,7 +178,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
             seeds = current_team().from_first(lambda: seeds)
             stack.enter_context(seeded_torch(seeds[0], samples.device))
             new_network = self._network_maker(samples, len(classes))
-            first = new_network()  # a backbone that does not fit the data ends here, untrained
+            first = new_network()  # raises here, before training, if it does not fit the data
             run = Run(
                 estimator=self,
                 X=X,
@@ -189,7 +199,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
                     lambda: identify_fit(rows_digest, labels, masks, first, samples)
                 ),
             )
-            # The masks are no metadata of theirs: callbacks hand metadata on to scorers.
+            # The masks are not passed as metadata, since callbacks pass metadata to scorers.
             with alone():
                 run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
             self._keep(run, self._train(run))
@@ -201,7 +211,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
 
     @abstractmethod
     def _train(self, run: Run) -> Any:
-        """Train, and return what `_keep` keeps."""
+        """Train, and return the result for `_keep`."""
 
     @abstractmethod
     def _keep(self, run: Run, kept: Any) -> None:
@@ -209,25 +219,25 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
 
     @abstractmethod
     def _n_phases(self) -> int:
-        """Return how often `_train` trains a network, at most."""
+        """Return the largest number of times that `_train` trains a network."""
 
     def _check_given(self, given: Mapping[str, Any], y: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the masks that fit was given, checked; those that are None left out."""
+        """Return the checked masks given to `fit`, without those that are None."""
         assert not given
         return {}
 
     def _fitted_beforehand(
         self, X: np.ndarray | LazyRows, classes: np.ndarray
     ) -> dict[str, Any] | None:
-        """Return the attributes that a fit leaves whatever it trains; None: of no use alone."""
+        """Return the attributes that do not depend on training; None if they are no use alone."""
         return None
 
     def _reconstruction(self, run: Run) -> dict[str, Any] | None:
-        """Return what makes a copy of the estimator predict, for the callbacks."""
+        """Return the attributes with which a copy of the estimator predicts, for callbacks."""
         return None
 
     def _check_before_training(self) -> None:
-        """Refuse parameters that the range of each lets pass, but not together with others."""
+        """Refuse combinations of parameters that are not valid."""
         for name, value in self.get_params().items():
             # No weight can be moved by more.
             if isinstance(value, float | int) and abs(value) > _LARGEST:
@@ -253,7 +263,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
         return X, y, samples, classes, torch.as_tensor(encoded, device=device)
 
     def _network_maker(self, samples: Samples, n_classes: int) -> Callable[[], Network]:
-        """Return what makes untrained networks of its backbone for these rows."""
+        """Return a function that builds untrained networks of its backbone for these rows."""
         mean, scale = (statistic.cpu() for statistic in samples.channel_statistics)
 
         def new_network() -> Network:
@@ -270,7 +280,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
         return new_network
 
     def _recipe(self, layout: ImageLayout | None) -> Recipe:
-        """Return how its phases move the weights, where they say nothing else."""
+        """Return the default recipe of its phases."""
         check_schedule(self.lr_schedule)
         return Recipe(
             learning_rate=self.learning_rate,
@@ -288,5 +298,5 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
 
 
 def _network_dtype(X: np.ndarray | LazyRows, layout: ImageLayout | None) -> torch.dtype:
-    """Tables keep their width; images, whose cost is in the arithmetic, take float32."""
+    """Return the dtype of the network: that of X for tables, float32 for images, for speed."""
     return torch.float64 if layout is None and X.dtype == np.float64 else torch.float32

@@ -1,4 +1,4 @@
-"""What tells one fit from another, so that nothing that is kept is taken for what it is not."""
+"""The identity of a fit, so that stored phases are not reused for another fit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from antibackdoor.training._samples import Samples
 from antibackdoor.training._sources import Source
 from antibackdoor.utils import LazyRows, surroundings
 
-# Raised whenever what a fit does changes within a version, or what is kept of it.
+# Increased whenever the computation of a fit, or the stored state, changes within a version.
 _FORM = 7
 
-# Bytes of X that are read at a time: it may be in a file, or not there yet.
+# Bytes of X that are read at a time: X may be in a file, or lazy.
 _CHUNK = 2**24
 
 #: Parameters that are places, or that are told apart by what they lead to: the seeds and the
@@ -36,7 +36,7 @@ def identify_fit(
     network: Network,
     samples: Samples,
 ) -> dict[str, Any]:
-    """Return what the result of any phase of a fit depends on.
+    """Return everything that the result of a phase of a fit depends on.
 
     Parameters
     ----------
@@ -44,11 +44,11 @@ def identify_fit(
         Returns that of `digest_rows`.
     labels : torch.Tensor of shape (n_samples,), int64
     given : mapping of str to numpy.ndarray of shape (n_samples,), bool
-        Masks of rows that fit was told of.
+        Masks of rows that were given to `fit`.
     network : Network
-        As it is before it is trained.
+        The network before training.
     samples : Samples
-        The rows as the network takes them.
+        The rows as inputs of the network.
 
     Returns
     -------
@@ -83,9 +83,9 @@ def check_same_fit(
     classes: np.ndarray,
     given: Mapping[str, np.ndarray],
 ) -> None:
-    """Refuse a fit whose processes were given different data or parameters.
+    """Refuse a fit whose processes got different data or parameters.
 
-    Each process reads all of its X once for that, after all else was found to be the same.
+    Each process reads all of its X once for this, after everything else was found equal.
 
     Parameters
     ----------

@@ -22,13 +22,13 @@ from antibackdoor.training._schedules import make_schedule
 from antibackdoor.training._split import backward, split
 from antibackdoor.utils import drawing_nothing, drawing_on
 
-#: To whoever trains what is no longer finite.
+#: Advice for a training that is not finite.
 ADVICE = "a smaller learning_rate or smaller values in X may keep it so."
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the weights are moved.
+    """Settings of stochastic gradient descent: rate, schedule, momentum, augmentation.
 
     Attributes
     ----------
@@ -37,8 +37,14 @@ class Recipe:
     schedule : str or sequence of int, default="constant"
         See `make_schedule`.
     momentum, weight_decay : float
-        Of stochastic gradient descent.
+        Momentum and L2 penalty.
     augmentation : Augmentation or None, default=None
+
+    Examples
+    --------
+    >>> from antibackdoor.training import Recipe
+    >>> Recipe(learning_rate=0.1, schedule="cosine").momentum
+    0.9
     """
 
     learning_rate: float
@@ -50,19 +56,18 @@ class Recipe:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch saw, as it passed.
+    """Losses and accuracy recorded in one epoch of training.
 
     Attributes
     ----------
     losses : torch.Tensor of shape (n_samples,)
-        Cross-entropy of each sample at the step that used it, in nats; nan for
-        samples that no step used.
+        Cross-entropy of each sample in the step that used it, in nats; nan for unused samples.
     objective : float
         Mean of the value minimised.
     accuracy : float
         Share of the samples whose label had the highest logit.
     learning_rate : float
-        Of the last step.
+        Learning rate of the last step.
     """
 
     losses: torch.Tensor
@@ -72,7 +77,7 @@ class EpochRecord:
 
 
 class Training:
-    """A network in training, an epoch at a time.
+    """The training of a network, epoch by epoch.
 
     Parameters
     ----------
@@ -82,15 +87,37 @@ class Training:
     labels : torch.Tensor of shape (n_samples,), int64
     batches : Batches
     epochs : int
-        What the schedule is laid out for.
+        Number of epochs that the schedule covers.
     objective : Objective
     recipe : Recipe
     generator : torch.Generator
-        Gives the order of the rows and the augmentation; on the same device.
+        Draws the order of the rows and the augmentation; on the same device.
     parameters : iterable of torch.nn.Parameter, default=None
-        What is moved; None: the parameters of the network.
+        Parameters to train. None: those of the network.
     acceleration : Acceleration, default=None
-        None: the network runs as it is.
+        None: the network is not compiled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import CrossEntropy, Recipe, Samples, ShuffledRows, Training
+    >>> X = np.arange(32, dtype=np.float32).reshape(8, 4)
+    >>> samples = Samples(X, None, torch.device("cpu"), torch.float32)
+    >>> mean, scale = samples.channel_statistics
+    >>> training = Training(
+    ...     build_network("mlp", (4,), 2, mean=mean, scale=scale),
+    ...     samples,
+    ...     torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]),
+    ...     batches=ShuffledRows(torch.arange(8), batch_size=4),
+    ...     epochs=2,
+    ...     objective=CrossEntropy(),
+    ...     recipe=Recipe(learning_rate=0.1),
+    ...     generator=torch.Generator().manual_seed(0),
+    ... )
+    >>> training.run_epoch().losses.shape
+    torch.Size([8])
     """
 
     def __init__(
@@ -117,14 +144,14 @@ class Training:
         self._labels = labels
         self._batches = batches
         self._objective = objective
-        # Whatever runs in an epoch, or may: a class of a user's may draw.
+        # All objects that run in an epoch: a user's class may draw random numbers.
         self._draws = not (draws_nothing(network) and is_own(objective) and is_own(batches))
         self._augmentation = recipe.augmentation
         moved = list(network.parameters() if parameters is None else parameters)
         self._moved = moved
         in_network = {id(parameter) for parameter in network.parameters()}
         self._beside = [parameter for parameter in moved if id(parameter) not in in_network]
-        # Nesterov's form needs a momentum to look ahead with.
+        # Nesterov's method needs a momentum above 0.
         self._optimizer = torch.optim.SGD(
             moved,
             lr=recipe.learning_rate,
@@ -142,7 +169,7 @@ class Training:
         FloatingPointError
             If the value minimised, or a weight, is no longer finite.
         """
-        # On CUDA `_step` says for itself where something is drawn.
+        # On CUDA `_step` handles its own draws.
         mostly_quiet = not self._draws or self._samples.device.type != "cpu"
         with drawing_nothing() if mostly_quiet else nullcontext():
             return self._run_epoch()
@@ -154,7 +181,7 @@ class Training:
         seen = 0
         self._network.train()
         batches = list(self._batches.epoch(self.generator))
-        # strict: asked for one batch too many, the rows know that the epoch is over.
+        # strict: asks for one batch too many, which tells the rows that the epoch is over.
         for index, stored in zip(batches, samples.stored_batches(batches), strict=True):
             rate = self._optimizer.param_groups[0]["lr"]
             try:
@@ -163,7 +190,7 @@ class Training:
                 raise FloatingPointError(f"{error}; {ADVICE}") from error
             losses[index] = sample_losses(logits, labels[index])
             correct = (logits.argmax(1) == labels[index]).sum()
-            # Stays on the device: asking for a number here would wait for it.
+            # Stays on the device: reading a number here would wait for the device.
             totals += torch.stack([value * len(index), correct])
             seen += len(index)
         objective_sum, correct_sum = totals.tolist()
@@ -185,14 +212,14 @@ class Training:
         return value.detach(), logits.detach()
 
     def state(self) -> dict[str, Any]:
-        """Return all that changes from epoch to epoch but the generators, to `restore` it from.
+        """Return the state that changes from epoch to epoch, except the generators; see `restore`.
 
-        The tensors are the living ones: copy what is to stay.
+        The tensors are not copied: copy those that you keep.
         """
         return {
             **self.result(),
             "optimizer": self._optimizer.state_dict(),
-            # The rest of a schedule is as it was made.
+            # The rest of a schedule does not change.
             "schedule": {
                 name: getattr(self._schedule, name)
                 for name in ("last_epoch", "_step_count", "_last_lr")
@@ -200,7 +227,7 @@ class Training:
         }
 
     def result(self) -> dict[str, Any]:
-        """Return the part of the state that is of use once the last epoch is over."""
+        """Return the part of the state that is needed after the last epoch."""
         objective = self._objective
         return {
             "network": self._network.state_dict(),
@@ -209,12 +236,12 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `state`, or a `result`, of an equal training.
+        """Restore a `state` or a `result` of an equal training.
 
         Raises
         ------
         KeyError, RuntimeError, TypeError, ValueError
-            If it is of another one.
+            If it is of another training.
         """
         self._network.load_state_dict(state["network"])
         with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Rows of an array that is mapped from a file, read from the file itself.
+"""Rows of a memory-mapped array, read from the file itself.
 
-What is read through a mapping counts as memory of the process until the system takes it back,
-and a file that is cut short under it ends the process. A read has neither fault.
+Pages read through a mapping count as memory of the process until the system frees them, and a
+file that is truncated meanwhile ends the process. Reading from the file avoids both.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from sklearn.utils import assert_all_finite
 
 from antibackdoor.utils import check_whole, cut_short, find_mapping
 
-# Batches that are read while one is trained on.
+# Number of batches to read ahead.
 _AHEAD = 2
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a file the rows of an array are.
+    """Position of the rows of an array in a file.
 
     Attributes
     ----------
     path : Path
     start : int
-        Of the first row, in bytes.
+        Offset of the first row, in bytes.
     stride : int
-        From a row to the next, in bytes.
+        Distance from a row to the next, in bytes.
     """
 
     path: Path
@@ -44,12 +44,20 @@ class Place:
 
 
 def is_mapped(X: object) -> bool:
-    """Tell whether X is an array that is mapped from a file, or a view of one."""
+    """Return whether X is a memory-mapped array, or a view of one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.training import is_mapped
+    >>> is_mapped(np.zeros((3, 4)))
+    False
+    """
     return isinstance(X, np.ndarray) and find_mapping(X) is not None
 
 
 def find_place(X: np.ndarray) -> Place | None:
-    """Return where in a file the rows of X can be read; None where that cannot be told.
+    """Return the position of the rows of X in their file; None if it cannot be determined.
 
     Parameters
     ----------
@@ -58,13 +66,24 @@ def find_place(X: np.ndarray) -> Place | None:
     Returns
     -------
     Place or None
-        None for an array in memory, one that is not the file's ("c", copy on write), whose
-        rows are not in one piece, or whose file has no name or one that is another's by now.
+        None for an array in memory, or mapped with copy on write ("c"). Also if a row is not in
+        one piece, or if the file has no name, or its name now belongs to another file.
 
     Raises
     ------
     ValueError
-        If the file has been cut short.
+        If the file was truncated.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from antibackdoor.training import find_place
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "X.npy"), np.zeros((3, 4)))
+    ...     find_place(np.load(Path(folder, "X.npy"), mmap_mode="r")).stride  # bytes of a row
+    32
     """
     check_whole(X)
     found = find_mapping(X)
@@ -78,7 +97,7 @@ def find_place(X: np.ndarray) -> Place | None:
     place = Place(path, start, X.strides[0])
     _check_size(X, place)
     if mapping.mode != "r":
-        mapping.flush()  # what has been written to the array and not yet to the file
+        mapping.flush()  # values written to the array, but not yet to the file
     return place if _holds(place, X) else None
 
 
@@ -94,7 +113,7 @@ def _check_size(X: np.ndarray, place: Place) -> None:
 
 
 def _holds(place: Place, X: np.ndarray) -> bool:
-    """Tell whether the file of that name is still the one that is mapped."""
+    """Return whether the file of that name is still the one that is mapped."""
     with place.path.open("rb") as file:
         for row in (0, len(X) - 1):
             file.seek(place.start + row * place.stride)
@@ -109,9 +128,9 @@ class FileRows:
     Parameters
     ----------
     X : numpy.ndarray of shape (n_samples, ...)
-        Whose values are not touched.
+        The array; its values are not read.
     place : Place
-        Where they are.
+        Position of its rows.
     """
 
     def __init__(self, X: np.ndarray, place: Place) -> None:
@@ -127,7 +146,7 @@ class FileRows:
         Raises
         ------
         ValueError
-            If the file has been cut short, or holds values that are not finite.
+            If the file was truncated, or holds values that are not finite.
         """
         if rows.min(initial=0) < 0 or rows.max(initial=0) >= self._n_rows:
             raise IndexError(f"X has {self._n_rows} rows, but others were asked for.")
@@ -156,7 +175,7 @@ class FileRows:
             self._file = None
 
     def _runs(self, rows: np.ndarray) -> list[tuple[int, int]]:
-        """Return the parts of `rows` that lie one behind the other, in the order of the file."""
+        """Return the contiguous parts of `rows`, in the order of the file."""
         if len(rows) == 0:
             return []
         one_behind_the_other = (np.diff(rows) == 1) & (self._place.stride == self._row_bytes)
@@ -166,7 +185,7 @@ class FileRows:
         return list(zip(first[order].tolist(), stop[order].tolist(), strict=True))
 
     def _fill(self, into: memoryview, start: int) -> None:
-        """Read as many bytes as `into` has."""
+        """Fill `into` with bytes of the file."""
         done = 0
         while done < len(into):
             count = self._read_some(into[done:], start + done)

@@ -1,7 +1,7 @@
-"""What a step minimises: cross-entropy, the ascents of ABL, and negative learning.
+"""Objectives of a training step: cross-entropy, the ascents of ABL, and negative learning.
 
-An objective is called with the network, a batch of inputs, their labels and
-their row numbers, and returns the value to minimise and the logits.
+An objective takes the network, a batch of inputs, their labels and their row indices. It returns
+the value to minimise and the logits.
 """
 
 from __future__ import annotations
@@ -16,12 +16,30 @@ from antibackdoor.backbones import Network
 
 
 class Objective(Protocol):
-    """What the training loop calls at each step.
+    """Protocol of the objective that the training loop minimises.
 
-    The network that it is called with has the weights of the one in training, but its body may
-    be wrapped. An objective that asks for more than its logits, features and head, such as for
-    maps inside the body or for weights by their name, has an attribute
-    ``takes_network_apart = True`` and is handed the network itself.
+    It gets a network with the weights of the one in training, but the body may be wrapped. If it
+    needs more than logits, features and head, such as maps inside the body or weights by name, it
+    sets ``takes_network_apart = True`` and gets the network itself.
+
+    Examples
+    --------
+    >>> import torch.nn.functional as F
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.detection import flag_nothing
+    >>> class Smoothed:  # an objective
+    ...     def __call__(self, network, inputs, labels, index):
+    ...         logits = network(inputs)
+    ...         return F.cross_entropy(logits, labels, label_smoothing=0.1), logits
+    >>> class SmoothedClassifier(UndefendedClassifier):
+    ...     def _train(self, run):
+    ...         network = run.new_network()
+    ...         run.phase("train", network, Smoothed(), epochs=1)
+    ...         return network, flag_nothing(len(run.samples))
+    >>> X, y = load_digits_images()
+    >>> len(SmoothedClassifier(random_state=0).fit(X[:200], y[:200]).history_)
+    1
     """
 
     def __call__(
@@ -32,22 +50,38 @@ class Objective(Protocol):
 
 @runtime_checkable
 class StatefulObjective(Protocol):
-    """What an objective has besides, if it learns or gathers something from step to step."""
+    """Protocol of an objective with a state that changes from step to step."""
 
     def state(self) -> dict[str, Any]:
-        """Return what changes, as tensors in dicts and lists."""
+        """Return the state, as tensors in dicts and lists."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a state of an equal objective."""
+        """Restore a state of an equal objective."""
 
 
 def sample_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each sample, in nats, shape (n,)."""
+    """Cross-entropy of each sample, in nats, shape (n,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import sample_losses
+    >>> sample_losses(torch.zeros(1, 2), torch.tensor([0]))
+    tensor([0.6931])
+    """
     return F.cross_entropy(logits, labels, reduction="none")
 
 
 def log_odds(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the odds of each sample's label against all others, in nats, shape (n,)."""
+    """Logarithm of the odds of each sample's label against all others, in nats, shape (n,).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import log_odds
+    >>> log_odds(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
+    tensor([2.])
+    """
     own = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, labels[:, None], True)
     others = logits.masked_fill(own, -torch.inf).logsumexp(1)
     return logits.gather(1, labels[:, None])[:, 0] - others
@@ -65,14 +99,21 @@ def local_gradient_ascent(
     gamma : float
         Level at which the loss is held.
     reduction : {"batch", "sample"}, default="batch"
-        Whether l is the mean of the batch, which lets single samples fall far
-        below gamma while the mean is held, or each sample's own loss, as in the
-        paper's expectation.
+        ``"batch"``: l is the mean of the batch; the mean is held while single samples may fall
+        far below gamma. ``"sample"``: l is the loss of each sample, as in the paper's
+        expectation.
 
     Returns
     -------
     torch.Tensor
         A scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import local_gradient_ascent
+    >>> local_gradient_ascent(torch.tensor([0.25, 0.25]), gamma=0.5)
+    tensor(-0.2500)
     """
     level = losses.mean() if reduction == "batch" else losses
     return (torch.sign(level.detach() - gamma) * level).mean()
@@ -90,16 +131,23 @@ def global_gradient_ascent(
     isolated : torch.Tensor of shape (n,), bool
         Which samples to unlearn.
     bound : float, default=None
-        An isolated sample whose loss has passed the bound has been forgotten and
-        pushes no further. None: no bound, as in the paper.
+        Ascent on an isolated sample stops once its loss exceeds the bound. None: no bound, as in
+        the paper.
 
     Returns
     -------
     torch.Tensor
-        A scalar. A side without samples counts zero.
+        A scalar. A term without samples is zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import global_gradient_ascent
+    >>> global_gradient_ascent(torch.tensor([1.0, 3.0]), torch.tensor([False, True]))
+    tensor(-2.)
     """
-    # Sums over where, not over chosen rows: how many there are is known on the device alone, and
-    # asking would wait for it. A count of at least one, since the mean of an empty side is nan.
+    # Sums with torch.where instead of selected rows: reading their number would wait for the
+    # device. The count is at least one, since the mean of no rows is nan.
     risen = losses if bound is None else losses.clamp(max=bound)
     return _mean_where(~isolated, losses) - _mean_where(isolated, risen)
 
@@ -107,10 +155,10 @@ def global_gradient_ascent(
 def negative_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Loss of negative learning down to chance: max(0, log((1 - 1/K) / (1 - p_y))), in nats.
 
-    The loss -log(1 - p_y) of Kim, Yim, Yun & Kim, NLNL: Negative Learning for Noisy Labels, ICCV
-    2019, equation 2, of the label itself, above what it is where the label is as likely as any
-    other of the K. There it ends: that the label says nothing is to be learned, not that
-    the opposite is true, which would be another backdoor.
+    This is -log(1 - p_y), equation 2 of Kim, Yim, Yun & Kim, NLNL: Negative Learning for Noisy
+    Labels, ICCV 2019, for the label itself, minus its value at chance, p_y = 1/K. Below chance it
+    is zero: the network shall learn to ignore the label, not to exclude it, which would be
+    another backdoor.
 
     Parameters
     ----------
@@ -120,8 +168,17 @@ def negative_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     torch.Tensor of shape (n,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import negative_losses
+    >>> negative_losses(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
+    tensor([1.4338])
+    >>> negative_losses(torch.tensor([[-2.0, 0.0]]), torch.tensor([0]))  # below chance
+    tensor([0.])
     """
-    # -log(1 - p) in the log odds of p: exact where p is all but 1.
+    # -log(1 - p) from the log odds of p: exact for p near 1.
     against = F.softplus(log_odds(logits, labels))
     return (against + math.log1p(-1 / logits.shape[1])).clamp(min=0)
 
@@ -131,7 +188,20 @@ def _mean_where(chosen: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
 
 
 class CrossEntropy:
-    """Plain training: the mean cross-entropy."""
+    """Plain training: the mean cross-entropy.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import CrossEntropy
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> value, logits = CrossEntropy()(
+    ...     network, torch.zeros(2, 4), torch.tensor([0, 1]), torch.arange(2)
+    ... )
+    >>> value.shape, logits.shape
+    (torch.Size([]), torch.Size([2, 3]))
+    """
 
     def __call__(
         self, network: Network, inputs: torch.Tensor, labels: torch.Tensor, index: torch.Tensor
@@ -141,14 +211,26 @@ class CrossEntropy:
 
 
 class HeldLoss:
-    """Training whose loss is held at a level: stage one of ABL.
+    """Objective that holds the loss at a level: local gradient ascent, stage one of ABL.
 
     Parameters
     ----------
     gamma : float
         The level, in nats.
     reduction : {"batch", "sample"}
-        Whether the mean of a batch is held or each sample; see `local_gradient_ascent`.
+        Whether to hold the mean of a batch or each sample; see `local_gradient_ascent`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import HeldLoss
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> value, logits = HeldLoss(0.5, "batch")(
+    ...     network, torch.zeros(2, 4), torch.tensor([0, 1]), torch.arange(2)
+    ... )
+    >>> value.shape, logits.shape
+    (torch.Size([]), torch.Size([2, 3]))
     """
 
     def __init__(self, gamma: float, reduction: Literal["batch", "sample"]) -> None:
@@ -164,14 +246,27 @@ class HeldLoss:
 
 
 class Unlearning:
-    """Descent on the rows that stay, ascent on the isolated ones: stage two of ABL.
+    """Objective with descent on most rows and ascent on the isolated ones: stage two of ABL.
 
     Parameters
     ----------
     isolated : torch.Tensor of shape (n_samples,), bool
-        Which rows of the whole training set are isolated.
+        Mask of the isolated rows of the whole training set.
     bound : float or None
         See `global_gradient_ascent`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import Unlearning
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> isolated = torch.tensor([True, False])
+    >>> value, logits = Unlearning(isolated, bound=10.0)(
+    ...     network, torch.zeros(2, 4), torch.tensor([0, 1]), torch.arange(2)
+    ... )
+    >>> logits.shape
+    torch.Size([2, 3])
     """
 
     def __init__(self, isolated: torch.Tensor, bound: float | None) -> None:
@@ -187,12 +282,25 @@ class Unlearning:
 
 
 class NegativeLoss:
-    """Cross-entropy of most rows, and of some `negative_losses`.
+    """Objective with cross-entropy for most rows and `negative_losses` for some.
 
     Parameters
     ----------
     complementary : torch.Tensor of shape (n_samples,), bool
-        Rows of the whole training set whose label says what they are not.
+        Mask of the rows of the whole training set whose label is complementary: not their class.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import NegativeLoss
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> complementary = torch.tensor([True, False])
+    >>> value, logits = NegativeLoss(complementary)(
+    ...     network, torch.zeros(2, 4), torch.tensor([0, 1]), torch.arange(2)
+    ... )
+    >>> logits.shape
+    torch.Size([2, 3])
     """
 
     def __init__(self, complementary: torch.Tensor) -> None:

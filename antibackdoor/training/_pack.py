@@ -1,4 +1,4 @@
-"""Nested states as one text and named tensors: what a file without pickles can hold."""
+"""Nested states as a JSON text and named tensors, for files without pickles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,20 @@ import torch
 
 @dataclass(frozen=True)
 class Node:
-    """What stands in the text for a value of a further kind: its kind, and what it is made of."""
+    """A value of a further kind, as it is stored: the name of its kind and its content.
+
+    Examples
+    --------
+    >>> from antibackdoor.training import Node, pack, unpack
+    >>> text, tensors = pack(
+    ...     {"z": 1 + 2j},
+    ...     lambda value: (
+    ...         Node("complex", [value.real, value.imag]) if isinstance(value, complex) else value
+    ...     ),
+    ... )
+    >>> unpack(text, tensors, lambda node: complex(*node.content))
+    {'z': (1+2j)}
+    """
 
     kind: str
     content: Any
@@ -29,27 +42,35 @@ def _of_no_kind(node: Node) -> Any:
 def pack(
     value: Any, further: Callable[[Any], Any] = _unchanged
 ) -> tuple[str, dict[str, torch.Tensor]]:
-    """Take the tensors out of a state.
+    """Split a nested state into a JSON text and named tensors; see `unpack`.
 
     Parameters
     ----------
     value : object
         None, bool, int, float, str and tensors, in dicts, lists and tuples.
     further : callable
-        ``further(value)`` is asked about every value first: it returns a `Node`, or what is to be
-        packed in place of the value. The default leaves each as it is.
+        ``further(value)`` is called for every value first. It returns a `Node`, or the value to
+        pack instead. The default returns the value.
 
     Returns
     -------
     text : str
-        JSON of the rest, with names in place of the tensors.
+        JSON of the state, with names in place of the tensors.
     tensors : dict of str to torch.Tensor
-        Copies, contiguous and in the memory of the CPU.
+        Contiguous copies on the CPU.
 
     Raises
     ------
     TypeError
-        If there is anything else in it.
+        If it contains anything else.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import pack
+    >>> text, tensors = pack({"weight": torch.ones(2), "epoch": 3})
+    >>> list(tensors.values())
+    [tensor([1., 1.])]
     """
     tensors: dict[str, torch.Tensor] = {}
 
@@ -62,7 +83,7 @@ def pack(
             tensors[name] = value.detach().to("cpu", copy=True).contiguous()
             return {"tensor": name}
         if isinstance(value, dict):
-            # As pairs: the keys of an optimiser's state are numbers.
+            # As pairs, since the keys of an optimiser's state are numbers.
             return {"dict": [[key, described(inner)] for key, inner in value.items()]}
         if isinstance(value, list | tuple):
             kind = "list" if isinstance(value, list) else "tuple"
@@ -75,7 +96,7 @@ def pack(
 
 
 def unpack(text: str, tensors: dict[str, Any], further: Callable[[Node], Any] = _of_no_kind) -> Any:
-    """Put a state together again.
+    """Rebuild a nested state from the result of `pack`.
 
     Parameters
     ----------
@@ -93,7 +114,14 @@ def unpack(text: str, tensors: dict[str, Any], further: Callable[[Node], Any] = 
     Raises
     ------
     TypeError, ValueError
-        If they are not what `pack` returns: a tensor stands in one place, and each in some.
+        If they are not a result of `pack`: each tensor must be used exactly once.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import pack, unpack
+    >>> unpack(*pack({"weight": torch.ones(2), "epoch": 3}))
+    {'weight': tensor([1., 1.]), 'epoch': 3}
     """
     left = dict(tensors)
 

@@ -1,7 +1,7 @@
-"""One fit by several processes, as torchrun starts them: who they are, what they tell each other.
+"""One fit by several processes, started by torchrun: their team and communication.
 
-Every process runs the same fit on the same data from the same seeds, so that all but the network
-comes out equal on each by itself; `_split.py` shares the network's work out.
+Every process runs the same fit on the same data with the same seeds. So everything except the
+work of the network comes out equal on each; `_split.py` divides the work of the network.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from joblib.parallel import get_active_backend
 
 Answer = TypeVar("Answer")
 
-#: How long a process waits for one that lives and does not come. It may be writing, or in a
-#: callback of its own; one that has ended is noticed at once.
+#: How long a process waits for another that is alive but late, such as in a callback of its own. A
+#: process that has ended is noticed at once.
 PATIENCE = timedelta(minutes=30)
 
-#: What torchrun, and whoever does its work, tells a process.
+#: Environment variables that torchrun sets.
 _TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a fit; without arguments, this one alone, which nothing below waits for.
+    """The processes of a fit; without arguments, this one alone.
 
     Parameters
     ----------
     rank : int, default=0
         Number of this process.
     size : int, default=1
-        How many there are.
+        Number of processes.
     tensors : torch.distributed.ProcessGroup, default=None
-        For tensors on the device of the fit.
+        Group for tensors on the device of the fit.
     objects : torch.distributed.ProcessGroup, default=None
-        For all else; on the CPU.
+        Group for everything else; on the CPU.
     """
 
     rank: int = 0
@@ -59,7 +59,7 @@ class Team:
         return [group for group in groups if group is not None]
 
     def exchange(self, said: Any) -> list[Any]:
-        """Return what each process has said, in the order of their ranks."""
+        """Return the value of each process, in the order of their ranks."""
         if self.size == 1:
             return [said]
         heard: list[Any] = [None] * self.size
@@ -68,7 +68,7 @@ class Team:
         return heard
 
     def from_first(self, compute: Callable[[], Answer]) -> Answer:
-        """Return, or raise, on every process what `compute` does on the first, which runs it alone.
+        """Run `compute` on the first process only; return its result, or raise its error, on all.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class Team:
         return said[0]
 
     def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Put the sum over all processes into a tensor, to the same bits on each; return it."""
+        """Replace a tensor by its sum over all processes, equal on each to the bit; return it."""
         if self.size > 1:
             with _connected():
                 dist.all_reduce(tensor, group=self.tensors)
@@ -99,7 +99,7 @@ class Team:
 
     @torch.no_grad()
     def copy_first(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Put into tensors, on every process, what those of the first hold."""
+        """Copy the values of the first process into the tensors of every process."""
         if self.size > 1:
             with _connected():
                 for tensor in tensors:
@@ -112,13 +112,28 @@ _team: ContextVar[Team | None] = ContextVar("_team", default=None)
 
 
 def current_team() -> Team:
-    """Return the processes of the fit that this is called in, or this one alone."""
+    """Return the processes of the current fit; outside of one, this process alone.
+
+    Examples
+    --------
+    >>> from antibackdoor.training import current_team
+    >>> current_team().rank, current_team().size
+    (0, 1)
+    """
     return _team.get() or Team()
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Keep to this process inside the block, fits included."""
+    """Work without the other processes inside the block, also in fits.
+
+    Examples
+    --------
+    >>> from antibackdoor.training import alone, current_team
+    >>> with alone():
+    ...     current_team().size
+    1
+    """
     before = _team.set(Team())
     try:
         yield
@@ -128,26 +143,34 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
-    """Let the fit in the block be one of all processes that torchrun has started, if it has.
+    """Join all processes that torchrun started for the fit in the block.
 
-    Each fit has connections of its own, closed behind it: a process that leaves the block by an
-    error ends the fit of the others too, and the next begins with new ones.
+    Each fit has its own connections, which are closed at the end. If a process leaves the block
+    by an error, the fit of the others ends too, and the next fit begins with new connections.
 
     Parameters
     ----------
     device : torch.device
-        Of this process. On CUDA each needs one of its own.
+        Device of this process. On CUDA each process needs its own.
 
     Yields
     ------
     Team
-        This process alone, where nobody else fits along: without torchrun, inside another fit, in
-        a thread, in a worker of joblib.
+        This process alone without torchrun, inside another fit, in a thread, and in a worker of
+        joblib.
 
     Raises
     ------
     RuntimeError
-        If another process has ended or cannot be reached, or, inside the block, if one fails.
+        If another process has ended, fails inside the block, or cannot be reached.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import joined
+    >>> with joined(torch.device("cpu")) as team:
+    ...     team.size  # without torchrun
+    1
     """
     if not _may_join():
         with alone():
@@ -159,7 +182,7 @@ def joined(device: torch.device) -> Iterator[Team]:
     try:
         yield team
     except BaseException:
-        # The others wait for this process, and are told by the loss of the connection.
+        # The others wait for this process; closing the connection tells them.
         for group in team.groups:
             group.abort()
         raise
@@ -170,17 +193,22 @@ def joined(device: torch.device) -> Iterator[Team]:
 
 
 def check_same(told: dict[str, Any]) -> None:
-    """Refuse a fit that the processes were given different things for.
+    """Refuse a fit whose processes got different data or parameters.
 
     Parameters
     ----------
     told : dict of str to object
-        What each was given: text and numbers, or dicts and lists of them.
+        Data and parameters of this process: text and numbers, or dicts and lists of them.
 
     Raises
     ------
     ValueError
-        On every process, if one has something else than the first.
+        On every process, if one differs from the first.
+
+    Examples
+    --------
+    >>> from antibackdoor.training import check_same
+    >>> check_same({"epochs": 3})  # of one process, always the same
     """
     first, *others = current_team().exchange(told)
     for rank, other in enumerate(others, start=1):

@@ -1,4 +1,4 @@
-"""The X of a fit or a prediction, checked without reading more of it than memory holds."""
+"""Validation of X in fit and prediction, without reading more of it than memory holds."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from sklearn.utils.validation import validate_data
 from antibackdoor.training._mapped import find_place, is_mapped
 from antibackdoor.utils import LazyRows, as_rows, naming
 
-#: Types of X that are kept; any other is turned into the first.
+#: Dtypes of X that are kept; any other is converted to the first.
 INPUT_DTYPES = (np.float64, np.float32, np.uint8)
 
 
 def validate_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray | LazyRows:
     """Check X as scikit-learn does, and return it as an array unless it is lazy.
 
-    Whether values are finite that are mapped from a file, or not there yet, is seen when they are
-    read: in fit that is before anything is trained.
+    Values of a memory-mapped or lazy X are checked to be finite when they are read; in `fit` that
+    is before training.
 
     Parameters
     ----------
     estimator : BaseEstimator
     X : array-like of shape (n_samples, ...)
     reset : bool
-        Whether to take over the number of features or to compare it with the one that was
-        fitted.
+        Whether to set the number of features, or to compare it with the fitted one.
 
     Returns
     -------
@@ -38,7 +37,14 @@ def validate_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarra
     Raises
     ------
     ValueError, TypeError
-        If it cannot be used, or is mapped from a file that has been cut short.
+        If it is not valid, or is mapped from a truncated file.
+
+    Examples
+    --------
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.training import validate_rows
+    >>> validate_rows(UndefendedClassifier(), [[1, 2], [3, 4]], reset=True).dtype
+    dtype('float64')
     """
     with naming("X"):
         if isinstance(X, LazyRows):
@@ -61,5 +67,5 @@ def validate_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarra
 
 
 def stays_in_place(X: np.ndarray | LazyRows) -> bool:
-    """Tell whether a fit reads rows batch by batch and does not copy them all to the device."""
+    """Return whether a fit reads rows batch by batch, instead of copying all to the device."""
     return isinstance(X, LazyRows) or is_mapped(X)

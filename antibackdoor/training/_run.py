@@ -1,4 +1,4 @@
-"""What one call of fit works with, and the one way to train in it: a phase."""
+"""The run of one call of fit, and its phases of training."""
 
 from __future__ import annotations
 
@@ -30,43 +30,68 @@ from antibackdoor.utils import LazyRows, random_states
 
 @dataclass(kw_only=True)
 class Run:
-    """One call of fit: its data, its randomness, how it trains and what it has recorded.
+    """One call of `fit`: its data, randomness, training settings and history.
+
+    `phase` trains a network; `rows` converts a mask to row indices; `new_network` builds an
+    untrained network.
 
     Attributes
     ----------
     estimator : BaseEstimator
-        Whose fit it is, for the callbacks.
+        The estimator of the fit, for the callbacks.
     X : numpy.ndarray of shape (n_samples, ...) or LazyRows
     y : numpy.ndarray of shape (n_samples,)
     samples : Samples
-        The rows of X, for a network.
+        The rows of X, as inputs of a network.
     labels : torch.Tensor of shape (n_samples,), int64
         Positions of y in `classes`.
     classes : numpy.ndarray of shape (n_classes,)
         Labels, sorted.
     context : CallbackContext
-        Of the whole fit.
+        Context of the whole fit.
     generator : torch.Generator
-        Gives order and augmentation; on the device of the rows.
+        Draws order and augmentation; on the device of the rows.
     new_network : callable
         Returns an untrained network.
     recipe : Recipe
-        How phases move the weights that say nothing else.
+        Default recipe of the phases.
     batch_size : int
-        Samples of a step, likewise.
+        Default samples per step of the phases.
     acceleration : Acceleration or None
-        None: networks run as they are.
+        None: networks are not compiled.
     fitted : dict or None
-        Attributes that the estimator will have whatever is trained; None where it cannot be
-        used half-way.
+        Attributes of the fitted estimator that do not depend on training; None if the estimator
+        cannot predict before the end of the fit.
     given : dict of str to numpy.ndarray of shape (n_samples,), bool
-        Masks of rows that fit was told of, checked.
+        Checked masks of rows that were given to `fit`.
     store : PhaseStore or None
-        Where phases are kept.
+        Storage of phases.
     identity : callable
-        Returns what the result of any phase depends on; asked only where there is a store.
+        Returns everything that the result of a phase depends on; called only with a store.
     history : list of dict
-        A row for every epoch so far.
+        One entry for every epoch so far.
+
+    Examples
+    --------
+    A defence gets its run in `_train`:
+
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.datasets import load_digits_images
+    >>> from antibackdoor.detection import flag_nothing
+    >>> from antibackdoor.training import CrossEntropy
+    >>> class TwoPhases(UndefendedClassifier):
+    ...     def _n_phases(self):
+    ...         return 2
+    ...
+    ...     def _train(self, run):
+    ...         network = run.new_network()
+    ...         run.phase("first", network, CrossEntropy(), epochs=1)
+    ...         run.phase("second", network, CrossEntropy(), epochs=1)
+    ...         return network, flag_nothing(len(run.samples))
+    >>> X, y = load_digits_images()
+    >>> clf = TwoPhases(random_state=0).fit(X[:200], y[:200])
+    >>> [row["phase"] for row in clf.history_]
+    ['first', 'second']
     """
 
     estimator: BaseEstimator
@@ -89,16 +114,16 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the data is."""
+        """Device of the data."""
         return self.samples.device
 
     @property
     def every_row(self) -> torch.Tensor:
-        """Numbers of all training rows."""
+        """Indices of all training rows."""
         return torch.arange(len(self.samples), device=self.device)
 
     def rows(self, mask: np.ndarray) -> torch.Tensor:
-        """Return the numbers of the training rows where a mask is set."""
+        """Return the indices of the training rows where a mask is set."""
         return torch.as_tensor(np.flatnonzero(mask), device=self.device)
 
     def draw_seed(self) -> int:
@@ -121,35 +146,35 @@ class Run:
         stop: Callable[[], bool] | None = None,
         keep_losses: bool = False,
     ) -> list[torch.Tensor]:
-        """Train a network; each epoch is a task of the callbacks and a row of the history.
+        """Train a network; each epoch is a task of the callbacks and an entry of the history.
 
         Parameters
         ----------
         name : str
-            Of the phase.
+            Name of the phase.
         network : Network
             Trained in place.
         objective : Objective
         epochs : int
-            At most.
+            Largest number of epochs.
         recipe : Recipe, default=None
             None: that of the run.
         batches : Batches, default=None
-            None: all rows, shuffled, in batches of the run's size.
+            None: all rows, shuffled, with the batch size of the run.
         labels : torch.Tensor of shape (n_samples,), int64, default=None
             None: those of the run.
         parameters : iterable of torch.nn.Parameter, default=None
             What is moved; None: the parameters of the network.
         stop : callable, default=None
-            Asked after each epoch whether to end the phase. What it remembers may be of the
-            epoch before only: it is asked about that one again where the phase goes on.
+            Called after each epoch; a true result ends the phase. It may remember only the
+            epoch before: when a stored phase is resumed, it is called for that epoch again.
         keep_losses : bool, default=False
-            Whether the losses of all epochs are of interest.
+            Whether to return the losses of all epochs.
 
         Returns
         -------
         list of torch.Tensor of shape (n_samples,)
-            The recorded losses of each epoch, if they are to be kept.
+            The recorded losses of each epoch, with `keep_losses`.
 
         Raises
         ------
@@ -220,14 +245,14 @@ class Run:
         return {"estimator": self.estimator, "X": self.X, "y": self.y}
 
     def _as_fitted(self, network: Network) -> Callable[[], dict[str, Any]] | None:
-        """Return what gives the attributes the estimator would have, were it stopped now."""
+        """Return a function that gives the attributes of the estimator as fitted so far."""
         fitted = self.fitted
         if fitted is None:
             return None
 
         def as_fitted() -> dict[str, Any]:
             module = copy.deepcopy(network).eval()
-            # A search may give a network classes that the data has not.
+            # The search may train a network on more classes than the data has.
             module.resize_head(len(self.classes))
             return {**fitted, "module_": module}
 
@@ -235,7 +260,7 @@ class Run:
 
     @contextmanager
     def _stored(self, name: str, depends_on: dict[str, Any]) -> Iterator[StoredPhase]:
-        """Give the place of a phase in the store, or one that keeps nothing."""
+        """Yield the stored phase; without a store, one that saves nothing."""
         if self.store is None:
             yield StoredPhase()
             return
@@ -252,7 +277,7 @@ class Run:
 def _settle(
     name: str, epoch: int, record: EpochRecord, asked: bool, seconds: float
 ) -> tuple[bool, float]:
-    """Return whether a callback of any process asked to stop, and the first one's seconds.
+    """Return whether a callback of any process asked to stop, and the seconds of the first.
 
     Raises
     ------

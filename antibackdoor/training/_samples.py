@@ -1,4 +1,4 @@
-"""Rows as a network takes them: kept as they are stored, given out as float batches."""
+"""Rows as inputs of a network: stored as they are, returned as float batches."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from antibackdoor.training._sources import ArrayRows, Source, open_source
 from antibackdoor.utils import ImageLayout, LazyRows
 
-# Rows of a chunk where all rows are read once, in order, and the pixels (or features) of a
-# chunk, which bound the memory that a network takes for large images: 512 of 32 x 32.
+# Largest rows and pixels (or features) of a chunk, when all rows are read in order. They limit the
+# memory of a network on large images: a chunk is 512 images of 32 x 32.
 _CHUNK_ROWS = 512
 _CHUNK_PIXELS = 512 * 32 * 32
 
@@ -22,27 +22,39 @@ _USUAL = 3
 
 
 class Samples:
-    """The rows of X, given out on a device.
+    """The rows of X as inputs of a network, on a device.
 
-    Pixels stay uint8 until a batch is asked for.
+    Pixels stay uint8 until they are needed as a batch.
 
     Parameters
     ----------
     X : numpy.ndarray of shape (n_samples, ...) or LazyRows
-        Validated rows. uint8 is scaled to [0, 1]; floats are given out as they are.
+        Validated rows. uint8 is scaled to [0, 1]; floats are not changed.
     layout : ImageLayout or None
-        How a row holds an image; None for tabular rows.
+        Layout of the image in a row; None for tables.
     device : torch.device
     dtype : torch.dtype
-        Of the batches given out.
+        Dtype of the batches.
     resident : bool, default=True
-        Copy all rows to the device. False: leave them where they are, in an array, in the
-        file that it is mapped from or undecoded, and read them batch by batch.
+        Copy all rows to the device. False: read them batch by batch, from the array, its file or
+        the decoder.
 
     Raises
     ------
     ValueError
-        If rows are left in a file that has been cut short.
+        If rows are read from a truncated file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from antibackdoor.training import Samples
+    >>> from antibackdoor.utils import resolve_layout
+    >>> X = np.full((3, 8, 8), 255, dtype=np.uint8)
+    >>> samples = Samples(X, resolve_layout((8, 8)), torch.device("cpu"), torch.float32)
+    >>> inputs = samples.to_inputs(samples.stored(torch.tensor([0, 1])))
+    >>> inputs.shape, inputs.max()
+    (torch.Size([2, 1, 8, 8]), tensor(1.))
     """
 
     def __init__(
@@ -73,7 +85,7 @@ class Samples:
         return self._n_rows
 
     def close(self) -> None:
-        """Give back the files and processes that rows are read by."""
+        """Close the files and end the processes that read rows."""
         self.source.close()
 
     def stored(self, index: torch.Tensor) -> torch.Tensor:
@@ -90,7 +102,7 @@ class Samples:
         return map(self._to_device, self.source.read_batches(numbers))
 
     def to_inputs(self, stored: torch.Tensor) -> torch.Tensor:
-        """Turn stored rows into what a network takes: floats, images as (n, C, H, W)."""
+        """Convert stored rows to inputs of a network: floats, images as (n, C, H, W)."""
         inputs = stored.to(self.dtype)
         if stored.dtype == torch.uint8:
             inputs = inputs.div_(255)
@@ -126,9 +138,9 @@ class Samples:
 
     @cached_property
     def value_range(self) -> tuple[float, float]:
-        """The least and the greatest value that a stored row can be expected to have.
+        """The smallest and the largest value to expect in a stored row.
 
-        Of pixels 0 and 255, else what there is; a little apart where all values are one.
+        0 and 255 for pixels, else the extremes of the data, a little apart if they are equal.
         """
         low, high = math.inf, -math.inf
         for stored in self._stored_chunks(None):
@@ -138,11 +150,12 @@ class Samples:
         return low, max(high, low + 1e-6 * max(1.0, abs(low)))
 
     def usual_range(self) -> tuple[float, float]:
-        """Return between what two numbers nearly all stored values are.
+        """Return the range of nearly all stored values.
 
-        Within three standard deviations of the mean, of some channel: of photographs that is all
-        of `value_range`. Where pixels are standardised one by one, a few values are far outside;
-        and of pixels that are 0 to 16, 255 is.
+        It covers three standard deviations around the mean of each channel, within
+        `value_range`. For photographs that is all of `value_range`. It is narrower for pixels
+        that were standardised one by one, where a few values are far outside, and for pixels from
+        0 to 16.
         """
         low, high = self.value_range
         one_row = self.stored(torch.zeros(1, dtype=torch.int64, device=self.device))
@@ -157,7 +170,7 @@ class Samples:
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and scale of the inputs per channel, or per column of a table.
 
-        The scale is the standard deviation, and 1 where all values are one but for rounding.
+        The scale is the standard deviation, or 1 if all values are equal but for rounding.
         """
         n_channels = self.input_shape[0]
         # Channels last, so that a channel is a column and a pixel a row.
@@ -166,7 +179,7 @@ class Samples:
         for chunk in self.chunks():
             mean += chunk.double().movedim(1, -1).reshape(-1, n_channels).sum(0)
         mean /= n_values
-        # A second pass: sums of squares lose the digits of columns far from zero.
+        # A second pass, since sums of squares lose digits for columns far from zero.
         variance = torch.zeros_like(mean)
         for chunk in self.chunks():
             values = chunk.double().movedim(1, -1).reshape(-1, n_channels)

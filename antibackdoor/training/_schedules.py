@@ -1,4 +1,4 @@
-"""How the learning rate changes from step to step."""
+"""Schedules of the learning rate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,13 @@ def check_schedule(schedule: str | Sequence[int]) -> str | tuple[int, ...]:
     Raises
     ------
     ValueError, TypeError
-        If it is neither.
+        If it is neither of these.
+
+    Examples
+    --------
+    >>> from antibackdoor.training import check_schedule
+    >>> check_schedule("cosine"), check_schedule([20, 70])
+    ('cosine', (20, 70))
     """
     wanted = f"one of {SCHEDULES}, or epochs: whole numbers of 1 and more, each above the last"
     if isinstance(schedule, str):
@@ -58,9 +64,8 @@ def make_schedule(
     Parameters
     ----------
     schedule : {"constant", "cosine", "onecycle"} or sequence of int
-        ``"onecycle"`` rises to the optimiser's rate for a quarter of the steps and
-        falls to nothing; a sequence gives the epochs from which the rate is
-        divided by ten once more.
+        ``"onecycle"`` rises to the optimiser's rate for a quarter of the steps and then falls to
+        nearly zero. A sequence gives the epochs from which the rate is divided by ten once more.
     optimizer : torch.optim.Optimizer
         Its rate is the highest of the schedule.
     epochs, steps_per_epoch : int

@@ -1,4 +1,4 @@
-"""Files of tensors and a text that carry a digest of every byte of theirs."""
+"""Files of tensors and a text, with a digest over all of their bytes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,38 @@ _BLANK = "0" * 64
 
 
 class DamagedError(Exception):
-    """A file is not what was written."""
+    """A file was damaged or changed after it was written.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import DamagedError, seal, unseal
+    >>> raw = seal("text", {"weight": torch.ones(2)}, {})
+    >>> try:
+    ...     unseal(raw[:-1] + b"!")
+    ... except DamagedError as error:
+    ...     print(error)
+    its digest is not that of its bytes
+    """
 
 
 def seal(text: str, tensors: dict[str, torch.Tensor], told: dict[str, str]) -> bytes:
-    """Return the content of a file.
+    """Return the bytes of a file with a text, tensors, and a digest over all of it.
 
     Parameters
     ----------
     text : str
     tensors : dict of str to torch.Tensor
     told : dict of str to str
-        What `read_head` and `head_of` give, without reading the rest. Its ``format`` takes the
-        place of that of a store.
+        Entries of the header, which `read_head` and `head_of` return without reading the rest.
+        Its ``format`` replaces that of a store.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import head_of, seal
+    >>> head_of(seal("text", {"weight": torch.ones(2)}, {"name": "mine"}))["name"]
+    'mine'
     """
     from safetensors.torch import save
 
@@ -42,12 +61,19 @@ def seal(text: str, tensors: dict[str, torch.Tensor], told: dict[str, str]) -> b
 
 
 def unseal(raw: bytes) -> tuple[str, dict[str, torch.Tensor]]:
-    """Return text and tensors of a file, every byte of which is as it was written.
+    """Return text and tensors of a file from `seal`, after checking its digest.
 
     Raises
     ------
     DamagedError
-        If one is not.
+        If a byte differs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import seal, unseal
+    >>> unseal(seal("text", {"weight": torch.ones(2)}, {}))
+    ('text', {'weight': tensor([1., 1.])})
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -96,18 +122,34 @@ def read_head(path: Path) -> dict[str, Any]:
 
 
 def head_of(raw: bytes) -> dict[str, Any]:
-    """Return what a file tells, of its bytes.
+    """Return the entries of the header of a file from `seal`.
 
     Raises
     ------
     DamagedError
         If it does not begin as such files do.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import head_of, seal
+    >>> head_of(seal("text", {"weight": torch.ones(2)}, {"name": "mine"}))["name"]
+    'mine'
     """
     return _metadata(raw[8 : _end_of_head(raw)])
 
 
 def head_length(raw: bytes) -> int:
-    """Return how long the head of a file says that it is, in bytes."""
+    """Return the length of the header of a file from `seal`, in bytes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.training import head_length, seal
+    >>> raw = seal("text", {"weight": torch.ones(2)}, {})
+    >>> 0 < head_length(raw) < len(raw)
+    True
+    """
     return int.from_bytes(raw[:8], "little")
 
 

@@ -1,4 +1,4 @@
-"""Where rows are stored that are not on the device: how they are read, batch after batch."""
+"""Sources of rows that are not on the device, read batch by batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,20 @@ from antibackdoor.utils import LazyRows, check_whole
 
 
 class Source(Protocol):
-    """Stored rows, read by their numbers."""
+    """Protocol of a source of stored rows, which are read by their indices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from antibackdoor.training import Samples
+    >>> samples = Samples(
+    ...     np.zeros((3, 4)), None, torch.device("cpu"), torch.float64, resident=False
+    ... )
+    >>> samples.stored(torch.tensor([2])).shape  # read from its source, the array
+    torch.Size([1, 4])
+    >>> samples.close()
+    """
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return rows as they are stored."""

@@ -1,8 +1,8 @@
-"""A network whose body works on a share of each batch, beside those of other processes.
+"""A network whose body computes a share of each batch, in parallel with other processes.
 
-The head, and all that an objective makes of features and logits, see the whole batch on every
-process. So no objective knows of it: means, shuffles and weights over a batch are those of one
-process.
+The head, and everything that an objective computes from features and logits, use the whole batch on
+every process. So objectives need not know about it: means, shuffles and weights over a batch are
+those of one process.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from antibackdoor.utils import drawing_on, seeded_torch, torch_generator, torch_
 
 
 class Share:
-    """Which rows of a batch are this process's.
+    """The rows of a batch that this process computes.
 
     Parameters
     ----------
     n_rows : int
-        Of the batch, one at least.
+        Rows of the batch, at least one.
     team : Team
     """
 
@@ -40,26 +40,26 @@ class Share:
 
     @property
     def counts(self) -> bool:
-        """Whether there are any: of fewer rows than processes, some have none."""
+        """Whether it has rows. With fewer rows than processes, some processes get none."""
         return self._stop > self._start
 
     def take(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return this process's rows; where there are none, a row that counts nowhere.
+        """Return this process's rows; if there are none, a row that is not counted.
 
-        Modules of users need not take an empty batch.
+        Modules of users need not accept an empty batch.
         """
         return batch[self._start : self._stop] if self.counts else batch[:1]
 
     def gather(self, mine: torch.Tensor) -> torch.Tensor:
-        """Return what all processes made of their rows, in the order of the batch.
+        """Return the results of all processes for their rows, in the order of the batch.
 
-        The gradient goes to this process's rows alone, times the number of processes: see
+        The gradient goes only to this process's rows, times the number of processes: see
         `backward`.
         """
         mine = mine[: self._stop - self._start]
         if mine.requires_grad:
             mine.register_hook(lambda gradient: gradient * self._team.size)
-        # Zeros but for the own rows, added up: that takes shares of any sizes.
+        # Zeros except for its own rows, then a sum: this works for shares of any size.
         every = mine.new_zeros(self._n_rows, *mine.shape[1:])
         every[self._start : self._stop] = mine.detach()
         self._team.add_up(every)
@@ -67,12 +67,12 @@ class Share:
 
 
 class SplitNetwork(Network):
-    """A network that shows its body this process's share of each batch.
+    """A network whose body gets only this process's share of each batch.
 
     Parameters
     ----------
     network : Network
-        Whose modules these are: weights and statistics are one.
+        The network; weights and statistics are shared with it.
     team : Team
     """
 
@@ -89,12 +89,12 @@ class SplitNetwork(Network):
         return self.gathered(mine)
 
     def gathered(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return, for the whole batch, what the body has given for the rows it was shown."""
+        """Return, for the whole batch, values that the body gave for its share of the rows."""
         return self._share.gather(rows)
 
     @contextmanager
     def _statistics_of_all(self) -> Iterator[None]:
-        """Let batch norm measure the whole batch, here and in the backward pass of it."""
+        """Let batch norm use the whole batch, in the forward and the backward pass."""
         layers = _batch_norms(self.body)
         try:
             for layer in layers:
@@ -109,10 +109,10 @@ class SplitNetwork(Network):
 
     @contextmanager
     def _noise_of_its_own(self, device: torch.device) -> Iterator[None]:
-        """Let each process draw other dropout masks, and all leave the generators alike.
+        """Let each process draw different dropout masks, but leave the generators equal.
 
-        A body that draws nothing leaves them as they were: what is drawn later, such as
-        the next network's weights, is what one process draws.
+        If the body draws nothing, the generators do not change. Later draws, such as the next
+        network's weights, are then those of a single process.
         """
         if draws_nothing(self.body):
             yield
@@ -135,10 +135,10 @@ class SplitNetwork(Network):
 
 
 def split(network: Network) -> Network:
-    """Return the network as an objective is to see it: shared out, where there are several of us.
+    """Return the network for an objective: divided among the processes, if there are several.
 
-    Its weights become those of the first process, as they were made by a user's function that
-    draws from elsewhere.
+    Its weights become those of the first process, since a user's function may have drawn them from
+    another generator.
     """
     team = current_team()
     if team.size == 1 or not any(True for _ in network.body.parameters()):
@@ -148,16 +148,16 @@ def split(network: Network) -> Network:
 
 
 def measures_together(body: nn.Module) -> bool:
-    """Tell whether a body, as `split` shows it, waits for other processes in its midst."""
+    """Return whether a body, after `split`, waits for other processes in its forward pass."""
     return current_team().size > 1 and len(_batch_norms(body)) > 0
 
 
 def backward(value: torch.Tensor, parameters: Iterable[nn.Parameter]) -> None:
-    """Compute the gradient of the value minimised, the sum of what the processes have of it.
+    """Compute the gradient of the objective, as the sum over the processes.
 
-    What lies behind the features has the whole gradient on every process, of which each gives
-    its part; the body has that of its own rows, which `Share.gather` makes up for. Adding
-    them all up, to the same bits everywhere, also keeps the weights of the processes one.
+    Layers after the features have the whole gradient on every process; each contributes its part
+    of it. The body has the gradient of its own rows, which `Share.gather` has scaled accordingly.
+    The sum is the same on every process, to the bit, and so keeps the weights equal.
 
     Parameters
     ----------
@@ -180,12 +180,12 @@ def backward(value: torch.Tensor, parameters: Iterable[nn.Parameter]) -> None:
 
 
 def by_rows(compute: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
-    """Return what `compute` gives for row numbers, each process computing a share of them.
+    """Return the results of `compute` for row indices; each process computes a share.
 
     Parameters
     ----------
     compute : callable
-        Takes row numbers and returns a tensor with a row for each.
+        Takes row indices and returns a tensor with one row for each.
     rows : torch.Tensor of shape (n_rows,), int64
 
     Returns

@@ -1,4 +1,4 @@
-"""Phases of training that are kept in a folder: those that are over, and how far others are."""
+"""Phases of training saved in a folder: finished ones, and the progress of others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from antibackdoor.utils import random_states, require, restore_random_states, wr
 
 _logger = logging.getLogger("antibackdoor")
 
-# How a file system says that it has no locks, or no room for the file of one.
+# Errors of file systems without locks, or without space for a lock file.
 _NO_LOCKS = (
     errno.ENOSYS,
     errno.EOPNOTSUPP,
@@ -35,7 +35,7 @@ _NO_LOCKS = (
     errno.EDQUOT,
 )
 
-#: Names of the files of a store, and of what a killed process had begun to write of them.
+#: Names of the files of a store, and of incomplete ones of killed processes.
 OWN_FILES = re.compile(
     rf"[\w-]+-[0-9a-f]{{32}}(\.lock|{re.escape(ENDING)}(\.[0-9]+\.part)?|\.json(\.[0-9]+\.part)?)"
 )
@@ -43,14 +43,14 @@ OWN_FILES = re.compile(
 
 @dataclass
 class Progress:
-    """How far a phase has come.
+    """The progress of a phase.
 
     Attributes
     ----------
     history : list of dict
-        A row for each epoch that is over.
+        One entry for each finished epoch.
     losses : list of torch.Tensor of shape (n_samples,)
-        Of each such epoch, if the phase keeps them.
+        Losses of each finished epoch, if the phase keeps them.
     finished : bool
     """
 
@@ -60,25 +60,34 @@ class Progress:
 
 
 class PhaseStore:
-    """A folder of phases, each under a digest of all that its result depends on.
+    """The folder of `cache_dir`: phases of training, named by a digest of their inputs.
 
-    A phase that is found there is not trained again: a finished one gives its result, one that
-    was stopped goes on from its last epoch. So a fit that was killed goes on when it is begun
-    anew, and fits that begin alike, such as those of a search, train what they share once.
-    Any number of fits may use a folder at a time: of those that come to the same phase the first
-    trains it, and the others wait.
+    A stored phase is not trained again: a finished one gives its result, and one that was stopped
+    continues after its last epoch. So a fit that was killed resumes when it is started again.
+    Fits that begin alike, such as those of a grid search, train their common phases once. Several
+    fits may share a folder at a time: the first one that needs a phase trains it, and the others
+    wait.
 
     Parameters
     ----------
     directory : str or path
-        Made if it is not there.
+        Created if missing.
 
     Raises
     ------
     ImportError
-        Where the packages of the extra ``[persist]`` are not installed.
+        If the packages of the extra ``[persist]`` are not installed.
     OSError
-        If it cannot be made.
+        If the folder cannot be created.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from antibackdoor.training import PhaseStore
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with PhaseStore(folder).open("train", {"data": "a digest"}) as phase:
+    ...         type(phase).__name__
+    'StoredPhase'
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -89,18 +98,18 @@ class PhaseStore:
 
     @contextmanager
     def seeds(self, identity: dict[str, Any], drawn: list[int]) -> Iterator[list[int]]:
-        """Give the seeds of a fit without a random state: those of one that was killed, if any.
+        """Yield the seeds of a fit without a random state: those of a killed fit, if any.
 
         Parameters
         ----------
         identity : dict
-            What tells the fit from others but its seeds.
+            The identity of the fit without its seeds.
         drawn : list of int
-            To be used where there was none. Any would do; only those of before go on from it.
+            New seeds, used if there was no killed fit.
         """
         path = self._directory / f"seeds-{_digest(identity)}.json"
         with self._locked(path, wait=False) as ours:
-            if not ours:  # an equal fit is running: this one is to be another
+            if not ours:  # an equal fit is running: this one gets its own seeds
                 yield drawn
                 return
             seeds = current_team().from_first(lambda: _read_seeds(path) or drawn)
@@ -108,7 +117,7 @@ class PhaseStore:
             try:
                 yield seeds
             except KeyboardInterrupt:
-                raise  # to be gone on from
+                raise  # the seeds stay, for resuming
             except BaseException:
                 self._remove(path)  # the same seeds would lead there again
                 raise
@@ -116,14 +125,14 @@ class PhaseStore:
 
     @contextmanager
     def open(self, name: str, identity: dict[str, Any]) -> Iterator[StoredPhase]:
-        """Give the place of a phase, which nobody else trains meanwhile.
+        """Yield a stored phase, which no other fit trains meanwhile.
 
         Parameters
         ----------
         name : str
-            Of the phase.
+            Name of the phase.
         identity : dict of str to str
-            All that its result depends on.
+            Everything that its result depends on.
         """
         stem = re.sub(r"\W+", "_", name)
         path = self._directory / f"{stem}-{_digest(identity)}{ENDING}"
@@ -134,7 +143,7 @@ class PhaseStore:
             yield StoredPhase(self, path, identity, content)
 
     def _write(self, path: Path, content: bytes) -> None:
-        """Write a file; where that fails, warn once and go on. Of several processes the first."""
+        """Write a file, on the first process; if that fails, warn once and continue."""
         if current_team().rank > 0:
             return
         try:
@@ -142,7 +151,7 @@ class PhaseStore:
         except OSError as error:
             if not self._warned:
                 warnings.warn(
-                    f"the training goes on, but it could not be written to cache_dir: {error}",
+                    f"the training continues, but it could not be written to cache_dir: {error}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -153,11 +162,11 @@ class PhaseStore:
             path.unlink(missing_ok=True)
 
     def _read(self, path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what is stored of a phase; None where nothing is, or it is damaged."""
+        """Return the stored state of a phase; None if there is none, or it is damaged."""
         try:
             text, tensors = read_sealed(path)
             content = unpack(text, tensors)
-            # Whoever writes a file can write its digest too.
+            # The digest does not protect against someone who writes the file on purpose.
             if content["identity"] != identity:
                 raise DamagedError("it is of another phase than its name says")
         except FileNotFoundError:
@@ -179,7 +188,7 @@ class PhaseStore:
         return content
 
     def _tell_nearest(self, stem: str, identity: dict[str, Any]) -> None:
-        """Log in what this phase differs from the nearest one of its name, if there is one."""
+        """Log how this phase differs from the nearest stored one of its name, if any."""
         nearest: list[str] | None = None
         for path in self._directory.glob(f"{stem}-*{ENDING}"):
             try:
@@ -199,10 +208,10 @@ class PhaseStore:
 
     @contextmanager
     def _locked(self, path: Path, *, wait: bool) -> Iterator[bool]:
-        """Keep other processes from a file for the block; tell whether that was possible.
+        """Lock a file for the block; yield whether that was possible.
 
-        Of several processes of a fit the first locks. On a file system without locks or
-        room nobody is kept away: a phase may be trained twice then, to the same result.
+        With several processes of a fit the first one locks. On a file system without locks or
+        space there is no lock: a phase may then be trained twice, with the same result.
         """
         from filelock import FileLock, Timeout
 
@@ -225,16 +234,16 @@ class PhaseStore:
 
 
 class StoredPhase:
-    """The place of one phase in a store.
+    """One phase in a store.
 
     Parameters
     ----------
     store : PhaseStore or None
-        None: nothing is kept.
+        None: nothing is saved.
     path : Path
     identity : dict
     content : dict or None
-        What is there.
+        The stored state, if any.
     """
 
     def __init__(
@@ -250,17 +259,17 @@ class StoredPhase:
         self._content = content
 
     def resume(self, training: Training) -> Progress:
-        """Bring a training to where it was stopped.
+        """Restore a training at the point where it was stopped.
 
         Returns
         -------
         Progress
-            Of nothing, where it had not begun.
+            Empty if it had not begun.
 
         Raises
         ------
         ValueError
-            If what is stored does not fit the training.
+            If the stored state does not fit the training.
         """
         if self._content is None:
             return Progress()
@@ -268,7 +277,7 @@ class StoredPhase:
             training.restore(self._content["training"])
             restore_random_states(training.generator, self._content["random"])
             progress = Progress(**self._content["progress"])
-            # A file is read into the memory of the CPU; the losses to come are where the rows are.
+            # Files are read to the CPU, but the losses of later epochs are on the rows' device.
             device = training.generator.device
             progress.losses = [losses.to(device) for losses in progress.losses]
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -278,7 +287,7 @@ class StoredPhase:
         return progress
 
     def save(self, progress: Progress, training: Training) -> None:
-        """Write down how far the phase has come."""
+        """Save the progress of the phase."""
         if self._store is None or current_team().rank > 0:
             return
         text, tensors = pack(

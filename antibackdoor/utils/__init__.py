@@ -1,4 +1,4 @@
-"""Arguments, device, random state, files and layouts: what every floor above stands on."""
+"""Helpers for arguments, devices, random states, files and layouts."""
 
 from antibackdoor.utils._arguments import as_numbers, check_whole_numbers, naming
 from antibackdoor.utils._atomic import all_or_nothing

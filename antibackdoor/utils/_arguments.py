@@ -17,11 +17,19 @@ from antibackdoor.utils._numbers import is_number
 
 @contextmanager
 def naming(argument: str) -> Iterator[None]:
-    """Put the name of an argument before an error of the block that leaves it out.
+    """Add the name of an argument to errors in the block that do not name it.
 
-    scikit-learn and numpy say what is wrong with an array, but not always with
-    which. What an object that is no array raises when it is turned into one (whole numbers
-    that no float can hold, a tensor that wants gradients) becomes a ValueError.
+    scikit-learn and numpy say what is wrong with an array, but not always which array. Errors
+    from converting an object to an array (whole numbers too large for a float, a tensor that
+    requires gradients) become a ValueError.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import naming
+    >>> with naming("y"):
+    ...     raise ValueError("Input contains NaN.")
+    Traceback (most recent call last):
+    ValueError: y: Input contains NaN.
     """
     try:
         yield
@@ -37,7 +45,16 @@ def naming(argument: str) -> Iterator[None]:
 
 
 def as_numbers(rows: np.ndarray) -> np.ndarray:
-    """Turn into floats what scikit-learn leaves as objects, such as a list of fractions."""
+    """Convert an object array of numbers, such as fractions, to floats.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> import numpy as np
+    >>> from antibackdoor.utils import as_numbers
+    >>> as_numbers(np.array([[Fraction(1, 2), Fraction(1, 4)]], dtype=object))
+    array([[0.5 , 0.25]])
+    """
     if rows.dtype.kind != "O":
         return rows
     return check_array(rows, dtype=np.float64, allow_nd=True, input_name="X")
@@ -64,6 +81,12 @@ def check_whole_numbers(argument: str, values: Any, wanted: str) -> tuple[int, .
         If something in it is no number; True and False are none.
     ValueError
         If a number has a fraction or is not finite.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import check_whole_numbers
+    >>> check_whole_numbers("image_shape", [8, 8.0], "whole numbers")
+    (8, 8)
     """
     message = f"{argument}={values!r}; wanted {wanted}."
     if np.ndim(values) == 0:

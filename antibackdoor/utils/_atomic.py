@@ -1,4 +1,4 @@
-"""A fit that fails leaves its estimator as it was."""
+"""A failed fit leaves its estimator unchanged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,24 @@ from antibackdoor.utils._numbers import plain_parameters
 def all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate `fit` so that any exception restores the estimator's attributes.
 
-    An OverflowError becomes a ValueError. While it fits, the parameters are plain numbers of
-    Python's, whatever kind they were given as. It must be the decorator outside scikit-learn's
-    ``with_callbacks``, which keeps state of its own on the estimator until the callbacks are
-    torn down.
+    An OverflowError becomes a ValueError. During the fit all numeric parameters are plain Python
+    numbers. Put it outside of scikit-learn's ``with_callbacks``, which keeps state on the
+    estimator until the callbacks are torn down.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import CheckedParameters, all_or_nothing
+    >>> class Failing(CheckedParameters):
+    ...     @all_or_nothing
+    ...     def fit(self):
+    ...         self.half_ = 1
+    ...         raise RuntimeError
+    >>> failing = Failing()
+    >>> try:
+    ...     failing.fit()
+    ... except RuntimeError:
+    ...     hasattr(failing, "half_")
+    False
     """
 
     @functools.wraps(method)

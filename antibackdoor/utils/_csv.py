@@ -32,6 +32,12 @@ def safe_cell(cell: Any) -> Any:
     Returns
     -------
     object
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import safe_cell
+    >>> safe_cell("=1+1"), safe_cell("cat"), safe_cell("-3")
+    ("'=1+1", 'cat', '-3')
     """
     return f"'{cell}" if isinstance(cell, str) and _may_be_formula(cell) else cell
 

@@ -25,6 +25,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
     ------
     ValueError
         If torch does not know the name or the machine has no such device.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import resolve_device
+    >>> resolve_device("cpu")
+    device(type='cpu')
     """
     if device == "auto":
         if not torch.cuda.is_available():

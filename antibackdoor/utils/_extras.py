@@ -1,4 +1,4 @@
-"""Packages that are not always there."""
+"""Optional packages."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ from importlib import import_module
 
 
 def require(caller: str, extra: str, *packages: str) -> None:
-    """See that the packages of an extra are there.
+    """Check that the packages of an extra are installed.
 
     Parameters
     ----------
     caller : str
-        What needs them, for the message.
+        Name of the caller, for the message.
     extra : str
-        That brings them.
+        The extra that installs them.
     *packages : str
 
     Raises
     ------
     ImportError
-        If one does not import; the message says how to get it.
+        If one cannot be imported; the message says how to install it.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import require
+    >>> require("this example", "none", "numpy")
     """
     for package in packages:
         try:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,22 +21,31 @@ _LENGTH = 50
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file that is there whole or not at all, also where the machine stops half-way.
+    """Write a file completely or not at all, even if the machine stops meanwhile.
 
-    Any number of threads and processes may write one path at a time: each file is whole, and
-    the last one stays. A symbolic link at the path is replaced and not followed.
+    Several threads and processes may write one path at the same time: the last complete file
+    stays. A symbolic link at the path is replaced, not followed.
 
     Parameters
     ----------
     path : Path
-        A file that is there keeps its mode; a new one gets that of `open`.
+        An existing file keeps its mode; a new one gets that of `open`.
     content : str or bytes
 
     Raises
     ------
     OSError
-        If it cannot be written, or something else than a file is there. What was at the path
-        stays then.
+        If it cannot be written, or the path is not a file. An existing file stays then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from antibackdoor.utils import write_whole
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_whole(Path(folder, "table.md"), "| a |")
+    ...     Path(folder, "table.md").read_text()
+    '| a |'
     """
     data = content.encode() if isinstance(content, str) else content
     mode = _mode_at(path)
@@ -56,15 +65,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes had begun to write, and nothing that is being written.
+    """Remove incomplete files of killed processes, but no file that is being written.
 
-    Whoever writes holds a lock, which ends with its process. Where a file system has no locks,
-    nobody can tell, and what was left stays.
+    A writer holds a lock, which ends with its process. On a file system without locks nothing is
+    removed.
 
     Parameters
     ----------
     folder : Path
-        In which `write_whole` is used.
+        Folder that `write_whole` writes to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from antibackdoor.utils import remove_abandoned
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     remove_abandoned(Path(folder))
     """
     if sys.platform == "win32":
         return

@@ -1,9 +1,9 @@
-"""What a fitted attribute may be that comes out of a file.
+"""Constraints of fitted attributes, which are checked when a model file is loaded.
 
-A class lists in `_fitted_constraints` what its fit keeps, as it lists its parameters in
-`_parameter_constraints`. What every attack or every classifier keeps is not repeated there.
-Whatever reads a model from a file looks the attributes up: one that is not listed is refused,
-and so is one whose type, shape or values `fit` cannot leave.
+A class lists its fitted attributes in `_fitted_constraints`, as it lists its parameters in
+`_parameter_constraints`. Attributes that all attacks or all classifiers have are not repeated
+there. Loading refuses attributes that are not listed, and those whose type, shape or values `fit`
+cannot give.
 """
 
 from __future__ import annotations
@@ -24,19 +24,25 @@ OfModel = Callable[[Any], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted(ABC):
-    """Base of the constraints.
+    """Base of the constraints of fitted attributes.
 
     Parameters
     ----------
     required : bool, default=True
         Whether a fitted model always has the attribute.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import Fitted, FittedNumber
+    >>> isinstance(FittedNumber(kind=int), Fitted)
+    True
     """
 
     required: bool = True
 
     @abstractmethod
     def fault(self, value: Any, model: Any) -> str | None:
-        """Say what is wrong with a value, as the end of a sentence; None if nothing is.
+        """Return what is wrong with a value, as the end of a sentence; None if it is valid.
 
         Parameters
         ----------
@@ -49,7 +55,7 @@ class Fitted(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class FittedArray(Fitted):
-    """An array of numbers or booleans, with bounds.
+    """Constraint of an array of numbers or booleans, with bounds.
 
     Parameters
     ----------
@@ -61,6 +67,13 @@ class FittedArray(Fitted):
         Least and greatest value.
     nan : bool, default=False
         Whether NaN is allowed. Infinite values are not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.utils import FittedArray
+    >>> FittedArray(dtype="float64", shape=lambda model: (2,)).fault(np.zeros(3), model=None)
+    'has shape (3,); wanted (2,)'
     """
 
     dtype: str | OfModel
@@ -91,7 +104,7 @@ class FittedArray(Fitted):
 
 @dataclass(frozen=True, kw_only=True)
 class FittedNumber(Fitted):
-    """One number of Python's, with bounds.
+    """Constraint of a Python number, with bounds.
 
     Parameters
     ----------
@@ -100,6 +113,12 @@ class FittedNumber(Fitted):
     low, high : float or callable, default=-inf, inf
     nan : bool, default=False
         Whether NaN is allowed.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import FittedNumber
+    >>> FittedNumber(kind=int, low=0, high=9).fault(10, model=None)
+    'is 10; wanted 0 to 9'
     """
 
     kind: type
@@ -123,14 +142,20 @@ class FittedNumber(Fitted):
 
 @dataclass(frozen=True, kw_only=True)
 class FittedTuple(Fitted):
-    """A tuple of numbers.
+    """Constraint of a tuple of numbers.
 
     Parameters
     ----------
     each : FittedNumber
-        What each of them may be.
+        Constraint of each of them.
     length : int
-        How many there are.
+        Number of them.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import FittedNumber, FittedTuple
+    >>> FittedTuple(each=FittedNumber(kind=float), length=2).fault((0.5,), model=None)
+    'is (0.5,); wanted a tuple of 2 numbers'
     """
 
     each: FittedNumber
@@ -146,11 +171,16 @@ class FittedTuple(Fitted):
 
 @dataclass(frozen=True, kw_only=True)
 class FittedDict(Fitted):
-    """A dictionary, each entry of which has a constraint of its own.
+    """Constraint of a dictionary, with a constraint for each entry.
 
     Parameters
     ----------
     entries : dict of str to Fitted
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import FittedDict, FittedNumber
+    >>> FittedDict(entries={"size": FittedNumber(kind=int)}).fault({"size": 3}, model=None)
     """
 
     entries: Mapping[str, Fitted]
@@ -171,7 +201,13 @@ class FittedDict(Fitted):
 
 @dataclass(frozen=True, kw_only=True)
 class FittedList(Fitted):
-    """A list, every item of which has the same constraint."""
+    """Constraint of a list, with the same constraint for all items.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import FittedList, FittedNumber
+    >>> FittedList(item=FittedNumber(kind=int)).fault([1, 2], model=None)
+    """
 
     item: Fitted
 
@@ -188,7 +224,14 @@ class FittedList(Fitted):
 
 @dataclass(frozen=True, kw_only=True)
 class FittedText(Fitted):
-    """A string that is not long."""
+    """Constraint of a short string.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import FittedText
+    >>> FittedText().fault(3, model=None)
+    'is 3; wanted a short text'
+    """
 
     def fault(self, value: Any, model: Any) -> str | None:
         """See `Fitted.fault`."""
@@ -199,7 +242,7 @@ class FittedText(Fitted):
 
 @dataclass(frozen=True, kw_only=True)
 class FittedNetwork(Fitted):
-    """The weights of a network of `backbones`, as arrays.
+    """Constraint of the weights of a network of `backbones`, as arrays.
 
     Names and shapes of the rest are compared when the network is built.
 
@@ -207,6 +250,14 @@ class FittedNetwork(Fitted):
     ----------
     n_outputs, n_channels : callable
         Rows of its head; channels of its input, or columns of a table.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import FittedNetwork
+    >>> FittedNetwork(n_outputs=lambda model: 2, n_channels=lambda model: 1).fault({}, model=None)[
+    ...     :20
+    ... ]
+    'do not fit a network'
     """
 
     n_outputs: OfModel
@@ -262,7 +313,14 @@ MASK_OF_ROWS = FittedArray(dtype="bool", shape=lambda model: model.isolate_score
 
 
 def signs_of_classes(*names: str) -> FittedDict:
-    """Return the constraint of a dictionary of arrays with an entry for each class, or NaN."""
+    """Return the constraint of a dictionary of arrays with an entry for each class, or NaN.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import signs_of_classes
+    >>> sorted(signs_of_classes("size", "silhouette").entries)
+    ['silhouette', 'size']
+    """
     array = FittedArray(
         required=False, dtype="float64", shape=lambda model: model.classes_.shape, nan=True
     )

@@ -1,4 +1,4 @@
-"""Labels of any kind, and whether two lots of them can be compared."""
+"""Validation and comparison of labels of any kind."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def as_labels(argument: str, values: Any, *, any_shape: bool = False) -> np.ndar
         has been cut short.
     TypeError
         If they are none of text, bytes, numbers and booleans.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import as_labels
+    >>> as_labels("y", ["cat", "dog"])
+    array(['cat', 'dog'], dtype='<U3')
     """
     with naming(argument):
         if isinstance(values, torch.Tensor):
@@ -111,7 +117,7 @@ def _kind_of_labels(argument: str, labels: np.ndarray) -> str:
 def check_comparable(
     argument: str, labels: np.ndarray, other_argument: str, other: np.ndarray
 ) -> None:
-    """Refuse labels that can never equal each other: all would count as different.
+    """Refuse two arrays of labels that can never be equal, such as text and numbers.
 
     Parameters
     ----------
@@ -123,6 +129,12 @@ def check_comparable(
     ------
     ValueError
         If one holds text and the other numbers, or one of them bytes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.utils import check_comparable
+    >>> check_comparable("y_true", np.array([0, 1]), "y_pred", np.array([1.0, 0.0]))
     """
     kind, other_kind = _kind_of_labels(argument, labels), _kind_of_labels(other_argument, other)
     if kind != other_kind and labels.size and other.size:
@@ -133,7 +145,14 @@ def check_comparable(
 
 
 def shorten(labels: Sequence[Any], most: int = 20) -> str:
-    """Show labels in a message: the first of them, and how many there are."""
+    """Return labels for a message: the first ones, and their number.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import shorten
+    >>> shorten([1, 2, 3, 4], most=2)
+    '[1, 2, ...] (4 in all)'
+    """
     if len(labels) <= most:
         return str(labels)
     return f"{str(labels[:most])[:-1]}, ...] ({len(labels)} in all)"

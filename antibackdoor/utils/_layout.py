@@ -19,7 +19,7 @@ _CHANNEL_COUNTS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """Where the image axes of an array are.
+    """Layout of the images in an array: channels, height, width, and order of the axes.
 
     Attributes
     ----------
@@ -28,7 +28,15 @@ class ImageLayout:
     channels, height, width : int
         Size of the image in that row.
     channels_axis : {"none", "first", "last"}
-        Where the channels are once a flattened row is folded.
+        Position of the channels, after a flattened row is reshaped.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.utils import resolve_layout
+    >>> layout = resolve_layout((32, 16, 3))
+    >>> layout.chw, layout.to_nchw(np.zeros((5, 32, 16, 3))).shape
+    ((3, 32, 16), (5, 3, 32, 16))
     """
 
     input_shape: tuple[int, ...]
@@ -71,7 +79,7 @@ def resolve_layout(
     image_shape: Sequence[int] | None = None,
     layout: Literal["auto", "channels_first", "channels_last"] = "auto",
 ) -> ImageLayout | None:
-    """Tell how rows of a given shape hold images.
+    """Return the image layout of rows of a given shape; None for tables.
 
     Parameters
     ----------
@@ -80,8 +88,8 @@ def resolve_layout(
     image_shape : sequence of int, default=None
         Shape that a flattened row folds into: (H, W), (H, W, C) or (C, H, W).
     layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels of a three-axis image are. ``"auto"`` takes the one
-        outer axis of length 1, 3 or 4 for them.
+        Position of the channel axis of images with three axes. ``"auto"``: the one outer axis of
+        length 1, 3 or 4.
 
     Returns
     -------
@@ -91,9 +99,17 @@ def resolve_layout(
     Raises
     ------
     ValueError
-        If the shapes do not fit together, or ``"auto"`` cannot tell.
+        If the shapes do not fit together, or the layout is ambiguous for ``"auto"``.
     TypeError
         If `image_shape` holds something other than numbers.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import resolve_layout
+    >>> resolve_layout((64,), image_shape=(8, 8)).chw
+    (1, 8, 8)
+    >>> resolve_layout((64,)) is None  # a table
+    True
     """
     input_shape = tuple(int(size) for size in input_shape)
     if 0 in input_shape:

@@ -1,4 +1,4 @@
-"""Rows that are made when they are asked for, so that memory need not hold them all."""
+"""Rows that are computed on demand, for data larger than memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ _DTYPES = tuple(map(np.dtype, (np.uint8, np.float32, np.float64)))
 
 
 class LazyRows(ABC):
-    """Base of an X whose rows are decoded, read or computed when they are asked for.
+    """Base of a lazy X: its rows are decoded, read or computed on demand.
 
-    Classifiers take it wherever they take an array, and never ask for all rows at once.
-    ``X[rows]``, with a slice, row numbers or a mask, is as lazy as X; ``X[3]`` is an array.
-    So scikit-learn's searches and splits hand on parts that are lazy too. ``np.asarray(X)``
-    makes all rows.
+    Derive from it, implement `decode`, and give it to `fit` like an array::
 
-    A source of rows writes `decode`. It must be picklable, and a row the same each time.
+        clf = ABLClassifier().fit(MyRows(shape=(500_000, 64, 64, 3)), y)
+
+    Classifiers accept it like an array, and never need all rows at once. ``X[rows]``, with a
+    slice, indices or a mask, is lazy too, so that scikit-learn's splits and grid searches stay
+    lazy. ``X[3]`` is an array. ``np.asarray(X)`` computes all rows.
+
+    It must be picklable, and `decode` must give the same row each time.
 
     Parameters
     ----------
@@ -36,8 +39,8 @@ class LazyRows(ABC):
     dtype : dtype, default=numpy.uint8
         uint8, float32 or float64.
     n_jobs : int, default=None
-        How many processes decode rows ahead while a network is trained or predicts. None
-        and 1: none, rows are decoded where they are used. -1: one for each processor.
+        Number of processes that decode rows ahead, in training and prediction. None and 1: no
+        extra process. -1: one for each processor.
 
     Attributes
     ----------

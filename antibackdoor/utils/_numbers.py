@@ -1,4 +1,4 @@
-"""What a number is, the same for every parameter of every class and function."""
+"""Checks and conversion of numbers, the same for all parameters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ from sklearn.utils._param_validation import (
 
 
 def is_number(value: Any, kind: type = Real) -> bool:
-    """Tell whether a value is a number: numpy's are, True and False are none."""
+    """Return whether a value is a number; numpy's are, True and False are not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.utils import is_number
+    >>> is_number(np.float32(1)), is_number(True)
+    (True, False)
+    """
     return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
 
 
 def check_number(name: str, value: Any, wanted: str, kind: type = Real) -> None:
-    """Refuse what is no number of a kind.
+    """Refuse a value that is not a number of this kind.
 
     Parameters
     ----------
@@ -37,16 +45,28 @@ def check_number(name: str, value: Any, wanted: str, kind: type = Real) -> None:
     ------
     InvalidParameterError
         A ValueError and a TypeError, as scikit-learn raises for the parameters of a class.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import check_number
+    >>> check_number("epochs", 3, "wanted a whole number")
     """
     if not is_number(value, kind):
         raise InvalidParameterError(f"{name}={value!r}; {wanted}.")
 
 
 def plain(value: Any) -> Any:
-    """Return Python's own number for a number of any other kind, and all else as it is.
+    """Convert numbers of any kind to plain Python numbers; return other values unchanged.
 
-    Numpy's wrap where they are small (``numpy.uint8(16) * 16`` is 0), and are no JSON. What is
-    in a list, a tuple or a dict is made plain too.
+    Small numpy numbers overflow (``numpy.uint8(16) * 16`` is 0), and JSON does not take them.
+    Numbers in a list, a tuple or a dict are converted too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.utils import plain
+    >>> plain((np.uint8(16), "a"))
+    (16, 'a')
     """
     if type(value) in (bool, int, float):  # numpy.float64 is a float too, of another repr
         return value
@@ -73,9 +93,23 @@ def plain_parameters(estimator: Any) -> dict[str, Any]:
 
 
 def with_plain_parameters(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a method, one that changes nothing, to work with plain numbers.
+    """Decorate a method that does not change its object, so that its parameters are plain numbers.
 
-    Where a parameter is no plain number, it is called on a twin that differs in that alone.
+    If a parameter is not a plain number, the method is called on a copy with plain parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.utils import CheckedParameters, with_plain_parameters
+    >>> class Scaler(CheckedParameters):
+    ...     def __init__(self, factor):
+    ...         self.factor = factor
+    ...
+    ...     @with_plain_parameters
+    ...     def transform(self, x):
+    ...         return self.factor * x
+    >>> Scaler(np.uint8(16)).transform(16)
+    256
     """
 
     @functools.wraps(method)
@@ -91,10 +125,22 @@ def with_plain_parameters(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class CheckedParameters(BaseEstimator):
-    """Beside scikit-learn's check of the parameters: a bool is no number.
+    """Base of the classes with checked parameters, which refuse a bool as a number.
 
-    To Python True is 1, and scikit-learn's `Interval` lets it pass. Where a bool is wanted, the
-    constraints of the parameter hold ``"boolean"`` or `bool`.
+    In Python True is 1, and scikit-learn's `Interval` accepts it. Parameters that take a bool
+    have ``"boolean"`` or `bool` in their constraints.
+
+    Examples
+    --------
+    >>> from numbers import Integral
+    >>> from sklearn.utils._param_validation import Interval
+    >>> from antibackdoor.utils import CheckedParameters
+    >>> class Counter(CheckedParameters):
+    ...     _parameter_constraints = {"n": [Interval(Integral, 0, None, closed="left")]}
+    ...
+    ...     def __init__(self, n):
+    ...         self.n = n
+    >>> Counter(3)._validate_params()
     """
 
     def _validate_params(self) -> None:

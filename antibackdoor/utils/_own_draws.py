@@ -184,7 +184,16 @@ def own_draws(generators: dict[str, torch.Generator]) -> Iterator[None]:
 
 @contextmanager
 def drawing_nothing() -> Iterator[None]:
-    """Turn `own_draws` off for a block in which torch draws nothing: it costs time at each call."""
+    """Turn `own_draws` off for a block that draws no random numbers, to save time.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import drawing_nothing, seeded_torch
+    >>> with seeded_torch(0, torch.device("cpu")), drawing_nothing():
+    ...     torch.ones(2) + 1
+    tensor([2., 2.])
+    """
     mode = _current.get()
     if mode is None or _get_current_dispatch_mode() is not mode:
         yield
@@ -198,11 +207,18 @@ def drawing_nothing() -> Iterator[None]:
 
 @contextmanager
 def drawing_on(device: torch.device) -> Iterator[None]:
-    """Let what runs on a device in the block draw from the generators of `own_draws`.
+    """Draw from the generators of `own_draws` in the block, also inside `drawing_nothing`.
 
-    Inside `drawing_nothing` too. On CUDA, kernels that are compiled or fused draw from the global
-    generator whatever one does, so it is lent to the block: another fit that draws there waits.
-    On a CPU nothing is lent.
+    On CUDA, compiled or fused kernels always draw from the global generator. So the block borrows
+    it, and another fit that draws there has to wait. On a CPU this is not needed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import drawing_on, seeded_torch
+    >>> with seeded_torch(0, torch.device("cpu")), drawing_on(torch.device("cpu")):
+    ...     torch.rand(2).shape
+    torch.Size([2])
     """
     mode = _current.get()
     if mode is None or (device.type == "cpu" and _get_current_dispatch_mode() is mode):

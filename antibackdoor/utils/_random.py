@@ -12,16 +12,35 @@ from antibackdoor.utils._own_draws import current_draws, own_draws
 
 
 def draw_seed(random_state: np.random.RandomState) -> int:
-    """Draw a seed for one torch generator."""
+    """Draw a seed for one torch generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.utils import draw_seed
+    >>> draw_seed(np.random.RandomState(0)) == draw_seed(np.random.RandomState(0))
+    True
+    """
     return int(random_state.randint(np.iinfo(np.int32).max))
 
 
 @contextmanager
 def seeded_torch(seed: int, device: torch.device) -> Iterator[None]:
-    """Let torch draw from new generators of this seed in the block, in this thread alone.
+    """Let torch draw from new generators with this seed in the block, in this thread only.
 
-    Weight initialisation and dropout take no generator of ours; they get them by a mode of
-    torch. The global generators stay as they are, and no other thread waits.
+    Weight initialisation and dropout have no generator argument; a mode of torch gives them ours.
+    The global generators are not changed, and other threads do not wait.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import seeded_torch
+    >>> with seeded_torch(0, torch.device("cpu")):
+    ...     first = torch.rand(2)
+    >>> with seeded_torch(0, torch.device("cpu")):
+    ...     second = torch.rand(2)
+    >>> bool((first == second).all())
+    True
     """
     generators = {"cpu": torch.Generator().manual_seed(seed)}
     if device.type == "cuda":
@@ -32,34 +51,85 @@ def seeded_torch(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def follow_seed() -> Iterator[None]:
-    """Take ``torch.manual_seed`` in the block for a seed of the generators of `seeded_torch`."""
+    """Let ``torch.manual_seed`` in the block seed the generators of `seeded_torch`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import follow_seed, seeded_torch
+    >>> with seeded_torch(0, torch.device("cpu")):
+    ...     with follow_seed():
+    ...         _ = torch.manual_seed(7)
+    ...     seeded = torch.rand(2)
+    >>> bool((seeded == torch.rand(2, generator=torch.Generator().manual_seed(7))).all())
+    True
+    """
     draws = current_draws()
     with nullcontext() if draws is None else draws.watching_seed():
         yield
 
 
 def torch_generator() -> torch.Generator:
-    """Return the generator that torch draws from here on the CPU: the global one, or a fit's."""
+    """Return torch's current generator on the CPU: the global one, or that of a fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import torch_generator
+    >>> torch_generator() is torch.default_generator
+    True
+    """
     draws = current_draws()
     return torch.default_generator if draws is None else draws.generators["cpu"]
 
 
 def torch_states() -> dict[str, torch.Tensor]:
-    """Return the states of all generators that torch draws from here, by type of device."""
+    """Return the states of torch's current generators, by type of device.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import torch_states
+    >>> "cpu" in torch_states()
+    True
+    """
     draws = current_draws()
     generators = {"cpu": torch_generator()} if draws is None else draws.generators
     return {kind: generator.get_state() for kind, generator in generators.items()}
 
 
 def random_states(generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Return the states of a generator and of those of the `seeded_torch` this is called in."""
+    """Return the states of a generator and of those of the current `seeded_torch`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import random_states, seeded_torch
+    >>> with seeded_torch(0, torch.device("cpu")):
+    ...     states = random_states(torch.Generator())
+    >>> all(isinstance(state, torch.Tensor) for state in states.values())
+    True
+    """
     states = torch_states()
     # The names that checkpoints have.
     return {"generator": generator.get_state(), "torch": states.pop("cpu"), **states}
 
 
 def restore_random_states(generator: torch.Generator, states: dict[str, torch.Tensor]) -> None:
-    """Put the generators back into states of `random_states`."""
+    """Restore the states returned by `random_states`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import random_states, restore_random_states, seeded_torch
+    >>> generator = torch.Generator()
+    >>> with seeded_torch(0, torch.device("cpu")):
+    ...     states = random_states(generator)
+    ...     first = torch.rand(2)
+    ...     restore_random_states(generator, states)
+    ...     second = torch.rand(2)
+    >>> bool((first == second).all())
+    True
+    """
     generator.set_state(states["generator"])
     torch_generator().set_state(states["torch"])
     draws = current_draws()

@@ -1,4 +1,4 @@
-"""What the bits of a computation depend on beside what it is given."""
+"""Versions and hardware that the exact result of a computation depends on."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ _PACKAGES = ("antibackdoor", "numpy", "scikit-learn", "scipy", "torch", "torchvi
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
-    """Return what the bits of a computation depend on beside its inputs and its randomness.
+    """Return versions, threads and hardware that the exact result of a computation depends on.
 
-    What is kept of a computation, to be taken for one that would be made here, is kept with
-    this.
+    Stored results are saved with it, so that they are reused only where a new computation would
+    give the same bits.
 
     Parameters
     ----------
     device : torch.device
-        That computes.
+        Device of the computation.
 
     Returns
     -------
     dict
         Text, numbers, and dicts of them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import surroundings
+    >>> surroundings(torch.device("cpu")) == surroundings(torch.device("cpu"))
+    True
     """
     told: dict[str, Any] = {
         "versions": {name: version(name) for name in _PACKAGES},

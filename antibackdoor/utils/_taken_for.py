@@ -1,4 +1,4 @@
-"""What X is taken for, everywhere alike: an array, of whatever kind it is given as."""
+"""Conversion of X to an array, the same for all classes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _NO_BRIGHTNESS = ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 
 
 def as_rows(X: Any) -> Any:
-    """Return X as the array that it stands for, its values not looked at.
+    """Convert X to an array, without reading its values.
 
-    A tensor, a list of arrays, of tensors or of Pillow images, and a pandas column or an object
-    array of such are the same as the array of these values in the same type: uint8 stays uint8,
-    which is taken for pixels.
+    X may be a tensor, a list of arrays, tensors or Pillow images, or a pandas column or an object
+    array of these. The dtype is kept: uint8 stays uint8, which means pixels.
 
     Parameters
     ----------
@@ -40,6 +39,13 @@ def as_rows(X: Any) -> Any:
     ValueError, TypeError
         If it holds images of several sizes or types, is one image, wants gradients, or is
         mapped from a file that has been cut short.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.utils import as_rows
+    >>> as_rows([np.zeros((8, 8), dtype=np.uint8), np.zeros((8, 8), dtype=np.uint8)]).shape
+    (2, 8, 8)
     """
     with naming("X"):
         if isinstance(X, str | bytes | PathLike):

@@ -1,4 +1,4 @@
-"""torch as it comes, whatever the program around has set."""
+"""torch with its default settings, whatever the program has set."""
 
 from __future__ import annotations
 
@@ -37,12 +37,20 @@ _OF_TYPE_OF_VALUES = {
 
 @contextmanager
 def usual_torch() -> Iterator[None]:
-    """Let the block run as in a program that has set nothing in torch.
+    """Run the block with torch's default settings.
 
     Gradients are on, autocast is off for every device, and the default type and device are
     float32 and CPU. So a fit inside the caller's ``torch.no_grad()`` or ``torch.autocast``, or
-    after their ``set_default_dtype``, is the fit that it is elsewhere. All of it is this thread's
-    own: other threads notice nothing. Serves as a decorator too.
+    after ``set_default_dtype``, gives the same result as elsewhere. Only this thread is affected.
+    It can be used as a decorator too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import usual_torch
+    >>> with torch.no_grad(), usual_torch():
+    ...     torch.is_grad_enabled()
+    True
     """
     _THREADS.used = True
     with ExitStack() as stack:
@@ -62,7 +70,20 @@ def usual_torch() -> Iterator[None]:
 
 
 def in_usual_torch(kind: Kind) -> Kind:
-    """Put all public methods that a class writes itself into `usual_torch`; a class decorator."""
+    """Class decorator: run all public methods that the class defines in `usual_torch`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import in_usual_torch
+    >>> @in_usual_torch
+    ... class Asking:
+    ...     def gradients(self):
+    ...         return torch.is_grad_enabled()
+    >>> with torch.no_grad():
+    ...     Asking().gradients()
+    True
+    """
     for name, method in list(vars(kind).items()):
         if isfunction(method) and not name.startswith("_"):
             setattr(kind, name, usual_torch()(method))
@@ -90,9 +111,17 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 class DefaultFloat32(TorchFunctionMode):
-    """Inside it new tensors of floats are float32, in this thread alone.
+    """Make new float tensors float32 inside the block, in this thread only.
 
     ``torch.set_default_dtype`` would set the type for all threads of the process.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.utils import DefaultFloat32
+    >>> with DefaultFloat32():
+    ...     torch.zeros(2).dtype
+    torch.float32
     """
 
     def __torch_function__(
