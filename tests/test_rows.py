@@ -115,10 +115,11 @@ def test_rows_of_a_table(tmp_path, recwarn):
         summarise([failed, failed])
 
 
-def test_a_finished_cell_of_another_version_is_kept(tmp_path):
+@pytest.mark.parametrize("other", [{}, {"new": 1}], ids=["same columns", "another column"])
+def test_a_finished_cell_of_another_version_is_kept(tmp_path, other):
     cell = Cell("digits", "none", 0.0, "undefended", n_train=300)
     done = dict.fromkeys(TABLE_ROWS.columns) | vars(cell)
-    done |= {"source": "digits", "versions": {"antibackdoor": "0.0.1"}}
+    done |= {"source": "digits", "versions": {"antibackdoor": "0.0.1"}} | other
     path = tmp_path / "cells" / f"{cell.key}.json"
     path.parent.mkdir()
     path.write_text(lines(done))
@@ -128,7 +129,9 @@ def test_a_finished_cell_of_another_version_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((BENCHMARKS / "results" / "tables").glob("*.jsonl")), ids=lambda path: path.name
+    "path",
+    sorted((BENCHMARKS / "results" / "tables").glob("*.jsonl")) or [Path("none")],
+    ids=lambda path: path.name,
 )
 def test_stored_tables(path):
     assert len(read_rows(path)) > 20
@@ -137,6 +140,22 @@ def test_stored_tables(path):
 def test_stored_search_trials(common):
     trials = importlib.import_module("search_trials")
     assert len(read_rows(trials.RESULTS, trials.ROWS)) > 20
+
+
+@pytest.mark.parametrize("value", ["high", True, [1]])
+def test_a_measure_that_is_no_number_is_named(value):
+    row = dict.fromkeys(TABLE_ROWS.columns) | {"ca": value}
+    with pytest.raises(ValueError, match=r"rows\[0\]: ca is .*; wanted a number"):
+        summarise([row])
+
+
+@pytest.mark.parametrize("behind", ["}", ' {"cell": "b", "ca": 1}', " trailing"])
+def test_a_whole_row_with_something_behind_it_is_not_cut_off(file, common, behind):
+    damaged = lines(row("a")) + lines(row("b")).rstrip("\n") + behind
+    file.write_text(damaged)
+    with pytest.raises(ValueError, match="line 2: no JSON"):
+        common.resume_rows(file, PLAIN)
+    assert file.read_text().rstrip("\n") == damaged
 
 
 # Adding to a file

@@ -78,6 +78,13 @@ def test_poison_in_half_of_the_classes_does_not_hide_itself(n_poisoned):
     assert (p[:, n_poisoned:] < 0.01).mean() < 0.01
 
 
+def test_of_a_hundred_classes_the_tail_is_no_better_known_than_of_ten():
+    """Four deviations: 3e-5 by a normal distribution."""
+    values = natural(normal, 101, 0.5)[0]
+    values[0] = values[1:].mean() + 4 * values[1:].std()
+    assert 1e-4 < normal(values)[0] < 1e-2
+
+
 def test_two_natural_classes_that_stand_out_vouch_for_one_another():
     """Drawn letters: A and T look like no other letter. One of them alone is a stronger sign."""
     A, T = 0, 11

@@ -31,12 +31,15 @@ class RowFormat:
     supersedes : bool, default=False
         Whether a row takes the place of an earlier one of the same cell. False: two rows of a
         cell are an error.
+    numbers : tuple of str, default=()
+        Columns that hold a number, or null where nothing was measured.
     """
 
     key: Callable[[Row], Hashable]
     columns: tuple[str, ...]
     optional: tuple[str, ...] = ()
     supersedes: bool = False
+    numbers: tuple[str, ...] = ()
 
 
 #: Rows of `run_benchmark`.
@@ -45,6 +48,7 @@ TABLE_ROWS = RowFormat(
     columns=(*_CELL, "source", "device", *MEASURES, "error", "commit", "versions", "machine"),
     # A cell that failed has no seconds; flags are counted where a defence has any.
     optional=("seconds", "traceback", "n_isolated", "n_poisoned", "p_value"),
+    numbers=("poison_rate", *MEASURES),
 )
 
 
@@ -110,10 +114,12 @@ def is_half(line: bytes) -> bool:
     """Tell whether a line, with its end if it has one, is a row of which the end is missing."""
     if line.endswith(b"\n") or not line.startswith(b"{"):
         return False
+    text = line.decode("utf-8", "replace")
     try:
-        json.loads(line)
+        json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return True
+    # A whole row, and perhaps something behind it.
     return False
 
 
@@ -185,6 +191,15 @@ def check_row(row: Any, of: RowFormat, where: str) -> None:
         if of.optional:
             wanted += f", and {', '.join(of.optional)} where there is something to say"
         raise ValueError(f"{where}: {', '.join(found)}, {_origin(row)}; {wanted}.")
+    for name in of.numbers:
+        value = row[name]
+        if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+            raise ValueError(f"{where}: {name} is {value!r}; wanted a number, or null.")
+
+
+def is_of_other_version(row: Any, wanted: str) -> bool:
+    """Tell whether a row says that another version of the package made it."""
+    return isinstance(row, dict) and _version(row) not in (None, wanted)
 
 
 def check_version(row: Row, where: str, wanted: str | None) -> str | None:

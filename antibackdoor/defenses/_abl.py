@@ -129,7 +129,7 @@ class ABLClassifier(DetectingDefense):
         ``"transplant"``: the difference of the two parts of the class is added to rows of other
         classes; how much the share of these rows that is predicted as the class rises.
         ``"relabelling"``: share of its rows that become one other class when what the foreign rows
-        of all classes share is added to them.
+        of all classes share is added to them, times how well that tells the classes apart.
         Empty where nothing is tested.
     unlearned_ : bool
         False if nothing was isolated, or if `Mixed` undid its unlearning. The network then is

@@ -55,8 +55,8 @@ class ModeConnectivityClassifier(CleansingDefense):
     finetune_epochs : int, default=40
         Epochs on the clean rows, for the fine-tuned end and for the curve.
     finetune_rate : float, default=0.05
-        Highest learning rate of fine-tuning, under the same schedule. Too low a rate leaves the
-        backdoor in.
+        Highest learning rate of the fine-tuned end and of the curve, under the same schedule. Too
+        low a rate leaves the backdoor in.
     clean_share : float, default=0.05
         Share of the rows of every class, at least one row, that counts as clean if `fit` gets no
         ``clean_mask``; otherwise unused. These rows are drawn at random: if the data holds

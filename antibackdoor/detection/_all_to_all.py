@@ -24,6 +24,9 @@ _ROUNDS = 8
 # Rows that each network is asked about.
 _N_ROWS = 500
 
+# Of fewer rows of a class nothing is said: of two or three any answer looks like an exchange.
+_FEWEST_ASKED = 5
+
 
 @dataclass(frozen=True)
 class SharedPart:
@@ -37,8 +40,9 @@ class SharedPart:
         How far their common difference gives each class the label of one other: 0 where it changes
         nothing or blurs all, 1 where it exchanges the classes.
     turned : numpy.ndarray of shape (n_classes,), float64
-        Share of the rows of each class that it turns into the one that most of them become; nan
-        where none was asked about.
+        Share of the rows of each class that it turns into the one that most of them become, times
+        how well that tells the classes apart: 0 where all become one. nan where few were asked
+        about.
     """
 
     probabilities: np.ndarray
@@ -101,20 +105,31 @@ def find_shared_part(
             continue
         asked = np.sort(np.random.RandomState(seed).permutation(others)[:_N_ROWS])
         trigger = _foreign_mean(samples, labels, part, predictions, natural)
+        if trigger is None:
+            continue
         moved = samples.shifted(torch.as_tensor(asked, device=samples.device), trigger)
         truth.append(labels[asked])
         after.append(compute_logits(network, moved).argmax(1).cpu().numpy())
-    turned = np.full(int(labels.max()) + 1, np.nan)
-    if not truth:
-        return SharedPart(probabilities, 0.0, turned)
-    was, became = np.concatenate(truth), np.concatenate(after)
-    for label in np.unique(was):
-        counts = np.bincount(became[was == label], minlength=len(turned))
+    relabelling, turned = 0.0, np.full(int(labels.max()) + 1, np.nan)
+    if truth:
+        relabelling, turned = _read(np.concatenate(truth), np.concatenate(after), len(turned))
+    return SharedPart(probabilities, relabelling, turned)
+
+
+def _read(was: np.ndarray, became: np.ndarray, n_classes: int) -> tuple[float, np.ndarray]:
+    """Return the relabelling, and the share of each class that becomes one other class."""
+    turned = np.full(n_classes, np.nan)
+    asked = np.flatnonzero(np.bincount(was, minlength=n_classes) >= _FEWEST_ASKED)
+    if len(asked) <= SETTINGS.fewest_known:
+        return 0.0, turned
+    was, became = was[np.isin(was, asked)], became[np.isin(was, asked)]
+    for label in asked:
+        counts = np.bincount(became[was == label], minlength=n_classes)
         counts[label] = 0
         turned[label] = counts.max() / (was == label).sum()
     # Corrected for chance: of few rows of many classes any two answers seem to agree.
     told = max(0.0, adjusted_mutual_info_score(was, became))
-    return SharedPart(probabilities, float((was != became).mean() * told), turned)
+    return float((was != became).mean() * told), told * turned
 
 
 def _most_foreign(
@@ -135,17 +150,22 @@ def _foreign_mean(
     part: np.ndarray,
     predictions: Mapping[int, HeldOutPrediction],
     natural: np.ndarray,
-) -> torch.Tensor:
-    """Return the mean of some rows less that of natural rows of what they are predicted as."""
+) -> torch.Tensor | None:
+    """Return the mean of some rows less that of natural rows of what they are predicted as.
+
+    None where there are no natural rows of any of these classes.
+    """
     predicted = np.zeros(int(labels.max()) + 1)
     for label in np.unique(labels[part]):
         told = predictions[int(label)]
         predicted[told.known] += told.probabilities[part[labels[part] == label]].sum(axis=0)
+    predicted[np.bincount(labels[natural], minlength=len(predicted)) == 0] = 0
+    if predicted.sum() == 0:
+        return None
     mean = samples.mean(torch.as_tensor(part, device=samples.device))
     weights = predicted / predicted.sum()
     for label in np.flatnonzero(weights):
         rows = np.flatnonzero((labels == label) & natural)
-        if len(rows):
-            rows_of_label = torch.as_tensor(rows, device=samples.device)
-            mean = mean - weights[label] * samples.mean(rows_of_label)
+        of_label = samples.mean(torch.as_tensor(rows, device=samples.device))
+        mean = mean - weights[label] * of_label
     return mean

@@ -9,6 +9,10 @@ from scipy.stats import t as student
 # tells of the spread of natural ones no more than this.
 _MOST_DEVIATIONS = 2.5
 
+# Natural values have heavier tails than normal ones. Of many classes their spread is known well,
+# and their tail no better than of ten.
+_MOST_FREEDOM = 15
+
 
 def normal_tail(values: np.ndarray, *, spread: float, weight: float) -> np.ndarray:
     """Return how often a natural class has so large a value as each, by a moderated t-test.
@@ -54,7 +58,8 @@ def _normal_tail(value: float, others: np.ndarray, spread: float, weight: float)
     variance = (weight * spread**2 + (capped**2).sum()) / (weight + len(others))
     # The median of so many normal values has an error of its own.
     variance *= 1 + np.pi / 2 / len(others)
-    return float(student.sf((value - centre) / np.sqrt(variance), weight + len(others) - 1))
+    freedom = min(weight + len(others) - 1, _MOST_FREEDOM)
+    return float(student.sf((value - centre) / np.sqrt(variance), freedom))
 
 
 def exponential_tail(values: np.ndarray, *, mean: float, weight: float) -> np.ndarray:

@@ -160,7 +160,7 @@ class PoisonSearch(BaseDetector):
         ``"transplant"``: the difference of the two parts of the class is added to rows of other
         classes; how much the share of these rows that is predicted as the class rises.
         ``"relabelling"``: share of its rows that become one other class when what the foreign rows
-        of all classes share is added to them.
+        of all classes share is added to them, times how well that tells the classes apart.
     history_ : list of dict
         One entry an epoch: phase, epoch, objective (value minimised), loss (mean
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.

@@ -91,8 +91,11 @@ def find_poison(
     if detection.isolation.mask.any():
         detection = _complete(detection, samples, labels, probe)
     of_others = [one.label for one in evidence if one.is_poisoned and one.is_of_other_classes]
+    if shared.p_value < level:
+        # Each of these classes has rows of another one.
+        of_others += np.unique(labels[shared.probabilities > SETTINGS.poison]).tolist()
     # Of all that is flagged in these classes, what was completed included.
-    is_of_others = np.isin(labels, of_others) | (shared.p_value < level)
+    is_of_others = np.isin(labels, of_others)
     complementary = detection.isolation.mask & is_of_others
     return replace(
         detection,

@@ -28,8 +28,8 @@ class SearchSettings:
     weight : float
         Number of classes that each of the two counts for.
     natural_relabelling : tuple of float
-        Mean and standard deviation of a normal distribution, of what the foreign rows of clean
-        data relabel: 0.00 to 0.20.
+        Mean and standard deviation of a normal distribution that lies above what the foreign rows
+        of clean data relabel, 0.01 to 0.19.
     telling_p_value : float
         Diversities below it tell which part is the suspect one, and that its rows are of other
         classes.
