@@ -25,6 +25,7 @@ from antibackdoor.detection._all_to_all import find_shared_part
 from antibackdoor.detection._held_out import HeldOutPrediction
 from antibackdoor.detection._search import find_poison
 from antibackdoor.detection._suspects import foreignness
+from antibackdoor.detection._transplant import Transplant
 
 N_ROWS, N_POISONED = 80, 8
 
@@ -100,7 +101,10 @@ def test_a_trigger_that_gives_each_class_the_next_label_is_what_they_share(plant
     assert part.turned.min() > 0.95
 
 
-def test_the_search_flags_it_in_every_class(planted):
+def test_the_search_flags_it_in_every_class(planted, monkeypatch):
+    """No class by itself tells: what a column of a class adds to a row is that class here."""
+    nothing = Transplant(0.0, of_second=False)
+    monkeypatch.setattr("antibackdoor.detection._search.transplant", lambda *given: nothing)
     X, labels, poison = planted
     apart = np.zeros((2 * N_CLASSES, N_COLUMNS))
     apart[:N_CLASSES] = class_weights()

@@ -97,10 +97,11 @@ def test_rows_that_are_taken_for_the_class_anyway_do_not_count():
     assert put(*trigger_table(), knows(2.0, bias=[9, 0, 0])).converted == 0.0
 
 
-def test_half_of_the_other_rows_are_converted():
+def test_what_turns_one_of_two_classes_is_no_trigger():
+    """Natural parts turn the classes that look alike; the half that turns the least counts."""
     weight = np.eye(3, 4)
     weight[1, 1] = 9.0  # class 1: 3.6 against 2
-    assert put(*trigger_table(), knows(2.0, weight)).converted == 0.5
+    assert put(*trigger_table(), knows(2.0, weight)).converted == 0.0
 
 
 def test_both_networks_count():

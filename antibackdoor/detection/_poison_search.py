@@ -158,7 +158,8 @@ class PoisonSearch(BaseDetector):
         ``"diversity"``: prediction diversity of the most foreign part of the class, under a
         network trained without the class, as a share of that of other classes' rows.
         ``"transplant"``: the difference of the two parts of the class is added to rows of other
-        classes; how much the share of these rows that is predicted as the class rises.
+        classes; how much the share of these rows that is predicted as the class rises, in the half
+        of these classes where it rises the least.
         ``"relabelling"``: share of its rows that become one other class when what the foreign rows
         of all classes share is added to them, times how well that tells the classes apart.
     history_ : list of dict

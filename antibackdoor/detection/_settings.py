@@ -74,7 +74,7 @@ class SearchSettings:
     poison: float = 0.5
     doubtful: float = 0.1
     natural_diversity: float = 0.2
-    natural_transplant: float = 0.1
+    natural_transplant: float = 0.05
     weight: float = 6
     natural_relabelling: tuple[float, float] = (0.2, 0.12)
     telling_p_value: float = 0.02
