@@ -19,7 +19,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from itertools import product
+from itertools import groupby, product
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -133,17 +133,27 @@ def small(shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, n_classes))
 
 
-def print_table(path: Path) -> None:
-    """Print the finished cells as a Markdown table, rates in per cent."""
-    print("| set | attack | rate | seed | p | TPR | FPR | epochs | seconds | commit |")
-    print("|" + "---|" * 10)
-    for row in sorted(read_rows(path, ROWS), key=ROWS.key):
-        tpr = "" if row["tpr"] is None else f"{100 * row['tpr']:.1f}"
-        print(
-            f"| {row['set']} | {row['attack']} | {100 * row['poison_rate']:g} | {row['seed']} "
-            f"| {row['p_value']:.2g} | {tpr} | {100 * row['fpr']:.2f} "
-            f"| {sum(row['epochs'].values())} | {row['seconds']} | {row['commit']} |"
-        )
+def print_tables(path: Path) -> None:
+    """Print the finished cells as Markdown, rates in per cent: with poison, and clean sets."""
+    rows = sorted(read_rows(path, ROWS), key=ROWS.key)
+    print("| set | attack | rate | p | TPR | FPR | epochs | seconds | commit |")
+    print("|" + "---|" * 9)
+    for row in rows:
+        if row["tpr"] is not None:
+            print(
+                f"| {row['set']} | {row['attack']} | {100 * row['poison_rate']:g} "
+                f"| {row['p_value']:.2g} | {100 * row['tpr']:.1f} | {100 * row['fpr']:.2f} "
+                f"| {sum(row['epochs'].values())} | {row['seconds']} | {row['commit']} |"
+            )
+    print("\n| clean set | fits | that flag any row | smallest p | commits |")
+    print("|" + "---|" * 5)
+    clean = [row for row in rows if row["tpr"] is None]
+    for name, of_set in groupby(clean, key=itemgetter("set")):
+        fits = list(of_set)
+        flagging = sum(row["n_flagged"] > 0 for row in fits)
+        smallest = min(row["p_value"] for row in fits)
+        commits = ", ".join(sorted({row["commit"] for row in fits}))
+        print(f"| {name} | {len(fits)} | {flagging} | {smallest:.2g} | {commits} |")
 
 
 def main() -> None:
@@ -156,7 +166,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
-        print_table(arguments.out)
+        print_tables(arguments.out)
         return
     number, of = map(int, arguments.shard.split("/"))
     wanted = list(cells(arguments.cells))[number::of]
