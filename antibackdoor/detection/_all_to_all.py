@@ -65,11 +65,11 @@ def find_shared_part(
 ) -> SharedPart:
     """Ask whether a trigger gives each class the label of another one (all-to-all).
 
-    Such poison is a little of every class, and comes from one other class: it is not diverse, and
-    there is no natural class to compare with. But a network has one sign for the trigger, whatever
-    the class. So the most foreign rows of all classes are taken together, each as it differs from
-    its own class, and a discriminant learns what they share. What these rows have that the classes
-    which they are predicted as have not, is the trigger, if there is one. It is put on other rows.
+    Such poison is a little of every class, and comes from one other class. So it is not diverse,
+    and there is no natural class to compare with. But the network has one sign for the trigger,
+    whatever the class. A discriminant learns what the most foreign rows of all classes share, each
+    as it differs from its own class. The mean of the rows that share it, less the mean rows of the
+    classes that they are predicted as, is the trigger, if there is one. It is put on other rows.
 
     Parameters
     ----------
