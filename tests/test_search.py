@@ -113,9 +113,7 @@ def test_networks_are_trained_for_halves_then_groups_then_the_rest(planted, foun
     shown = probe.asked["rest"][0]
     assert shown[labels != 2].all() and 0.4 < shown[(labels == 2) & ~poison].mean() < 0.6
     assert shown[poison].mean() > 0.9
-    goes_on = [network is not None for kind, _, network in probe.told if kind == "rest"]
-    turns = [False] + [True] * (SETTINGS.completion_turns - 1)
-    assert goes_on == turns * SETTINGS.completion_networks
+    assert all(network is not None for kind, _, network in probe.told if kind == "rest")
 
 
 def test_the_network_and_losses_of_the_halves_are_handed_on(planted, found):

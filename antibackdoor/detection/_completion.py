@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from scipy.special import expit
 
+from antibackdoor.detection._cross_fit import CrossFit
 from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import Samples, compute_logits, log_odds
 
 #: Of all networks that complete the poison.
-COMPLETION_TURNS = SETTINGS.completion_networks * SETTINGS.completion_turns
+COMPLETION_TURNS = 2 * SETTINGS.completion_turns
 
 
 def find_rest(
@@ -19,6 +22,7 @@ def find_rest(
     classes: np.ndarray,
     samples: Samples,
     labels: np.ndarray,
+    fitted: CrossFit,
     probe: Probe,
 ) -> np.ndarray:
     """Find the rest of the poison, of which some rows are known.
@@ -26,8 +30,9 @@ def find_rest(
     A network learns the known poison of a class as one class, and those of its other rows that are
     the least suspect as another. What tells the two apart is the trigger, wherever the
     poison comes from. What it finds is shown to it too, turn by turn. Rows in doubt are not
-    shown, for a triggered row that is called natural teaches that the trigger says nothing. A new
-    network goes on from what the one before has found: it was never taught any of it as natural.
+    shown, for a triggered row that is called natural teaches that the trigger says nothing. Both
+    cross-fitted networks are trained further so, one after the other: they know the trigger, and
+    the second begins from what the first has found.
 
     Parameters
     ----------
@@ -37,6 +42,8 @@ def find_rest(
         Those that bear the known poison.
     samples : Samples
     labels : numpy.ndarray of shape (n_samples,), int
+    fitted : CrossFit
+        Copies of its networks are trained.
     probe : Probe
         Called `COMPLETION_TURNS` times.
 
@@ -51,7 +58,6 @@ def find_rest(
     for among in rows:
         told[among] = suspicion[among]
     n_classes = int(labels.max()) + 1
-    network = None
     for turn, share_shown in enumerate(np.linspace(*SETTINGS.shown_natural, COMPLETION_TURNS)):
         shown, called = ~np.isin(labels, classes) | known, labels.copy()
         for number, (label, among) in enumerate(zip(classes, rows, strict=True)):
@@ -60,11 +66,11 @@ def find_rest(
             called[among[found]] = n_classes + number
             shown[among[found]] = True
             shown[_least(among[~found], told, share_shown)] = True
-        further = turn % SETTINGS.completion_turns > 0
+        which, further = divmod(turn, SETTINGS.completion_turns)
+        if not further:
+            network = copy.deepcopy(fitted.networks[which])
         share = SETTINGS.completion_further if further else SETTINGS.completion_epochs
-        network = probe(
-            shown, share, network if further else None, gently=further, labels=called
-        ).network
+        network = probe(shown, share, network, gently=True, labels=called).network
         logits = compute_logits(network, samples).double().cpu()
         for number, among in enumerate(rows):
             poison = torch.full((len(among),), n_classes + number)

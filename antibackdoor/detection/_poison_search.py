@@ -85,7 +85,7 @@ class PoisonSearch(BaseDetector):
        this class. A sign counts if it is large compared with the other classes of the same data.
     4. All classes are tested at once for a trigger that exchanges them: what their most foreign
        rows share is added to other rows.
-    5. Where a test is significant, two networks learn the suspect rows as a class of their own,
+    5. Where a test is significant, the two copies learn the suspect rows as a class of their own,
        and find the rest of the poison. If none is, nothing is flagged.
 
     Parameters
@@ -249,7 +249,7 @@ class PoisonSearch(BaseDetector):
         """About how many passes over all rows it makes if it finds poison."""
         shares = SETTINGS.n_groups * SETTINGS.probe_epochs * SHARE_OF_A_PROBE
         further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
-        completion = SETTINGS.completion_networks * (SETTINGS.completion_epochs + further)
+        completion = 2 * (SETTINGS.completion_epochs + further)
         return self.epochs * (1 + shares + completion)
 
     def _n_phases(self) -> int:

@@ -89,7 +89,7 @@ def find_poison(
     evidence = weigh(signs, n_known, level)
     detection = _conclude(evidence, shared, level, labels)
     if detection.isolation.mask.any():
-        detection = _complete(detection, samples, labels, probe)
+        detection = _complete(detection, samples, labels, fitted, probe)
     of_others = [one.label for one in evidence if one.is_poisoned and one.is_of_other_classes]
     if shared.p_value < level:
         # Each of these classes has rows of another one.
@@ -185,11 +185,12 @@ def _complete(
     detection: Detection,
     samples: Samples,
     labels: np.ndarray,
+    fitted: CrossFit,
     probe: Probe,
 ) -> Detection:
     """Flag the rest of the poison of the poisoned classes."""
     poisoned = np.unique(labels[detection.isolation.mask])
-    told = find_rest(detection.isolation.scores, poisoned, samples, labels, probe)
+    told = find_rest(detection.isolation.scores, poisoned, samples, labels, fitted, probe)
     is_told = np.isfinite(told)
     return replace(
         detection,

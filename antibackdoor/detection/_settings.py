@@ -50,13 +50,12 @@ class SearchSettings:
         until it recognises this share of the rows to compare with. The cross-fitted networks
         recognise all of them.
     completion_epochs : float
-        Epochs of a network that finds the rest of the poison, as a share of those of the search,
+        Further epochs of each cross-fitted network to find the rest of the poison, as a share of
+        those of the search,
     completion_further : float
         and of each further turn of it,
     completion_turns : int
         of which it has so many, with the first.
-    completion_networks : int
-        So many of these are trained, one after the other.
     shown_natural : tuple of float
         Of the rows that are not called poison so many are shown to them as natural, in the first
         turn and the last: as poison is found, fewer of them are in doubt.
@@ -85,10 +84,9 @@ class SearchSettings:
     probe_epochs: float = 0.4
     most_turns: int = 2
     well_known: float = 0.7
-    completion_epochs: float = 0.5
-    completion_further: float = 0.1
+    completion_epochs: float = 0.15
+    completion_further: float = 0.05
     completion_turns: int = 4
-    completion_networks: int = 2
     shown_natural: tuple[float, float] = (0.5, 0.9)
     fewest_known: int = 3
     compared_share: float = 0.1
