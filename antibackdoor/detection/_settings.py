@@ -84,8 +84,8 @@ class SearchSettings:
     probe_epochs: float = 0.4
     most_turns: int = 2
     well_known: float = 0.7
-    completion_epochs: float = 0.15
-    completion_further: float = 0.05
+    completion_epochs: float = 0.25
+    completion_further: float = 0.1
     completion_turns: int = 4
     shown_natural: tuple[float, float] = (0.5, 0.9)
     fewest_known: int = 3
