@@ -2,12 +2,13 @@
 
 from antibackdoor.defenses._abl import ABLClassifier
 from antibackdoor.defenses._base import BaseDefense
-from antibackdoor.defenses._cbd import CBDClassifier, RelativeLoss
+from antibackdoor.defenses._cbd import CBDClassifier
 from antibackdoor.defenses._cures import Cure, Cured, NegativeLearning, Retrain
 from antibackdoor.defenses._dbd import DBDClassifier
 from antibackdoor.defenses._fine_pruning import FinePruningClassifier
 from antibackdoor.defenses._mode_connectivity import ModeConnectivityClassifier
 from antibackdoor.defenses._nad import NADClassifier
+from antibackdoor.defenses._relative_loss import RelativeLoss
 from antibackdoor.defenses._undefended import UndefendedClassifier
 from antibackdoor.defenses._unlearning import Ascent, Joint, Mixed
 

@@ -17,10 +17,6 @@ from antibackdoor.detection._parts import SMALLEST_CLASS
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import Samples, compute_logits
 
-# The most foreign rows of each class that the search for what they share begins from.
-_AT_THE_HEAD = 0.05
-_ROUNDS = 8
-
 # Rows that each network is asked about.
 _N_ROWS = 500
 
@@ -94,7 +90,7 @@ def find_shared_part(
     may_join = fitted.recognised & is_large
     first = _most_foreign(labels, may_join, foreignness)
     probabilities = np.zeros(len(labels))
-    probabilities[rows] = widen(views, first[rows], may_join[rows], np.zeros(len(rows)), _ROUNDS)
+    probabilities[rows] = widen(views, first[rows], may_join[rows], np.zeros(len(rows)))
     shared, natural = ((side > 0.5) & may_join for side in (probabilities, 1 - probabilities))
     truth, after = [], []
     for number, network in enumerate(fitted.networks):
@@ -139,7 +135,7 @@ def _most_foreign(
     first = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = np.flatnonzero((labels == label) & recognised & (foreignness > 0))
-        n_first = int(_AT_THE_HEAD * (labels == label).sum())
+        n_first = int(SETTINGS.foreign_head * (labels == label).sum())
         first[rows[np.argsort(-foreignness[rows], kind="stable")[:n_first]]] = True
     return first
 

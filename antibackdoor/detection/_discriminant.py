@@ -17,6 +17,8 @@ _SMALLEST_SHARE = 0.01
 
 _FOLDS = 5
 
+_ROUNDS_TO_WIDEN = 8
+
 # A direction in which all rows are the same tells nothing, and has no spread to divide by.
 _SMALLEST_VARIANCE = 1e-12
 
@@ -107,7 +109,7 @@ def widen(
     first: np.ndarray,
     may_join: np.ndarray,
     evidence: np.ndarray,
-    n_rounds: int,
+    n_rounds: int = _ROUNDS_TO_WIDEN,
 ) -> np.ndarray:
     """Return the probability of the first of two parts, of which only some rows are known.
 
@@ -123,7 +125,7 @@ def widen(
         Rows that the next round may be fitted to as such, if the odds are for it.
     evidence : numpy.ndarray of shape (n_rows,), float64
         Log odds of the first part that something else than the features gives, in nats.
-    n_rounds : int
+    n_rounds : int, default=8
 
     Returns
     -------

@@ -5,13 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import t as student
 
-# A value that is so many deviations above the centre, by those below it, is taken for poison: it
-# tells of the spread of natural ones no more than this.
-_MOST_DEVIATIONS = 2.5
-
-# Natural values have heavier tails than normal ones. Of many classes their spread is known well,
-# and their tail no better than of ten.
-_MOST_FREEDOM = 15
+from antibackdoor.detection._settings import SETTINGS
 
 
 def normal_tail(values: np.ndarray, *, spread: float, weight: float) -> np.ndarray:
@@ -54,11 +48,11 @@ def _normal_tail(value: float, others: np.ndarray, spread: float, weight: float)
     centre = np.sort(others)[(len(others) - 1) // 2]
     below = others[others <= centre] - centre
     lower = (weight * spread**2 + (below**2).sum()) / (weight + len(below))
-    capped = np.minimum(others - centre, _MOST_DEVIATIONS * np.sqrt(lower))
+    capped = np.minimum(others - centre, SETTINGS.most_deviations * np.sqrt(lower))
     variance = (weight * spread**2 + (capped**2).sum()) / (weight + len(others))
     # The median of so many normal values has an error of its own.
     variance *= 1 + np.pi / 2 / len(others)
-    freedom = min(weight + len(others) - 1, _MOST_FREEDOM)
+    freedom = min(weight + len(others) - 1, SETTINGS.most_freedom)
     return float(student.sf((value - centre) / np.sqrt(variance), freedom))
 
 

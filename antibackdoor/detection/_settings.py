@@ -27,6 +27,16 @@ class SearchSettings:
         Mean of an exponential distribution, of the transplants of natural classes.
     weight : float
         Number of classes that each of the two counts for.
+    most_deviations : float
+        A value so many deviations above the centre, by those below it, is taken for poison: it
+        tells of the spread of natural ones no more than this.
+    most_freedom : float
+        Degrees of freedom of the tail of the diversities. Natural values have heavier tails than
+        normal ones. Of many classes their spread is known well, and their tail no better than of
+        ten.
+    foreign_head : float
+        The most foreign rows of each class, as a share of it, that the search for what they share
+        begins from.
     natural_relabelling : tuple of float
         Mean and standard deviation of a normal distribution that lies above what the foreign rows
         of clean data relabel, 0.01 to 0.19.
@@ -75,6 +85,9 @@ class SearchSettings:
     natural_diversity: float = 0.2
     natural_transplant: float = 0.05
     weight: float = 6
+    most_deviations: float = 2.5
+    most_freedom: float = 15
+    foreign_head: float = 0.05
     natural_relabelling: tuple[float, float] = (0.2, 0.12)
     telling_p_value: float = 0.02
     held_loss: float = 0.5

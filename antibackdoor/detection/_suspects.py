@@ -17,7 +17,6 @@ from antibackdoor.detection._settings import SETTINGS
 _AT_THE_HEAD = (0.1, 0.2, 0.4)
 
 _ROUNDS = 4
-_ROUNDS_TO_WIDEN = 8
 
 # A prediction that no row has is not impossible.
 _SMALLEST = 1e-3
@@ -111,7 +110,7 @@ class Candidates:
         if excess.sum() > 0:
             agreed = excess @ self.probabilities / excess.sum()
             first = self.recognised & (agreed > 0.5)
-            told = widen(self.views, first, self.recognised, self.foreignness, _ROUNDS_TO_WIDEN)
+            told = widen(self.views, first, self.recognised, self.foreignness)
             agreed = replace(self.parts, probabilities=told)
             suspect = told > 0.5
             chosen = self.parts.rows[suspect & self.recognised]
