@@ -24,6 +24,7 @@ def signs_of(
     diversity=0.3,
     rest_diversity=0.2,
     split_diversity=0.3,
+    n_suspect=100,
     converted=0.02,
     of_second=False,
 ):
@@ -36,6 +37,7 @@ def signs_of(
         split_diversity=split_diversity,
         diversity=diversity,
         rest_diversity=rest_diversity,
+        n_suspect=n_suspect,
     )
 
 
@@ -90,10 +92,29 @@ def test_the_order_of_the_classes_does_not_matter():
         assert one.p_value == pytest.approx(same.p_value)
 
 
-def test_the_p_value_allows_for_three_signs():
-    one = weigh(ten_classes(diversity=0.8, converted=0.4), LEVEL)[0]
-    told = np.array([one.diversity_p, one.transplant_p, one.together_p])
+def test_the_p_value_allows_for_the_number_of_signs():
+    one = weigh(ten_classes(diversity=0.6, converted=0.2), LEVEL)[0]
+    foreign = np.array([one.diversity_p, one.contrast_p])
+    assert one.foreign_p == pytest.approx(2 / (1 / foreign).sum())
+    told = np.array([one.foreign_p, one.transplant_p, one.together_p])
     assert one.p_value == pytest.approx(3 / (1 / told).sum())
+
+
+def test_a_part_that_is_far_more_diverse_than_its_rest_is_foreign():
+    """Of its diversity alone it is not: another class is as diverse, rest and all."""
+    other = signs_of(1, diversity=0.65, rest_diversity=0.6)
+    signs = ten_classes(diversity=0.65, rest_diversity=0.1)
+    first, *others = weigh([signs[0], other, *signs[2:]], LEVEL)
+    assert first.is_poisoned and first.is_of_other_classes
+    assert not any(one.is_poisoned for one in others)
+    # A rest of no diversity at all is not enough.
+    little = weigh(ten_classes(diversity=0.35, rest_diversity=0.0), LEVEL)[0]
+    assert not little.is_poisoned
+
+
+def test_a_diversity_of_few_rows_is_uncertain():
+    assert weigh(ten_classes(diversity=0.7, n_suspect=200), LEVEL)[0].is_poisoned
+    assert not weigh(ten_classes(diversity=0.7, n_suspect=8), LEVEL)[0].is_poisoned
 
 
 def test_signs_beyond_the_smallest_float_are_no_error():
@@ -110,9 +131,9 @@ def test_a_part_that_is_the_whole_class_is_not_foreign_to_it(rest):
 
 
 def test_two_moderate_signs_are_a_strong_one_together():
-    for one_of_them in ({"diversity": 0.55}, {"converted": 0.2}):
+    for one_of_them in ({"diversity": 0.47}, {"converted": 0.2}):
         assert not weigh(ten_classes(**one_of_them), LEVEL)[0].is_poisoned
-    assert weigh(ten_classes(diversity=0.55, converted=0.2), LEVEL)[0].is_poisoned
+    assert weigh(ten_classes(diversity=0.47, converted=0.2), LEVEL)[0].is_poisoned
 
 
 def test_the_level_is_what_the_p_value_has_to_be_below():

@@ -178,6 +178,30 @@ def test_a_candidate_that_is_surely_more_diverse_takes_the_place_of_what_they_ag
     assert len(candidates.agree(0.2, alike).first) == 40
 
 
+def two_clouds(first):
+    features = np.random.default_rng(0).normal(size=(len(first), 4)).astype(np.float32)
+    features[first] += 8
+    return features
+
+
+def test_a_few_rows_do_not_take_the_place_of_many_that_are_nearly_as_diverse():
+    """They agree on forty rows; twelve others are of more classes yet."""
+    rows = np.arange(100)
+    many, few = rows < 40, (rows >= 40) & (rows < 52)
+    of = np.where(few, rows % 6, rows % 2)
+    prediction = HeldOutPrediction(np.arange(6), np.eye(6)[of], np.flatnonzero(rows >= 52))
+    candidates = of_candidates([many, many, few], [1, 1, 1.35], features=two_clouds(many))
+    assert candidates.certain[2] > prediction.diversity(np.flatnonzero(many))
+    assert candidates.agree(0.3, prediction).first.tolist() == np.flatnonzero(many).tolist()
+
+
+def test_nearly_the_whole_class_is_no_candidate():
+    rows = np.arange(100)
+    features = two_clouds(rows < 40)
+    told = of_candidates([rows < 90, rows < 40], [0.9, 0.8], features=features)
+    assert told.agree(0.2, ALL_DIVERSE).first.tolist() == list(range(40))
+
+
 def test_what_nearly_all_rows_are_like_is_no_part():
     """Three candidates that each hold two thirds of a class: they agree on all of it."""
     rows = np.arange(60)

@@ -11,6 +11,7 @@ from scipy.stats import chi2, hmean
 from antibackdoor.detection._null import exponential_tail, normal_tail
 from antibackdoor.detection._parts import Parts
 from antibackdoor.detection._settings import SETTINGS
+from antibackdoor.detection._suspects import surely
 from antibackdoor.detection._transplant import Transplant
 
 # A p-value that is smaller than any float is not 0.
@@ -34,6 +35,8 @@ class Signs:
     diversity, rest_diversity : float
         Of the suspect part, and of the rest of the class; nan where nothing could be told, all
         three.
+    n_suspect : int
+        Recognised rows of the suspect part.
     """
 
     parts: Parts
@@ -42,6 +45,7 @@ class Signs:
     split_diversity: float
     diversity: float
     rest_diversity: float
+    n_suspect: int
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,14 @@ class ClassEvidence:
     signs : Signs
     level : float
         The p-value below which the class is taken for poisoned.
-    diversity_p, transplant_p : float
+    diversity_p, contrast_p, transplant_p : float
         How often natural classes of such data show as much.
     """
 
     signs: Signs
     level: float
     diversity_p: float
+    contrast_p: float
     transplant_p: float
 
     @property
@@ -76,13 +81,18 @@ class ClassEvidence:
 
         Wilson, The harmonic mean p-value for combining dependent tests, PNAS 2019.
         """
-        told = [self.diversity_p, self.transplant_p, self.together_p]
+        told = [self.foreign_p, self.transplant_p, self.together_p]
         return float(hmean(np.maximum(told, _SMALLEST)))
 
     @property
+    def foreign_p(self) -> float:
+        """Of the diversity of the suspect part, and what it is above that of the rest."""
+        return float(hmean(np.maximum([self.diversity_p, self.contrast_p], _SMALLEST)))
+
+    @property
     def together_p(self) -> float:
-        """Of diversity and transplant, by Fisher's method."""
-        told = np.maximum([self.diversity_p, self.transplant_p], _SMALLEST)
+        """Of these and the transplant, by Fisher's method."""
+        told = np.maximum([self.foreign_p, self.transplant_p], _SMALLEST)
         return float(chi2.sf(-2 * np.log(told).sum(), 4))
 
     @property
@@ -93,7 +103,7 @@ class ClassEvidence:
     @property
     def is_of_other_classes(self) -> bool:
         """Whether the suspect rows have been recognised as rows of many other classes."""
-        return self.diversity_p < SETTINGS.telling_p_value
+        return self.foreign_p < SETTINGS.telling_p_value
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -121,13 +131,21 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     list of ClassEvidence
     """
     diversities = np.array([one.diversity for one in signs])
+    rests = np.array([one.rest_diversity for one in signs])
     splits = np.array([one.split_diversity for one in signs])
+    n_suspect = np.array([one.n_suspect for one in signs])
     converted = np.array([one.transplant.converted for one in signs])
     spread = SETTINGS.natural_diversity / np.log(n_known)
-    diversity_p = normal_tail(diversities, spread=spread, weight=SETTINGS.weight)
+    certain = surely(diversities, n_suspect)
+    diversity_p = normal_tail(certain, spread=spread, weight=SETTINGS.weight)
     # A part is foreign to a rest. Where it is the whole class, the class is diverse as it is.
-    rests = np.array([one.rest_diversity for one in signs])
     diversity_p[~(rests < diversities)] = 1.0
+    apart = np.where(np.isnan(rests), 0.0, diversities - rests)
+    contrast_p = normal_tail(
+        certain * surely(apart, n_suspect),
+        spread=SETTINGS.natural_contrast / np.log(n_known),
+        weight=SETTINGS.weight,
+    )
     transplant_p = exponential_tail(
         converted, mean=SETTINGS.natural_transplant, weight=SETTINGS.weight
     )
@@ -137,5 +155,5 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     transplant_p[splits < usual - spread] = 1.0
     return [
         ClassEvidence(one, level, *map(float, p_values))
-        for one, *p_values in zip(signs, diversity_p, transplant_p, strict=True)
+        for one, *p_values in zip(signs, diversity_p, contrast_p, transplant_p, strict=True)
     ]

@@ -144,6 +144,7 @@ def _measure(
         split_diversity=float(np.fmax(of_first, of_second)),
         diversity=of_foreign,
         rest_diversity=of_rest,
+        n_suspect=int(fitted.recognised[foreign.first].sum()),
     )
 
 

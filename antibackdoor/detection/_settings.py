@@ -23,6 +23,9 @@ class SearchSettings:
         Standard deviation of the diversities of natural classes around their median, times the
         logarithm of the number of known classes: a natural class looks like one or two others,
         which is the less diverse, the more there are.
+    natural_contrast : float
+        Standard deviation of their contrasts, times the same logarithm. A contrast is a diversity
+        times what it is above that of the rest of the class.
     natural_transplant : float
         Mean of an exponential distribution, of the transplants of natural classes.
     weight : float
@@ -75,6 +78,8 @@ class SearchSettings:
         Rows that no probe is trained on, to compare with.
     fewest_recognised : int
         Of fewer recognised rows no diversity is taken.
+    most_of_a_class : float
+        A larger share of a class is no candidate for its poison.
     knows_nothing : float
         A probe with less diversity than this of the rows to compare with, in nats, knows no class
         from another.
@@ -83,6 +88,7 @@ class SearchSettings:
     poison: float = 0.5
     doubtful: float = 0.1
     natural_diversity: float = 0.2
+    natural_contrast: float = 0.07
     natural_transplant: float = 0.05
     weight: float = 6
     most_deviations: float = 2.5
@@ -104,6 +110,7 @@ class SearchSettings:
     fewest_known: int = 3
     compared_share: float = 0.1
     fewest_recognised: int = 8
+    most_of_a_class: float = 0.75
     knows_nothing: float = 0.1
 
 

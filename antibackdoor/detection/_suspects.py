@@ -47,6 +47,23 @@ def _diversity(prediction: HeldOutPrediction, chosen: np.ndarray) -> float:
     return prediction.diversity(chosen)
 
 
+def surely(diversities: np.ndarray, n_rows: np.ndarray) -> np.ndarray:
+    """Return diversities less about one standard error: of few rows they are uncertain.
+
+    Parameters
+    ----------
+    diversities : numpy.ndarray of shape (n_parts,)
+        Or differences of diversities.
+    n_rows : numpy.ndarray of shape (n_parts,)
+        Recognised rows that they were told from.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_parts,)
+    """
+    return diversities - 1 / np.sqrt(np.maximum(1, n_rows))
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Parts of a class, each of which may be its poison.
@@ -75,10 +92,18 @@ class Candidates:
     foreignness: np.ndarray
 
     @property
+    def n_recognised(self) -> np.ndarray:
+        """Recognised rows of each candidate, shape (n_candidates,), int."""
+        return ((self.probabilities > 0.5) & self.recognised).sum(axis=1)
+
+    @property
     def certain(self) -> np.ndarray:
-        """Diversities less about one standard error: of few rows they are uncertain."""
-        n_rows = ((self.probabilities > 0.5) & self.recognised).sum(axis=1)
-        return self.diversities - 1 / np.sqrt(np.maximum(1, n_rows))
+        """What each is `surely` as diverse as, shape (n_candidates,).
+
+        nan of nearly all rows: such a part is as diverse as the class.
+        """
+        is_part = (self.probabilities > 0.5).mean(axis=1) <= SETTINGS.most_of_a_class
+        return surely(np.where(is_part, self.diversities, np.nan), self.n_recognised)
 
     def agree(self, usual: float, prediction: HeldOutPrediction) -> Parts:
         """Return the rows that the candidates agree on, and those like them, as the first part.
@@ -100,7 +125,8 @@ class Candidates:
         -------
         Parts
             The most diverse candidate where they agree on next to nothing, or on nearly all; or
-            where it is surely more diverse. The parts by features where no diversity can be told.
+            where it is surely more diverse, and tells more. The parts by features where no
+            diversity can be told.
         """
         certain = self.certain
         if np.isnan(certain).all():
@@ -115,7 +141,11 @@ class Candidates:
             suspect = told > 0.5
             chosen = self.parts.rows[suspect & self.recognised]
             is_a_part = all(are_two(suspect[view.unseen]) for view in self.views)
-            if is_a_part and certain[best] <= _diversity(prediction, chosen):
+            diversity = _diversity(prediction, chosen)
+            # In standard errors: a few odd rows are easily more diverse than much poison.
+            telling = (diversity - usual) * np.sqrt(len(chosen))
+            best_telling = (self.diversities[best] - usual) * np.sqrt(self.n_recognised[best])
+            if is_a_part and (certain[best] <= diversity or best_telling <= telling):
                 return agreed
         return replace(self.parts, probabilities=self.probabilities[best])
 
