@@ -115,6 +115,9 @@ def test_a_part_that_is_far_more_diverse_than_its_rest_is_foreign():
 def test_a_diversity_of_few_rows_is_uncertain():
     assert weigh(ten_classes(diversity=0.7, n_suspect=200), LEVEL)[0].is_poisoned
     assert not weigh(ten_classes(diversity=0.7, n_suspect=8), LEVEL)[0].is_poisoned
+    # Below its own error it says nothing, beside a rest that is more diverse least of all.
+    nothing = weigh(ten_classes(diversity=0.0, rest_diversity=0.3, n_suspect=8), LEVEL)[0]
+    assert nothing.contrast_p > 0.5
 
 
 def test_signs_beyond_the_smallest_float_are_no_error():

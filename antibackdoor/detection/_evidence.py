@@ -142,7 +142,7 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     diversity_p[~(rests < diversities)] = 1.0
     apart = np.where(np.isnan(rests), 0.0, diversities - rests)
     contrast_p = normal_tail(
-        certain * surely(apart, n_suspect),
+        np.maximum(certain, 0.0) * surely(apart, n_suspect),
         spread=SETTINGS.natural_contrast / np.log(n_known),
         weight=SETTINGS.weight,
     )
