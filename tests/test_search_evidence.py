@@ -117,7 +117,7 @@ def test_a_diversity_of_few_rows_is_uncertain():
     assert not weigh(ten_classes(diversity=0.7, n_suspect=8), LEVEL)[0].is_poisoned
     # Below its own error it says nothing, beside a rest that is more diverse least of all.
     nothing = weigh(ten_classes(diversity=0.0, rest_diversity=0.3, n_suspect=8), LEVEL)[0]
-    assert nothing.contrast_p > 0.5
+    assert nothing.contrast_p > 0.3
 
 
 def test_signs_beyond_the_smallest_float_are_no_error():
