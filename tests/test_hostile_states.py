@@ -31,9 +31,10 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a child")
 
-#: Without a network, with one, with several, and with generators.
+#: Without a network, with one, with several, and with generators; detectors.
 KINDS = ["UndefendedClassifier", "FinePruningClassifier", "BadNets", "Blend", "WaNet", "Composite"]
 KINDS += ["AdaptivePoison", "SampleSpecific", "FeatureCollision", "Trojan", "DBDClassifier", "DFST"]
+KINDS += ["PoisonSearch", "ActivationClustering"]
 
 
 @pytest.fixture(scope="module")

@@ -21,13 +21,7 @@ from antibackdoor.detection import (
     settle,
 )
 from antibackdoor.training import Run
-from antibackdoor.utils import (
-    Fitted,
-    FittedNumber,
-    ImageLayout,
-    all_or_nothing,
-    signs_of_classes,
-)
+from antibackdoor.utils import Fitted, ImageLayout, all_or_nothing
 
 
 class DetectingDefense(BaseDefense):
@@ -43,11 +37,7 @@ class DetectingDefense(BaseDefense):
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
         **BaseDefense._fitted_constraints,
-        "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
-        # The signs of all detectors; empty where nothing was tested.
-        "isolate_signs_": signs_of_classes(
-            "diversity", "transplant", "relabelling", "size", "silhouette"
-        ),
+        **BaseDetector._fitted_constraints,
     }
 
     detector: BaseDetector | None

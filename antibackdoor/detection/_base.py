@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -13,6 +13,7 @@ from sklearn.utils import _safe_indexing
 from antibackdoor.backbones import Network
 from antibackdoor.detection._select import Isolation
 from antibackdoor.training import Run, TrainingEstimator, current_team
+from antibackdoor.utils import Fitted, FittedNumber, signs_of_classes
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,15 @@ class BaseDetector(IsolationMixin, TrainingEstimator):
     >>> len(Brightest(ratio=0.1).fit(X[:100], y[:100]).isolate_)
     10
     """
+
+    #: Attributes that `fit` sets beside the flags: checked when a file is loaded.
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
+        # The signs of all detectors; empty where nothing was tested.
+        "isolate_signs_": signs_of_classes(
+            "diversity", "transplant", "relabelling", "size", "silhouette"
+        ),
+    }
 
     classes_: np.ndarray
     history_: list[dict[str, Any]]

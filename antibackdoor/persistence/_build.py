@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from antibackdoor.attacks import BaseAttack
 from antibackdoor.backbones import Backbone, Network, to_arrays
+from antibackdoor.detection import BaseDetector
 from antibackdoor.persistence._backbone import put_back_own
 from antibackdoor.persistence._budget import BYTES_OF_AN_ARRAY, CountedMemory, check_budget
 from antibackdoor.persistence._check import check_parameters, check_state
@@ -49,7 +50,7 @@ def build_model(
 
     Returns
     -------
-    classifier or attack
+    classifier, detector or attack
 
     Raises
     ------
@@ -59,6 +60,8 @@ def build_model(
     put_back_own(state, backbone)
     check_parameters(kind, state)
     check_state(kind, state)
+    if issubclass(kind, BaseDetector):  # has no network, and is not asked about rows
+        return _with_state(kind, state)
     weights = _weights_of(kind, state)
     # A network of the user's cannot be built without memory, and is not the file's to choose:
     # the size of its input is, so what it takes is counted as it is taken.

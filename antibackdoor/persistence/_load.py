@@ -19,7 +19,7 @@ from antibackdoor.utils import require
 def load_model(
     path: str | os.PathLike[str], *, backbone: Backbone | None = None, max_bytes: int = MAX_BYTES
 ) -> Any:
-    """Load a classifier or attack from a file of `save_model`; no code in the file is run.
+    """Load a classifier, detector or attack from a file of `save_model`, running no code of it.
 
     The file need not be trusted: nothing in it is run or imported. It must hold a class of this
     package, made of plain values and arrays that fit each other. Sizes are checked before
@@ -33,9 +33,9 @@ def load_model(
     path : str or path-like
         From `save_model`.
     backbone : torch.nn.Module or callable, default=None
-        The network of your own that the model was fitted with (`backbone` of a classifier,
-        `surrogate` of an attack), wanted for such a model and no other: its code is not in
-        the file. A module is copied, and gets the weights of the file.
+        The network of your own that the model was fitted with (`backbone` of a classifier or
+        detector, `surrogate` of an attack), wanted for such a model and no other: its code is
+        not in the file. A module is copied, and gets the weights of the file.
     max_bytes : int, default=4 GiB
         Memory that loading may take, in bytes: the file, its arrays, the network and what that
         makes of an image of the size that the file claims. It is counted before it is taken; a
@@ -43,7 +43,7 @@ def load_model(
 
     Returns
     -------
-    classifier or attack
+    classifier, detector or attack
         As it was written, with its networks on the CPU; `cache_dir`, callbacks and metadata
         requests are as in a new one.
 
