@@ -21,14 +21,17 @@ from antibackdoor.detection import (
     settle,
 )
 from antibackdoor.training import Run
-from antibackdoor.utils import Fitted, ImageLayout, all_or_nothing
+from antibackdoor.utils import Fitted, ImageLayout, all_or_nothing, parameters
 
 
+@parameters
 class DetectingDefense(BaseDefense):
     """Base of the defences that run a detector, or take a list that a person reviewed.
 
     A defence implements `_train`, with `_detection`, and `_detector_of_tables`.
     """
+
+    detector: BaseDetector | None = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDefense._parameter_constraints,
@@ -39,8 +42,6 @@ class DetectingDefense(BaseDefense):
         **BaseDefense._fitted_constraints,
         **BaseDetector._fitted_constraints,
     }
-
-    detector: BaseDetector | None
 
     @_fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing

@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing
 from antibackdoor.backbones import Network
 from antibackdoor.detection._select import Isolation
 from antibackdoor.training import Run, TrainingEstimator, current_team
-from antibackdoor.utils import Fitted, FittedNumber, signs_of_classes
+from antibackdoor.utils import Fitted, FittedNumber, parameters, signs_of_classes
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ class IsolationMixin(BaseEstimator):
         self.isolate_classes_ = run.classes[np.unique(flagged_labels)]
 
 
+@parameters
 class BaseDetector(IsolationMixin, TrainingEstimator):
     """Base of the detectors: derive from it to write a detector of your own.
 
@@ -157,9 +158,9 @@ class BaseDetector(IsolationMixin, TrainingEstimator):
         ),
     }
 
-    classes_: np.ndarray
-    history_: list[dict[str, Any]]
-    input_shape_: tuple[int, ...]
+    classes_: np.ndarray = field(init=False)
+    history_: list[dict[str, Any]] = field(init=False)
+    input_shape_: tuple[int, ...] = field(init=False)
 
     @abstractmethod
     def _detect(self, run: Run) -> Detection:

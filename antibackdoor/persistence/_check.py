@@ -203,12 +203,7 @@ def _check_history(history: Any) -> None:
 
 def _check_fitted_with(state: dict[str, Any]) -> None:
     fitted = state["_fitted_with"]
-    if not isinstance(fitted, dict) or set(fitted) != {
-        "uint8",
-        "backbone",
-        "image_shape",
-        "layout",
-    }:
+    if not isinstance(fitted, dict) or set(fitted) != _OF_FITTED_WITH:
         raise ValueError("its _fitted_with does not say how the network was built")
     if type(fitted["uint8"]) is not bool:
         raise ValueError("its _fitted_with does not say whether X was uint8")

@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 
@@ -51,6 +52,7 @@ def as_numbers(rows: np.ndarray) -> np.ndarray:
     --------
     >>> from fractions import Fraction
     >>> import numpy as np
+    from numpy.typing import ArrayLike
     >>> from antibackdoor.utils import as_numbers
     >>> as_numbers(np.array([[Fraction(1, 2), Fraction(1, 4)]], dtype=object))
     array([[0.5 , 0.25]])
@@ -58,6 +60,37 @@ def as_numbers(rows: np.ndarray) -> np.ndarray:
     if rows.dtype.kind != "O":
         return rows
     return check_array(rows, dtype=np.float64, allow_nd=True, input_name="X")
+
+
+def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
+    """Return a boolean mask over `n_rows` rows.
+
+    Raises
+    ------
+    TypeError
+        If it is not boolean.
+    ValueError
+        If it has another length.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import check_mask
+    >>> check_mask("poison_mask", [True, False], 2)
+    array([ True, False])
+    """
+    checked = np.asarray(mask)
+    if checked.dtype == object and all(
+        isinstance(value, bool | np.bool_) for value in checked.flat
+    ):
+        checked = checked.astype(bool)  # pandas' nullable booleans arrive as objects
+    if checked.dtype != bool:
+        raise TypeError(
+            f"{name} has dtype {checked.dtype}; wanted a boolean mask with one value a row, "
+            f"not indices."
+        )
+    if checked.shape != (n_rows,):
+        raise ValueError(f"{name} has shape {checked.shape}; wanted ({n_rows},).")
+    return checked
 
 
 def check_whole_numbers(argument: str, values: Any, wanted: str) -> tuple[int, ...]:

@@ -55,6 +55,30 @@ def check_number(name: str, value: Any, wanted: str, kind: type = Real) -> None:
         raise InvalidParameterError(f"{name}={value!r}; {wanted}.")
 
 
+def check_count(
+    name: str, value: Any, wanted: str = "wanted a whole number that is at least 1"
+) -> int:
+    """Return a whole number that is at least 1.
+
+    Raises
+    ------
+    InvalidParameterError
+        A ValueError and a TypeError, if it is no whole number.
+    ValueError
+        If it is less than 1.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import check_count
+    >>> check_count("n_images", 3)
+    3
+    """
+    check_number(name, value, wanted, Integral)
+    if value < 1:
+        raise ValueError(f"{name}={value!r}; {wanted}.")
+    return int(value)
+
+
 def plain(value: Any) -> Any:
     """Convert numbers of any kind to plain Python numbers; return other values unchanged.
 
