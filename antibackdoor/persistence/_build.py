@@ -27,6 +27,9 @@ _FILLED = {torch.empty, torch.full, torch.ones, torch.rand, torch.randn, torch.z
 #: network. Most is WaNet's: the weights of four pixels, and where they are.
 _BYTES_A_VALUE = 256
 
+#: A row takes this many beside the network that it goes through: as floats, clipped, and back.
+_BYTES_A_VALUE_BESIDE = 64
+
 #: Arrays of a network that is torn down and built up while it is made, for each that it has.
 _TRIES = 4
 _FEW_ARRAYS = 100
@@ -144,6 +147,7 @@ def _rehearse(
     # The arrays of the file, and the tensors that are made of them for the network to copy.
     n_bytes = counted.peak + 2 * sum(array.nbytes for array in arrays)
     n_bytes += BYTES_OF_AN_ARRAY * len(arrays)
+    n_bytes += _BYTES_A_VALUE_BESIDE * math.prod(state["input_shape_"])
     check_budget(
         f"its network takes, for rows of shape {state['input_shape_']},", n_bytes, max_bytes
     )
