@@ -128,7 +128,7 @@ def clean() -> list[Row]:
 def told_set(name: str) -> str:
     half = "half-size " if name.startswith("half-") else ""
     base, _, classes = name.removeprefix("half-").partition("-")
-    return half + _SETS[base] + (f" {classes}" if classes else "")
+    return half + _SETS.get(base, base) + (f" {classes}" if classes else "")
 
 
 def told_attack(row: Row) -> str:
@@ -201,7 +201,7 @@ def wrong() -> str:
 
 
 def trials_table() -> str:
-    head = "| set | attack | rate | p | TPR | FPR | epochs | seconds | commit |"
+    head = "| set | attack | rate | plain ASR | p | TPR | FPR | epochs | seconds | commit |"
     return table(
         head,
         (
@@ -209,6 +209,7 @@ def trials_table() -> str:
                 row["set"],
                 row["attack"],
                 f"{100 * row['poison_rate']:g}",
+                "" if row.get("asr") is None else per_cent(row["asr"], 0),
                 f"{row['p_value']:.2g}",
                 f"{100 * row['tpr']:.1f}",
                 f"{100 * row['fpr']:.2f}",

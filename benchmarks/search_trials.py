@@ -4,10 +4,11 @@
     python benchmarks/search_trials.py --cells quick --shard 1/2 &
     python benchmarks/fill_pages.py
 
-A cell is a set, an attack, its rate and a seed; `image_sets.py` has the sets and the triggers that
-no attack of the package has. ``quick``: images of half the size and a small network; ``full``:
-5,000 images and `wrn-16-1`; ``attacks``: the same, CIFAR-10 and every attack of the package at its
-main rate; ``clean``: sets without poison. Each finished cell is a line of JSON in
+A cell is a set, an attack, its rate and a seed; `image_sets.py` has the sets, `triggers.py` the
+triggers that no attack of the package has. ``quick``: images of half the size and a small network;
+``others``: the same, sets and triggers that the search was not developed on; ``full``: 5,000 images
+and `wrn-16-1`; ``attacks``: the same, CIFAR-10 and every attack of the package at its main rate;
+``clean``: sets without poison. Each finished cell is a line of JSON in
 benchmarks/results/search-trials.jsonl; a second run takes up where the first one was stopped.
 """
 
@@ -32,7 +33,8 @@ import numpy as np
 from _common import PROVENANCE, append_row, provenance, resume_rows
 from torch import nn
 
-from antibackdoor import PoisonSearch
+from antibackdoor import PoisonSearch, UndefendedClassifier
+from antibackdoor.backbones import Backbone
 from antibackdoor.benchmark import RowFormat
 
 RESULTS = Path(__file__).parent / "results" / "search-trials.jsonl"
@@ -43,6 +45,7 @@ ROWS = RowFormat(
         *("set", "attack", "poison_rate", "seed", "n_rows", "n_poisoned", "n_flagged", "tpr"),
         *("fpr", "p_value", "classes", "signs", "epochs", "seconds", *PROVENANCE),
     ),
+    optional=("asr",),
     supersedes=True,  # a cell is measured again after a change of the search
 )
 
@@ -51,11 +54,19 @@ _WRONG_LABEL = ("badnets", "blend", "trojan", "ssba", "dynamic", "dfst", "lba", 
 _WRONG_LABEL += ("cba", "adaptive-cbd", "adaptive-blend")
 _CLEAN_LABEL = ("sig", "cl", "fc")
 
+_OTHER_TRIGGERS = [
+    ("none", 0.0),
+    *[(name, 0.05) for name in ("checker", "frame", "tinted", "gamma", "inverted", "noisy")],
+    *[(name, 0.1) for name in ("blurred", "rotated", "pixelated")],
+    *[(name, 0.02) for name in ("line", "corners")],
+    *[("pattern", 0.05), ("ramp", 0.05), ("displaced", 0.1), ("dot", 0.01)],
+]
+
 Cell = dict[str, Any]
 
 
 def cells(name: str) -> Iterator[Cell]:
-    """Give the cells of one of the four tables."""
+    """Give the cells of one of the tables."""
     if name == "clean":
         sets = ["half-fashion", "half-letters", "half-cifar10", "digits"]
         fours = [f"digits-{digits}" for digits in ("0123", "1479", "3568")]
@@ -67,6 +78,10 @@ def cells(name: str) -> Iterator[Cell]:
         rates += [(attack, 0.05) for attack in _CLEAN_LABEL]
         for attack, rate in rates:
             yield _cell("cifar10", attack, rate, 0)
+        return
+    if name == "others":
+        for (trigger, rate), of in product(_OTHER_TRIGGERS, ("numbers", "textures", "shapes")):
+            yield _cell("half-" + of, trigger, rate, 0)
         return
     half = "half-" if name == "quick" else ""
     attacks = [
@@ -97,17 +112,15 @@ def _cell(of: str, attack: str, rate: float, seed: int) -> Cell:
 def run(cell: Cell, data_root: str) -> Cell:
     """Poison, search and measure one cell."""
     origin = provenance()
+    backbone = small if cell["set"].startswith("half-") else "auto"
     X, y = image_sets.load(cell["set"], N_ROWS, cell["seed"], data_root)
     X, y, poison = image_sets.poisoned(X, y, cell["attack"], cell["poison_rate"], cell["seed"])
-    search = PoisonSearch(
-        backbone=small if cell["set"].startswith("half-") else "auto",
-        layout="channels_last",
-        random_state=cell["seed"],
-    )
+    search = PoisonSearch(backbone=backbone, layout="channels_last", random_state=cell["seed"])
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of sets that cannot be searched
         search.fit(X, y)
+    seconds = round(time.perf_counter() - started)
     flagged = search.isolate_mask_
     return {
         **cell,
@@ -120,8 +133,26 @@ def run(cell: Cell, data_root: str) -> Cell:
         "classes": search.isolate_classes_.tolist(),
         "signs": {name: np.round(v, 3).tolist() for name, v in search.isolate_signs_.items()},
         "epochs": Counter(epoch["phase"] for epoch in search.history_),
-        "seconds": round(time.perf_counter() - started),
+        "asr": _plain_asr(X, y, poison, cell, backbone),
+        "seconds": seconds,
     } | origin
+
+
+def _plain_asr(
+    X: np.ndarray, y: np.ndarray, poison: np.ndarray, cell: Cell, backbone: Backbone
+) -> float | None:
+    """Return the share of clean rows that get the label of a trigger after plain training.
+
+    None for the attacks of the package: the tables tell their rate.
+    """
+    if cell["attack"] not in image_sets.TRIGGERS:
+        return None
+    plain = UndefendedClassifier(
+        epochs=20, backbone=backbone, layout="channels_last", random_state=cell["seed"]
+    ).fit(X, y)
+    others = X[~poison & (y != y[poison][0])][:1000]
+    told = plain.predict(image_sets.TRIGGERS[cell["attack"]](others))
+    return round(float((told == y[poison][0]).mean()), 4)
 
 
 def small(shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
@@ -136,7 +167,9 @@ def small(shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default="../shared/data")
-    parser.add_argument("--cells", choices=("quick", "full", "attacks", "clean"), default="quick")
+    parser.add_argument(
+        "--cells", choices=("quick", "others", "full", "attacks", "clean"), default="quick"
+    )
     parser.add_argument("--shard", default="0/1", help="which share of the cells, as 0/2")
     parser.add_argument("--only", nargs="*", help="such cells alone, as fashion/pattern/0.05")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -151,7 +184,7 @@ def main() -> None:
             continue
         row = run(cell, arguments.data_root)
         append_row(arguments.out, row)
-        shown = ("set", "attack", "poison_rate", "tpr", "fpr", "p_value")
+        shown = ("set", "attack", "poison_rate", "tpr", "fpr", "p_value", "asr")
         print({name: row[name] for name in shown}, flush=True)
 
 
