@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -37,6 +37,7 @@ from antibackdoor.utils import (
     resolve_layout,
     with_plain_parameters,
 )
+from antibackdoor.utils._sklearn import TransformerMixin
 
 #: Range of the parameters that set a `cover_ratio`; no data set has rows for more.
 COVER_RATIO = Interval(Real, 0, 1e9, closed="both")

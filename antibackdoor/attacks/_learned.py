@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import _fit_context
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import with_callbacks
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval
 from torch import nn
@@ -44,6 +44,7 @@ from antibackdoor.utils import (
     seeded_torch,
     usual_torch,
 )
+from antibackdoor.utils._sklearn import CallbackSupportMixin
 
 _BATCH_SIZE = 128
 

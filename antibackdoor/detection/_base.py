@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 
 from antibackdoor.backbones import Network
 from antibackdoor.detection._select import Isolation
 from antibackdoor.training import Run, TrainingEstimator, current_team
 from antibackdoor.utils import Fitted, FittedNumber, parameters, signs_of_classes
+from antibackdoor.utils._sklearn import BaseEstimator
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import with_callbacks
 from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -51,6 +51,7 @@ from antibackdoor.utils import (
     seeded_torch,
     usual_torch,
 )
+from antibackdoor.utils._sklearn import CallbackSupportMixin
 
 #: Parameters that a fitted network depends on, and that `set_params` must not change under it.
 NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")

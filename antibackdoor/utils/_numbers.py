@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import (
     InvalidParameterError,
     make_constraint,
     validate_parameter_constraints,
 )
+
+from antibackdoor.utils._sklearn import BaseEstimator
 
 
 def is_number(value: Any, kind: type = Real) -> bool:
@@ -166,6 +167,8 @@ class CheckedParameters(BaseEstimator):
     ...         self.n = n
     >>> Counter(3)._validate_params()
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     def _validate_params(self) -> None:
         parameters = self.get_params(deep=False)
