@@ -87,3 +87,12 @@ def test_a_default_without_a_type_is_refused():
         @parameters
         class Later(UndefendedClassifier):
             epochs = 5
+
+
+def test_a_class_with_a_constructor_is_refused():
+    with pytest.raises(TypeError, match="Both has a constructor; wanted none"):
+
+        @parameters
+        class Both(UndefendedClassifier):
+            def __init__(self, *, epochs=5):
+                super().__init__(epochs=epochs)

@@ -20,7 +20,8 @@ def parameters(kind: Kind) -> Kind:
     Raises
     ------
     TypeError
-        If the default of an inherited parameter is changed without a type, which would be ignored.
+        If it has a constructor, or the default of an inherited parameter is changed without a
+        type, which would be ignored.
 
     Examples
     --------
@@ -36,6 +37,8 @@ def parameters(kind: Kind) -> Kind:
     >>> Shorter(momentum=0.5).get_params()
     {'epochs': 5, 'momentum': 0.5}
     """
+    if "__init__" in vars(kind):
+        raise TypeError(f"{kind.__name__} has a constructor; wanted none, or no @parameters.")
     own = vars(kind).get("__annotations__", ())
     inherited = {f.name for base in kind.__mro__[1:] if is_dataclass(base) for f in fields(base)}
     for name in inherited & set(vars(kind)) - set(own):
