@@ -39,7 +39,7 @@ def parameters(kind: Kind) -> Kind:
     """
     if "__init__" in vars(kind):
         raise TypeError(f"{kind.__name__} has a constructor; wanted none, or no @parameters.")
-    own = vars(kind).get("__annotations__", ())
+    own = inspect.get_annotations(kind)
     inherited = {f.name for base in kind.__mro__[1:] if is_dataclass(base) for f in fields(base)}
     for name in inherited & set(vars(kind)) - set(own):
         raise TypeError(f"{kind.__name__}.{name} has no type; wanted {name}: type = default.")
@@ -48,7 +48,8 @@ def parameters(kind: Kind) -> Kind:
     init: Any = vars(kind)["__init__"]
     given = dict(inspect.signature(init).parameters)
     # Those of the class itself first, as its docstring has them.
-    listed = (name for base in kind.__mro__ for name in vars(base).get("__annotations__", ()))
+    bases = (base for base in kind.__mro__ if is_dataclass(base))
+    listed = (name for base in bases for name in inspect.get_annotations(base))
     order = dict.fromkeys(name for name in ("self", *listed) if name in given)
     init.__signature__ = inspect.Signature([given[name] for name in order])
     return kind
