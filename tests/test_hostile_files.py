@@ -761,7 +761,7 @@ for name, change_of, message in (
     edit(f"a_detector_with_a_{name}", message, change_of, "detector")
 edit(
     "a_classifier_that_says_it_is_a_detector",
-    "module_weights|_fitted_with|had the parameters",
+    "which is the class's own|which no fitted PoisonSearch has|had the parameters",
     lambda file: file.told.update(model="PoisonSearch"),
 )
 
