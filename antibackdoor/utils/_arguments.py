@@ -52,7 +52,6 @@ def as_numbers(rows: np.ndarray) -> np.ndarray:
     --------
     >>> from fractions import Fraction
     >>> import numpy as np
-    from numpy.typing import ArrayLike
     >>> from antibackdoor.utils import as_numbers
     >>> as_numbers(np.array([[Fraction(1, 2), Fraction(1, 4)]], dtype=object))
     array([[0.5 , 0.25]])
