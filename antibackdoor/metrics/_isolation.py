@@ -34,7 +34,6 @@ def isolation_precision(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> floa
     Examples
     --------
     >>> from antibackdoor.metrics import isolation_precision
-    from antibackdoor.utils import check_mask
     >>> isolation_precision([True, True, False, False], [True, False, False, False])
     1.0
     """
