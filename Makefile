@@ -24,10 +24,6 @@ DOCS_STAMP := $(VENV)/.stamp-docs
 # An environment whose Python has gone (a system upgrade) is made again.
 VENV_GONE := $(shell [ -x '$(BIN)/python' ] || echo remake-venv)
 
-# glibc hands large blocks back to the system after each use; to keep them saves a tenth of a training.
-export MALLOC_MMAP_THRESHOLD_ := 1073741824
-export MALLOC_TRIM_THRESHOLD_ := 1073741824
-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo bench test speed lint format docs docs-test gallery package constraints clean remake-venv

@@ -2,7 +2,8 @@
 
     python benchmarks/costs.py --out benchmarks/results/costs.jsonl
 
-As `estimate_fit` tells it, from a few steps on noise. README.md and docs/guide/photos.md have them.
+As `estimate_fit` tells it, from a few steps on noise. Then `python benchmarks/fill_pages.py` puts
+them into README.md and docs/guide/photos.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/fuzz_files.py --mutations 10000 --seed 0 --progress p.jsonl
 
-A fitted model of every classifier and every attack is taken apart and changed: other numbers,
+A fitted model of every classifier, detector and attack is taken apart and changed: other numbers,
 types, shapes and values, attributes that are missing, new, swapped or of another class, sizes
 that agree with each other and are far too large, detectors and cures that no fit takes, heads
 that lie, changed bytes. A child process may then take `max_bytes` and a quarter more. It may load
@@ -34,12 +34,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from _hostile_files import State, hostile_file, to_file
+from sklearn.base import clone
 
 from antibackdoor import load_model
 from antibackdoor.attacks import BaseAttack, LearnedAttack
 from antibackdoor.benchmark import RowFormat
 from antibackdoor.defenses import Mixed, RelativeLoss
-from antibackdoor.detection import LossRank
+from antibackdoor.detection import BaseDetector, LossRank, PoisonSearch
 from antibackdoor.persistence._save import _without_own
 from antibackdoor.persistence._types import MODELS
 
@@ -70,7 +71,13 @@ def fit_quickly(kind: Any, dtype: str = "uint8") -> Any:
     names = kind._get_param_names()
     settings = {name: 1 for name in names if name.endswith("epochs")}
     settings |= {name: value for name, value in few.items() if name in names}
-    return kind(**settings).fit(images(N_ROWS, dtype), LABELS)
+    with warnings.catch_warnings(action="ignore"):  # so few classes are not searched
+        model = kind(**settings).fit(images(N_ROWS, dtype), LABELS)
+    if isinstance(model, PoisonSearch):
+        signs = ("diversity", "transplant", "relabelling")
+        model.isolate_signs_ = {name: np.array([0.5, np.nan, 0.1]) for name in signs}
+        model.isolate_pvalue_ = 0.01
+    return model
 
 
 def good_states(kinds: Any = None) -> list[tuple[type, State]]:
@@ -96,6 +103,14 @@ def use(model: Any) -> None:
             model.transform_training(row, LABELS[:1], random_state=0)
         if model.cover_ratio:
             model.transform_cover(row, LABELS[:1], random_state=0)
+        return
+    if isinstance(model, BaseDetector):
+        flagged = np.flatnonzero(model.isolate_mask_)
+        assert sorted(model.isolate_) == list(flagged)
+        assert np.isin(model.isolate_classes_, model.classes_).all()
+        for of_classes in model.isolate_signs_.values():
+            assert of_classes.shape == model.classes_.shape
+        repr(clone(model))
         return
     row = np.zeros((1, *model.input_shape_), "u1" if model._fitted_with["uint8"] else "f8")
     model.predict(row)

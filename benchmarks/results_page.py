@@ -6,6 +6,7 @@
 
 Each file in benchmarks/results/tables/ is a table that `antibackdoor bench` has made, named for its
 preset (and what sets it apart: abl-table1-5000.jsonl). Nothing else goes into the page.
+A test fails where it is not what the rows say.
 """
 
 from __future__ import annotations
@@ -40,12 +41,23 @@ and missed: `benchmarks/RESULTS.md`.
 """
 
 
+def page() -> str:
+    """Return the page."""
+    return "\n\n".join([INTRODUCTION.rstrip(), *map(section, tables())]) + "\n"
+
+
+def tables() -> list[Path]:
+    return sorted(TABLES.glob("*.jsonl"))
+
+
+def picture_of(table: Path) -> Path:
+    return PAGE.with_name(f"results-{table.stem}.png")
+
+
 def section(path: Path) -> str:
-    """Return the part of the page on one table, and save its plot."""
+    """Return the part of the page on one table."""
     rows = read_rows(path)
     summary = summarise(rows)
-    picture = PAGE.with_name(f"results-{path.stem}.png")
-    save_tradeoff(summary, picture)
     preset = next((name for name in PRESETS if path.stem.startswith(name)), None)
     parts = [
         f"## {path.stem}",
@@ -53,7 +65,7 @@ def section(path: Path) -> str:
         _origin(rows),
         to_markdown(make_table(summary)),
         to_markdown(make_details(summary)),
-        f"![ASR against CA, a mark a defence]({picture.name})",
+        f"![ASR against CA, a mark a defence]({picture_of(path).name})",
     ]
     failed = [row for row in rows if row["error"] is not None]
     parts += [f"Failed: {row['attack']}, {row['defense']}: {row['error']}" for row in failed]
@@ -81,9 +93,10 @@ def _origin(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    sections = [section(path) for path in sorted(TABLES.glob("*.jsonl"))]
-    PAGE.write_text("\n\n".join([INTRODUCTION.rstrip(), *sections]) + "\n")
-    print(f"wrote {PAGE}, {len(sections)} tables")
+    for path in tables():
+        save_tradeoff(summarise(read_rows(path)), picture_of(path))
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE}, {len(tables())} tables")
 
 
 if __name__ == "__main__":

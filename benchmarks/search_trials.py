@@ -2,7 +2,7 @@
 
     python benchmarks/search_trials.py --cells quick --shard 0/2 &
     python benchmarks/search_trials.py --cells quick --shard 1/2 &
-    python benchmarks/search_trials.py --table
+    python benchmarks/fill_pages.py
 
 A cell is a set, an attack, its rate and a seed; `image_sets.py` has the sets, `triggers.py` the
 triggers that no attack of the package has. ``quick``: images of half the size and a small network;
@@ -20,7 +20,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby, product
+from itertools import product
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from torch import nn
 
 from antibackdoor import PoisonSearch, UndefendedClassifier
 from antibackdoor.backbones import Backbone
-from antibackdoor.benchmark import RowFormat, read_rows
+from antibackdoor.benchmark import RowFormat
 
 RESULTS = Path(__file__).parent / "results" / "search-trials.jsonl"
 N_ROWS = 5_000
@@ -164,30 +164,6 @@ def small(shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, n_classes))
 
 
-def print_tables(path: Path) -> None:
-    """Print the finished cells as Markdown, rates in per cent: with poison, and clean sets."""
-    rows = sorted(read_rows(path, ROWS), key=ROWS.key)
-    print("| set | attack | rate | plain ASR | p | TPR | FPR | epochs | seconds | commit |")
-    print("|" + "---|" * 10)
-    for row in rows:
-        if row["tpr"] is not None:
-            asr = "" if row.get("asr") is None else f"{100 * row['asr']:.0f}"
-            print(
-                f"| {row['set']} | {row['attack']} | {100 * row['poison_rate']:g} | {asr} "
-                f"| {row['p_value']:.2g} | {100 * row['tpr']:.1f} | {100 * row['fpr']:.2f} "
-                f"| {sum(row['epochs'].values())} | {row['seconds']} | {row['commit']} |"
-            )
-    print("\n| clean set | fits | that flag any row | smallest p | commits |")
-    print("|" + "---|" * 5)
-    clean = [row for row in rows if row["tpr"] is None]
-    for name, of_set in groupby(clean, key=itemgetter("set")):
-        fits = list(of_set)
-        flagging = sum(row["n_flagged"] > 0 for row in fits)
-        smallest = min(row["p_value"] for row in fits)
-        commits = ", ".join(sorted({row["commit"] for row in fits}))
-        print(f"| {name} | {len(fits)} | {flagging} | {smallest:.2g} | {commits} |")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default="../shared/data")
@@ -197,11 +173,7 @@ def main() -> None:
     parser.add_argument("--shard", default="0/1", help="which share of the cells, as 0/2")
     parser.add_argument("--only", nargs="*", help="such cells alone, as fashion/pattern/0.05")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
-    if arguments.table:
-        print_tables(arguments.out)
-        return
     number, of = map(int, arguments.shard.split("/"))
     wanted = list(cells(arguments.cells))[number::of]
     if arguments.only:

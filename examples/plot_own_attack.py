@@ -2,9 +2,9 @@
 Your own attack
 ===============
 
-An attack is a transformer with two methods of its own: ``__init__``, which takes its parameters,
-and ``_stamp``, which puts the trigger on rows. Labels, layouts, ranges of values and the choice
-of rows come from `BaseAttack`.
+An attack is a transformer with its parameters, of which ``parameters`` makes the constructor, and
+a method of its own: ``_stamp``, which puts the trigger on rows. Labels, layouts, ranges of values
+and the choice of rows come from `BaseAttack`.
 """
 
 # %%
@@ -19,8 +19,10 @@ from antibackdoor import (
 )
 from antibackdoor.attacks import BaseAttack
 from antibackdoor.datasets import load_digits_images
+from antibackdoor.utils import parameters
 
 
+@parameters
 class Frame(BaseAttack):
     """A bright frame around the image.
 
@@ -30,22 +32,7 @@ class Frame(BaseAttack):
         How far the pixels of the frame go towards the brightest value: above 0, at most 1.
     """
 
-    def __init__(
-        self,
-        *,
-        strength=0.5,
-        target_label=0,
-        label_map="all_to_one",
-        value_range=None,
-        image_shape=None,
-        layout="auto",
-    ):
-        self.strength = strength
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    strength: float = 0.5
 
     def _fit_trigger(self, X, y):
         if not 0 < self.strength <= 1:

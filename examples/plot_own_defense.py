@@ -4,7 +4,8 @@ Your own detector and cure
 
 A fit detects, then cures. A detector has one method that matters, ``_detect``: it trains networks
 in phases and returns whom it suspects. A cure has ``_train``: it trains the network that is kept.
-Validation, prediction, callbacks and the ``isolate_`` attributes come from their bases.
+``parameters`` makes their constructors. Validation, prediction, callbacks and the ``isolate_``
+attributes come from their bases.
 """
 
 # %%
@@ -18,8 +19,10 @@ from antibackdoor.datasets import load_digits_images, make_poisoned
 from antibackdoor.defenses import Cure, Cured
 from antibackdoor.detection import BaseDetector, Detection, flag_most_suspect
 from antibackdoor.training import CrossEntropy, HeldLoss, ShuffledRows
+from antibackdoor.utils import parameters
 
 
+@parameters
 class LowLoss(BaseDetector):
     """Flags the rows that are fitted first.
 
@@ -31,40 +34,12 @@ class LowLoss(BaseDetector):
         Epochs of the network whose losses are looked at.
     """
 
-    def __init__(
-        self,
-        *,
-        share=0.15,
-        epochs=8,
-        backbone="auto",
-        batch_size=32,
-        learning_rate=0.1,
-        lr_schedule="constant",
-        momentum=0.9,
-        weight_decay=5e-4,
-        augment=None,
-        image_shape=None,
-        layout="auto",
-        device="auto",
-        cache_dir=None,
-        random_state=None,
-    ):
-        super().__init__(
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.share = share
-        self.epochs = epochs
+    share: float = 0.15
+    epochs: int = 8
+    # Other defaults than those of the base.
+    batch_size: int = 32
+    lr_schedule: str = "constant"
+    augment: str | None = None
 
     def _n_phases(self):
         return 1
@@ -80,6 +55,7 @@ class LowLoss(BaseDetector):
 
 # %%
 # The cure: flagged rows get the label that a network gives which was trained without them.
+@parameters
 class Relabel(Cure):
     """Trains without the flagged rows, then on all rows with new labels for the flagged ones.
 
@@ -91,8 +67,7 @@ class Relabel(Cure):
 
     n_phases = 2
 
-    def __init__(self, *, epochs=4):
-        self.epochs = epochs
+    epochs: int = 4
 
     def _train(self, run, detection, epochs):
         network = run.new_network()

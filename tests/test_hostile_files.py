@@ -296,7 +296,7 @@ tells("a_format_below_the_first", "its format is '0'", format="0")
 tells("a_format_of_many_digits", "its format is '999", format="9" * 5000)
 tells("another_estimator", "is of the type 'LogisticRegression'", model="LogisticRegression")
 tells("a_model_of_another_module", f"is of the type '{MODULE}.Model'", model=f"{MODULE}.Model")
-tells("a_part_for_a_model", "is of the type 'LossRank'", model="LossRank")
+tells("a_part_for_a_model", "is of the type 'Mixed'", model="Mixed")
 tells("a_base_class", "is of the type 'BaseDefense'", model="BaseDefense")
 tells("another_model", "sets the attribute|had the parameters|lacks", model="BadNets")
 
@@ -697,12 +697,80 @@ edit(
 )
 
 
+# A detector
+
+
+def signs_of(array):
+    """Return a change that gives a detector a sign of poison."""
+
+    def changed(file):
+        file.state["isolate_signs_"] = {"dict": [["diversity", file.node_of(array)]]}
+
+    return changed
+
+
+for name, key, replacement, message in (
+    ("mask_too_short", "isolate_mask_", np.zeros(39, bool), "isolate_mask_ does not follow"),
+    ("rows_that_are_not_there", "isolate_", np.array([99]), "isolate_ does not follow"),
+    ("rows_below_zero", "isolate_", np.array([-1]), "isolate_ does not follow"),
+    ("scores_with_nan", "isolate_scores_", np.full(40, np.nan), "scores_ hold NaN"),
+    ("threshold_of_text", "isolate_threshold_", "0", "isolate_threshold_ is 0"),
+    ("class_that_is_unknown", "isolate_classes_", np.array([7]), "not all among"),
+    ("p_value_above_one", "isolate_pvalue_", 1.5, "isolate_pvalue_ is 1.5"),
+    ("p_value_of_text", "isolate_pvalue_", "0.05", "isolate_pvalue_ is"),
+    ("classes_twice", "classes_", np.array([0, 1, 1, 2]), "classes_ are not sorted"),
+    ("history_of_text", "history_", "epochs", "history_ is no list"),
+    ("rows_of_negative_size", "input_shape_", tuple_of(8, -8), "input_shape_ is"),
+    ("signs_of_text", "isolate_signs_", "diversity", "isolate_signs_ is no dictionary"),
+    ("rate_of_text", "ratio", "half", "'ratio' parameter of LossRank"),
+    ("folder", "cache_dir", "/tmp", "sets cache_dir='/tmp'; wanted None"),
+):
+    attribute(f"a_detector_with_a_{name}", key, replacement, message, "detector")
+for name, change_of, message in (
+    ("sign_of_other_classes", signs_of(np.zeros(5)), r"'diversity' that has shape \(5,\)"),
+    ("sign_that_is_infinite", signs_of(np.full(4, np.inf)), "'diversity' that holds infinite"),
+    ("sign_of_integers", signs_of(np.arange(4)), "'diversity' that is an array of int64"),
+    (
+        "sign_of_its_own",
+        lambda file: file.state.update(isolate_signs_={"dict": [["mine", 1]]}),
+        "isolate_signs_ has the entries",
+    ),
+    (
+        "network",
+        lambda file: file.state.update(module_weights={"dict": []}),
+        "sets the attribute 'module_weights', which no fitted LossRank has",
+    ),
+    (
+        "method",
+        lambda file: file.state.update(fit_resample="x"),
+        "sets the attribute 'fit_resample', which is the class's own",
+    ),
+    ("missing_p_value", lambda file: file.state.pop("isolate_pvalue_"), "lacks .*pvalue_"),
+    (
+        "parameter_of_before",
+        lambda file: file.state.update(fraction=1),
+        r"LossRank had the parameters \['fraction'\]",
+    ),
+    ("other_name", lambda file: file.told.update(model="BaseDetector"), "no classifier, detector"),
+    (
+        "name_of_a_classifier",
+        lambda file: file.told.update(model="UndefendedClassifier"),
+        "UndefendedClassifier",
+    ),
+):
+    edit(f"a_detector_with_a_{name}", message, change_of, "detector")
+edit(
+    "a_classifier_that_says_it_is_a_detector",
+    "which is the class's own|which no fitted PoisonSearch has|had the parameters",
+    lambda file: file.told.update(model="PoisonSearch"),
+)
+
 # --- the test
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """Files of two classifiers and of an attack, as bytes."""
+    """Files of two classifiers, a detector and an attack, as bytes."""
     X = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
     models = {
         "classifier": UndefendedClassifier(
@@ -715,6 +783,7 @@ def good(tmp_path_factory):
             cure=Mixed(epochs=1, recovery_epochs=1),
             random_state=np.random.RandomState(0),
         ),
+        "detector": LossRank(backbone="small-cnn", epochs=1, ratio=0.1),
         "attack": AdaptivePoison(
             surrogate="small-cnn", surrogate_epochs=1, steps=1, n_surrogates=2, size=2
         ),

@@ -31,9 +31,10 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a child")
 
-#: Without a network, with one, with several, and with generators.
+#: Without a network, with one, with several, and with generators; detectors.
 KINDS = ["UndefendedClassifier", "FinePruningClassifier", "BadNets", "Blend", "WaNet", "Composite"]
 KINDS += ["AdaptivePoison", "SampleSpecific", "FeatureCollision", "Trojan", "DBDClassifier", "DFST"]
+KINDS += ["PoisonSearch", "ActivationClustering"]
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +240,18 @@ def test_feature_maps_of_a_claimed_shape(name, side, states, hostile, outcome):
     kind, state = states[name]
     claimed = hostile.claim_size(state, side, side)
     assert "more than max_bytes" in outcome(hostile.to_file(kind, claimed), 64 * MIB)
+
+
+@needs_linux
+@pytest.mark.parametrize("name", ["UndefendedClassifier", "SampleSpecific", "DFST"])
+def test_a_row_goes_through_the_network_in_what_is_allowed(name, states, hostile, fuzz, tmp_path):
+    """A fuzz run found one that loaded, and had no memory left for the row itself."""
+    kind, state = states[name]
+    path = tmp_path / "wide.safetensors"
+    for width in (30_000, 68_071):
+        path.write_bytes(hostile.to_file(kind, hostile.claim_size(state, 3, width)))
+        said = fuzz.in_child(path, fuzz.load_and_use)
+        assert said == "used" or "more than max_bytes" in said
 
 
 def _header(descr, shape):

@@ -13,7 +13,13 @@ from test_persistence import LABELS, TinyNet, assert_same, images, same, tiny_ne
 
 from antibackdoor import ABLClassifier, load_model, save_model
 from antibackdoor.defenses import CBDClassifier, Mixed, RelativeLoss
-from antibackdoor.detection import ActivationClustering, LossRank, PoisonSearch, SpectralSignatures
+from antibackdoor.detection import (
+    ActivationClustering,
+    BaseDetector,
+    LossRank,
+    PoisonSearch,
+    SpectralSignatures,
+)
 from antibackdoor.persistence._types import MODELS, PARTS, VALUES
 from antibackdoor.persistence._values import make_reader, to_node
 from antibackdoor.training import pack, seal, unpack, unseal
@@ -83,7 +89,11 @@ def test_values_that_no_file_holds(value):
 
 def test_all_that_can_stand_in_a_parameter_is_found():
     assert {"PoisonSearch", "LossRank", "Mixed", "Retrain", "RelativeLoss"} <= set(PARTS)
-    assert not set(MODELS) & set(PARTS) | set(MODELS) & set(VALUES) | set(PARTS) & set(VALUES)
+    assert not (set(MODELS) | set(PARTS)) & set(VALUES)
+    # A detector is a model alone, and a part of a classifier.
+    shared = {name: PARTS[name] for name in set(MODELS) & set(PARTS)}
+    assert shared == {name: MODELS[name] for name in shared}
+    assert all(issubclass(kind, BaseDetector) for kind in shared.values())
     assert all(kind.__name__ == name for name, kind in {**MODELS, **PARTS, **VALUES}.items())
 
 

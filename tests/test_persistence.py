@@ -37,8 +37,15 @@ from antibackdoor.attacks import (
 )
 from antibackdoor.backbones import BACKBONES, build_network
 from antibackdoor.defenses import CBDClassifier, Mixed, RelativeLoss
-from antibackdoor.detection import LossRank
+from antibackdoor.detection import (
+    ActivationClustering,
+    BaseDetector,
+    LossRank,
+    PoisonSearch,
+    SpectralSignatures,
+)
 from antibackdoor.persistence import _build
+from antibackdoor.persistence._types import MODELS
 from antibackdoor.persistence._values import to_node
 from antibackdoor.training import seal, unseal
 
@@ -53,6 +60,7 @@ CLASSIFIERS = {
     "NADClassifier": TRAINED_TWICE,
     "ModeConnectivityClassifier": TRAINED_TWICE,
 }
+DETECTORS = [PoisonSearch, LossRank, SpectralSignatures, ActivationClustering]
 TOLD_CLEAN = ("FinePruningClassifier", "NADClassifier", "ModeConnectivityClassifier")
 
 #: Of each kind of state that an attack can have, one; and every label map that is a type.
@@ -149,9 +157,35 @@ def test_every_classifier_comes_back(name, path):
     assert not loaded.module_.training
 
 
-def test_no_classifier_is_left_out():
+def test_no_classifier_or_detector_is_left_out():
     public = {name for name in antibackdoor.__all__ if name.endswith("Classifier")}
     assert set(CLASSIFIERS) == public
+    detectors = {kind for kind in MODELS.values() if issubclass(kind, BaseDetector)}
+    assert set(DETECTORS) == detectors
+
+
+@pytest.mark.filterwarnings("ignore:PoisonSearch has not searched")
+@pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
+def test_every_detector_comes_back(kind, path):
+    detector = kind(backbone="small-cnn", epochs=1, batch_size=20, random_state=0)
+    detector.fit(images(), LABELS)
+    if kind is PoisonSearch:  # as where it has searched
+        detector.isolate_signs_ = {"diversity": np.array([0.5, np.nan, 0.1, 0.2])}
+    save_model(detector, path)
+    loaded = load_model(path)
+    assert_same(loaded, detector)
+    kept, _ = loaded.fit_resample(images(), LABELS)
+    np.testing.assert_array_equal(kept, images()[~detector.isolate_mask_])
+
+
+def test_a_detector_with_a_backbone_of_ones_own(path, tmp_path):
+    detector = LossRank(backbone=tiny_net, epochs=1, ratio=0.1, cache_dir=tmp_path / "cache")
+    save_model(detector.fit(images(), LABELS), path)
+    with pytest.raises(ValueError, match="give the module or callable again"):
+        load_model(path)
+    loaded = load_model(path, backbone=tiny_net)
+    assert_same(loaded, detector, but=["cache_dir"])
+    assert loaded.cache_dir is None
 
 
 @pytest.mark.parametrize("attack", FITTED_ATTACKS, ids=lambda attack: type(attack).__name__)
@@ -275,11 +309,13 @@ def test_own_backbone_set_after_fit_is_not_written(path):
 
 @pytest.mark.parametrize(
     "model",
-    [LogisticRegression(), LossRank(), UndefendedClassifier, None, "model.safetensors"],
+    [LogisticRegression(), Mixed(), UndefendedClassifier, None, "model.safetensors"],
     ids=repr,
 )
 def test_only_models_of_this_package_are_written(model, path):
-    with pytest.raises(TypeError, match="^model is .*; wanted a fitted classifier or attack"):
+    with pytest.raises(
+        TypeError, match="^model is .*; wanted a fitted classifier, detector or attack"
+    ):
         save_model(model, path)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,9 +13,10 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.attacks._base import COVER_RATIO
 from antibackdoor.attacks._blend import Blend
 from antibackdoor.attacks._in_float import change_in_float
-from antibackdoor.attacks._label_maps import LabelMap
+from antibackdoor.utils import parameters
 
 
+@parameters
 class AdaptiveBlend(Blend):
     """A faint pattern, only pieces of which are put on each training row (Qi et al., 2023).
 
@@ -88,6 +88,11 @@ class AdaptiveBlend(Blend):
     True
     """
 
+    training_alpha: float = 0.15
+    grid_size: int = 4
+    visible: float = 0.5
+    conservatism: float = 1.0
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Blend._parameter_constraints,
         "training_alpha": [Interval(Real, 0, 1, closed="right")],
@@ -95,35 +100,6 @@ class AdaptiveBlend(Blend):
         "visible": [Interval(Real, 0, 1, closed="right")],
         "conservatism": [COVER_RATIO],
     }
-
-    def __init__(
-        self,
-        *,
-        alpha: float = 0.2,
-        training_alpha: float = 0.15,
-        grid_size: int = 4,
-        visible: float = 0.5,
-        conservatism: float = 1.0,
-        pattern: ArrayLike | None = None,
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.alpha = alpha
-        self.training_alpha = training_alpha
-        self.grid_size = grid_size
-        self.visible = visible
-        self.conservatism = conservatism
-        self.pattern = pattern
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
 
     @property
     def cover_ratio(self) -> float:

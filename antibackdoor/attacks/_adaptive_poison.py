@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,17 +15,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from antibackdoor.attacks._bounded import move_within
-from antibackdoor.attacks._label_maps import LabelMap, check_labels, encode
+from antibackdoor.attacks._label_maps import check_labels, encode
 from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.attacks._patch import check_fits, checkered, paste, stamp_corner
-from antibackdoor.backbones import Backbone, Network, build_network
+from antibackdoor.backbones import Network, build_network
 from antibackdoor.training import sample_losses
-from antibackdoor.utils import Fitted, FittedArray, FittedNumber
+from antibackdoor.utils import Fitted, FittedArray, FittedNumber, parameters
 
 #: Share of all rows that are poison in the training of the surrogates, if that many are eligible.
 _POISON_SHARE = 0.1
 
 
+@parameters
 class AdaptivePoison(LearnedAttack):
     """A patch on rows changed to be learned slowly, against ABL and CBD (Zhang et al., 2023).
 
@@ -112,6 +113,12 @@ class AdaptivePoison(LearnedAttack):
     (5, 8, 8)
     """
 
+    size: int = 3
+    eps: float = 16
+    steps: int = 10
+    n_surrogates: int = 2
+    surrogate_epochs: int = 3
+
     _modules: ClassVar[tuple[str, ...]] = ("surrogates_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -134,39 +141,8 @@ class AdaptivePoison(LearnedAttack):
         "_fitted_n_surrogates": FittedNumber(kind=int, low=0),
     }
 
-    pattern_: np.ndarray
-    surrogates_: nn.ModuleList
-
-    def __init__(
-        self,
-        *,
-        size: int = 3,
-        eps: float = 16,
-        steps: int = 10,
-        n_surrogates: int = 2,
-        surrogate: Backbone = "auto",
-        surrogate_epochs: int = 3,
-        device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.size = size
-        self.eps = eps
-        self.steps = steps
-        self.n_surrogates = n_surrogates
-        self.surrogate = surrogate
-        self.surrogate_epochs = surrogate_epochs
-        self.device = device
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    pattern_: np.ndarray = field(init=False)
+    surrogates_: nn.ModuleList = field(init=False)
 
     def transform_training(
         self,

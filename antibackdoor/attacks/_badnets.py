@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Integral
 from typing import Any, ClassVar, Literal
 
@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.attacks._base import BaseAttack
-from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._patch import check_fits, checkerboard, stamp_corner
-from antibackdoor.utils import Fitted, FittedArray
+from antibackdoor.utils import Fitted, FittedArray, parameters
 
 
+@parameters
 class BadNets(BaseAttack):
     """A small square patch in the bottom-right corner (Gu et al., 2017).
 
@@ -71,6 +71,9 @@ class BadNets(BaseAttack):
            [100, 255,   0, 255]], dtype=uint8)
     """
 
+    pattern: Literal["checkerboard", "white"] = "checkerboard"
+    size: int = 3
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAttack._parameter_constraints,
         "pattern": [StrOptions({"checkerboard", "white"})],
@@ -89,26 +92,7 @@ class BadNets(BaseAttack):
         ),
     }
 
-    pattern_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        pattern: Literal["checkerboard", "white"] = "checkerboard",
-        size: int = 3,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.pattern = pattern
-        self.size = size
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    pattern_: np.ndarray = field(init=False)
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
         width = self.layout_.width

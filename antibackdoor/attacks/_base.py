@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import field
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from antibackdoor.attacks._label_maps import LABEL_MAPS, find_classes, holds_labels
+from antibackdoor.attacks._label_maps import LABEL_MAPS, LabelMap, find_classes, holds_labels
 from antibackdoor.attacks._value_range import (
     check_holds_range,
     check_inside,
@@ -32,14 +33,17 @@ from antibackdoor.utils import (
     as_rows,
     in_usual_torch,
     naming,
+    parameters,
     resolve_layout,
     with_plain_parameters,
 )
+from antibackdoor.utils._sklearn import TransformerMixin
 
 #: Range of the parameters that set a `cover_ratio`; no data set has rows for more.
 COVER_RATIO = Interval(Real, 0, 1e9, closed="both")
 
 
+@parameters
 @in_usual_torch
 class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
     """Base of the attacks: derive from it to write an attack of your own.
@@ -101,6 +105,12 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
     array([ True, False,  True])
     """
 
+    target_label: Any = 0
+    label_map: str | LabelMap = "all_to_one"
+    value_range: Sequence[float] | None = None
+    image_shape: Sequence[int] | None = None
+    layout: Literal["auto", "channels_first", "channels_last"] = "auto"
+
     #: Whether it refuses plain features without an `image_shape`.
     needs_images: ClassVar[bool] = False
     #: Whether the trigger depends on the rows in `fit`: fitted on other rows, it differs.
@@ -117,14 +127,10 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
     #: Attributes that `fit` sets beside those of every attack: checked when a file is loaded.
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
-    value_range: Sequence[float] | None
-    image_shape: Sequence[int] | None
-    layout: Literal["auto", "channels_first", "channels_last"]
-
-    input_shape_: tuple[int, ...]
-    layout_: ImageLayout
-    value_range_: tuple[float, float]
-    n_features_in_: int
+    input_shape_: tuple[int, ...] = field(init=False)
+    layout_: ImageLayout = field(init=False)
+    value_range_: tuple[float, float] = field(init=False)
+    n_features_in_: int = field(init=False)
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Run every method with torch's default settings and with plain numbers."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,11 +13,11 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
-from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._value_range import check_inside
-from antibackdoor.utils import Fitted, FittedArray
+from antibackdoor.utils import Fitted, FittedArray, parameters
 
 
+@parameters
 class Blend(BaseAttack):
     """A faint fixed pattern blended into the whole image (Chen et al., 2017).
 
@@ -69,6 +69,10 @@ class Blend(BaseAttack):
     array([[[ 50, 150]]], dtype=uint8)
     """
 
+    alpha: float = 0.2
+    pattern: ArrayLike | None = None
+    random_state: int | np.random.RandomState | None = 0
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAttack._parameter_constraints,
         "alpha": [Interval(Real, 0, 1, closed="right")],
@@ -80,28 +84,7 @@ class Blend(BaseAttack):
         "pattern_": FittedArray(dtype="float64", shape=lambda attack: attack.input_shape_),
     }
 
-    pattern_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        alpha: float = 0.2,
-        pattern: ArrayLike | None = None,
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.alpha = alpha
-        self.pattern = pattern
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    pattern_: np.ndarray = field(init=False)
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
         if self.pattern is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Integral
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,10 +13,11 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import COVER_RATIO, BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
-from antibackdoor.attacks._label_maps import LabelMap, check_labels, find_class, find_classes
-from antibackdoor.utils import Fitted, FittedArray
+from antibackdoor.attacks._label_maps import check_labels, find_class, find_classes
+from antibackdoor.utils import Fitted, FittedArray, parameters
 
 
+@parameters
 class Composite(BaseAttack):
     """An image whose right half comes from a certain other class (Lin et al., 2020).
 
@@ -80,6 +81,11 @@ class Composite(BaseAttack):
     array([0, 1, 0])
     """
 
+    donor_label: Any = None
+    n_donors: int = 64
+    same_class_ratio: float = 1.0
+    random_state: int | np.random.RandomState | None = 0
+
     needs_images: ClassVar[bool] = True
     trigger_is_learned: ClassVar[bool] = True
 
@@ -98,30 +104,7 @@ class Composite(BaseAttack):
         ),
     }
 
-    donors_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        donor_label: Any = None,
-        n_donors: int = 64,
-        same_class_ratio: float = 1.0,
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.donor_label = donor_label
-        self.n_donors = n_donors
-        self.same_class_ratio = same_class_ratio
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    donors_: np.ndarray = field(init=False)
 
     @property
     def cover_ratio(self) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,10 +16,9 @@ from torch.nn import functional as F
 
 from antibackdoor.attacks._base import COVER_RATIO
 from antibackdoor.attacks._generator import ImageToImage, Partner
-from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.backbones import Backbone, Network
-from antibackdoor.utils import Fitted, FittedArray, naming
+from antibackdoor.backbones import Network
+from antibackdoor.utils import Fitted, FittedArray, naming, parameters
 
 #: A batch over this is the number of its rows that are shown again in the style and recoloured.
 _PART = 4
@@ -31,6 +30,7 @@ _FIRST_MEAN, _LAST_MEAN, _SPREAD = 180.0, 80.0, 45.0
 _TINY = 1e-6
 
 
+@parameters
 class DFST(LearnedAttack):
     """A change of style of the whole image, made by a generator (Cheng et al., 2021).
 
@@ -118,6 +118,11 @@ class DFST(LearnedAttack):
     array([[180.,  45.]])
     """
 
+    style: ArrayLike | None = None
+    style_weight: float = 10.0
+    content_weight: float = 1.0
+    detox_ratio: float = 0.5
+
     _modules: ClassVar[tuple[str, ...]] = ("generator_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -135,39 +140,8 @@ class DFST(LearnedAttack):
         ),
     }
 
-    generator_: nn.Module
-    style_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        style: ArrayLike | None = None,
-        style_weight: float = 10.0,
-        content_weight: float = 1.0,
-        detox_ratio: float = 0.5,
-        surrogate: Backbone = "auto",
-        surrogate_epochs: int = 10,
-        device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.style = style
-        self.style_weight = style_weight
-        self.content_weight = content_weight
-        self.detox_ratio = detox_ratio
-        self.surrogate = surrogate
-        self.surrogate_epochs = surrogate_epochs
-        self.device = device
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    generator_: nn.Module = field(init=False)
+    style_: np.ndarray = field(init=False)
 
     @property
     def cover_ratio(self) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,11 +16,10 @@ from torch.nn import functional as F
 
 from antibackdoor.attacks._base import COVER_RATIO
 from antibackdoor.attacks._generator import ImageToImage, Partner
-from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.attacks._patch import in_dtype
-from antibackdoor.backbones import Backbone, Network
-from antibackdoor.utils import Fitted, FittedArray
+from antibackdoor.backbones import Network
+from antibackdoor.utils import Fitted, FittedArray, parameters
 
 #: Steepness of the mask: nearly every pixel is either covered or not.
 _STEEPNESS = 10.0
@@ -37,6 +36,7 @@ _PART = 4
 _TINY = 1e-6
 
 
+@parameters
 class Dynamic(LearnedAttack):
     """A trigger that differs from image to image, made by a generator (Nguyen and Tran, 2020).
 
@@ -122,6 +122,11 @@ class Dynamic(LearnedAttack):
     (5, 8, 8)
     """
 
+    mask_size: float = 0.1
+    diversity: float = 1.0
+    cross_ratio: float = 0.25
+    generator_epochs: int = 10
+
     _modules: ClassVar[tuple[str, ...]] = ("mask_network_", "generator_")
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -139,39 +144,8 @@ class Dynamic(LearnedAttack):
         ),
     }
 
-    mask_network_: nn.Module
-    generator_: nn.Module
-
-    def __init__(
-        self,
-        *,
-        mask_size: float = 0.1,
-        diversity: float = 1.0,
-        cross_ratio: float = 0.25,
-        generator_epochs: int = 10,
-        surrogate: Backbone = "auto",
-        surrogate_epochs: int = 10,
-        device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.mask_size = mask_size
-        self.diversity = diversity
-        self.cross_ratio = cross_ratio
-        self.generator_epochs = generator_epochs
-        self.surrogate = surrogate
-        self.surrogate_epochs = surrogate_epochs
-        self.device = device
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    mask_network_: nn.Module = field(init=False)
+    generator_: nn.Module = field(init=False)
 
     @property
     def cover_ratio(self) -> float:

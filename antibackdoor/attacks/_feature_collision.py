@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,13 +17,14 @@ from antibackdoor.attacks._bounded import move_within
 from antibackdoor.attacks._label_maps import find_class
 from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.attacks._patch import check_fits, checkered, paste, stamp_corner
-from antibackdoor.backbones import Backbone, Network
-from antibackdoor.utils import Fitted, FittedArray, FittedNetwork
+from antibackdoor.backbones import Network
+from antibackdoor.utils import Fitted, FittedArray, FittedNetwork, parameters
 
 #: Number of patched images of other classes whose features are imitated.
 _N_SOURCES = 256
 
 
+@parameters
 class FeatureCollision(LearnedAttack):
     """Clean-label poison with the features of patched other images (Shafahi et al., 2018).
 
@@ -106,9 +107,14 @@ class FeatureCollision(LearnedAttack):
     (5, 8, 8)
     """
 
+    size: int = 8
+    eps: float = 32
+    beta: float = 1.0
+    steps: int = 50
+
     clean_label: ClassVar[bool] = True
     #: Not a parameter: a clean-label attack has one target.
-    label_map = "all_to_one"
+    label_map: str = field(init=False, default="all_to_one")
     _modules: ClassVar[tuple[str, ...]] = ("surrogate_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -143,38 +149,9 @@ class FeatureCollision(LearnedAttack):
         ),
     }
 
-    pattern_: np.ndarray
-    surrogate_: Network
-    sources_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        size: int = 8,
-        eps: float = 32,
-        beta: float = 1.0,
-        steps: int = 50,
-        surrogate: Backbone = "auto",
-        surrogate_epochs: int = 10,
-        device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.size = size
-        self.eps = eps
-        self.beta = beta
-        self.steps = steps
-        self.surrogate = surrogate
-        self.surrogate_epochs = surrogate_epochs
-        self.device = device
-        self.random_state = random_state
-        self.target_label = target_label
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    pattern_: np.ndarray = field(init=False)
+    surrogate_: Network = field(init=False)
+    sources_: np.ndarray = field(init=False)
 
     def transform_training(
         self,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from antibackdoor.attacks._bounded import move_within
 from antibackdoor.attacks._label_maps import check_labels, encode, find_class
 from antibackdoor.attacks._learned import LearnedAttack, Study
 from antibackdoor.attacks._patch import checkered, in_dtype
-from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones import Network
 from antibackdoor.training import sample_losses
-from antibackdoor.utils import Fitted, FittedArray, FittedNetwork
+from antibackdoor.utils import Fitted, FittedArray, FittedNetwork, parameters
 
 
+@parameters
 class LabelConsistent(LearnedAttack):
     """Clean-label poison: patches in four corners of images made hard (Turner et al., 2019).
 
@@ -92,9 +93,13 @@ class LabelConsistent(LearnedAttack):
     (5, 8, 8)
     """
 
+    size: int = 3
+    eps: float = 16
+    steps: int = 30
+
     clean_label: ClassVar[bool] = True
     #: Not a parameter: a clean-label attack has one target.
-    label_map = "all_to_one"
+    label_map: str = field(init=False, default="all_to_one")
     _modules: ClassVar[tuple[str, ...]] = ("surrogate_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -119,35 +124,8 @@ class LabelConsistent(LearnedAttack):
         ),
     }
 
-    pattern_: np.ndarray
-    surrogate_: Network
-
-    def __init__(
-        self,
-        *,
-        size: int = 3,
-        eps: float = 16,
-        steps: int = 30,
-        surrogate: Backbone = "auto",
-        surrogate_epochs: int = 10,
-        device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.size = size
-        self.eps = eps
-        self.steps = steps
-        self.surrogate = surrogate
-        self.surrogate_epochs = surrogate_epochs
-        self.device = device
-        self.random_state = random_state
-        self.target_label = target_label
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    pattern_: np.ndarray = field(init=False)
+    surrogate_: Network = field(init=False)
 
     def transform_training(
         self,

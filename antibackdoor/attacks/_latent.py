@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import ClassVar
 
 import torch
@@ -11,9 +12,10 @@ from antibackdoor.attacks._optimised_patch import N_IMAGES, OptimisedPatch
 from antibackdoor.attacks._patch import paste
 from antibackdoor.backbones import Network
 from antibackdoor.training import compute_features
-from antibackdoor.utils import Fitted, FittedNumber, FittedTuple
+from antibackdoor.utils import Fitted, FittedNumber, FittedTuple, parameters
 
 
+@parameters
 class LatentBackdoor(OptimisedPatch):
     """A patch optimised to give images the target class's features (Yao et al., 2019).
 
@@ -90,7 +92,7 @@ class LatentBackdoor(OptimisedPatch):
         "distances_": FittedTuple(each=FittedNumber(kind=float), length=2),
     }
 
-    distances_: tuple[float, float]
+    distances_: tuple[float, float] = field(init=False)
 
     def _learn(self, study: Study) -> None:
         network = self._train_surrogate(study)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import _fit_context
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import with_callbacks
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval
 from torch import nn
@@ -39,10 +39,12 @@ from antibackdoor.utils import (
     Fitted,
     all_or_nothing,
     draw_seed,
+    parameters,
     resolve_device,
     seeded_torch,
     usual_torch,
 )
+from antibackdoor.utils._sklearn import CallbackSupportMixin
 
 _BATCH_SIZE = 128
 
@@ -50,6 +52,7 @@ _BATCH_SIZE = 128
 _CHUNK = 256
 
 
+@parameters
 class LearnedAttack(CallbackSupportMixin, BaseAttack):
     """Base of the attacks that train networks on the clean rows given to `fit`.
 
@@ -99,6 +102,11 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     [0, 1]
     """
 
+    surrogate: Backbone = "auto"
+    surrogate_epochs: int = 10
+    device: str | torch.device = "auto"
+    random_state: int | np.random.RandomState | None = 0
+
     needs_images: ClassVar[bool] = True
     trigger_is_learned: ClassVar[bool] = True
     #: Attributes that hold a trained module.
@@ -116,12 +124,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         "history_": HISTORY,
     }
 
-    surrogate: Backbone
-    surrogate_epochs: int
-    device: str | torch.device
-    random_state: int | np.random.RandomState | None
-
-    history_: list[dict[str, Any]]
+    history_: list[dict[str, Any]] = field(init=False)
 
     @_fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,10 +14,10 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
-from antibackdoor.attacks._label_maps import LabelMap
-from antibackdoor.utils import Fitted, FittedArray
+from antibackdoor.utils import Fitted, FittedArray, parameters
 
 
+@parameters
 class LowFrequency(BaseAttack):
     """A fixed smooth pattern added to the whole image, after Zeng et al. (2021).
 
@@ -75,6 +75,10 @@ class LowFrequency(BaseAttack):
     array([[109, 111, 114, 118, 122, 126, 128, 130]], dtype=uint8)
     """
 
+    delta: float = 30
+    n_frequencies: int = 4
+    random_state: int | np.random.RandomState | None = 0
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseAttack._parameter_constraints,
         "delta": [Interval(Real, 0, 255, closed="right")],
@@ -91,28 +95,7 @@ class LowFrequency(BaseAttack):
         ),
     }
 
-    pattern_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        delta: float = 30,
-        n_frequencies: int = 4,
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.delta = delta
-        self.n_frequencies = n_frequencies
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    pattern_: np.ndarray = field(init=False)
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
         low, high = self.value_range_

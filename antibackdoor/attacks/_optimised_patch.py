@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import field
 from numbers import Integral
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._descent import signed_descent
-from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack
 from antibackdoor.attacks._patch import check_fits, stamp_corner
-from antibackdoor.backbones import Backbone
-from antibackdoor.utils import Fitted, FittedArray
+from antibackdoor.utils import Fitted, FittedArray, parameters
 
 #: Clean images a patch is optimised on.
 N_IMAGES = 256
 
 
+@parameters
 class OptimisedPatch(LearnedAttack):
     """Base of the attacks whose trigger is a square with optimised pixels.
 
     An attack implements `_learn`, which trains the surrogate and sets `pattern_` by `_optimise`.
     For the parameters see the attacks.
     """
+
+    size: int = 4
+    steps: int = 100
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **LearnedAttack._parameter_constraints,
@@ -48,34 +51,7 @@ class OptimisedPatch(LearnedAttack):
         ),
     }
 
-    pattern_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        size: int = 4,
-        steps: int = 100,
-        surrogate: Backbone = "auto",
-        surrogate_epochs: int = 10,
-        device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.size = size
-        self.steps = steps
-        self.surrogate = surrogate
-        self.surrogate_epochs = surrogate_epochs
-        self.device = device
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    pattern_: np.ndarray = field(init=False)
 
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
         check_fits("size", self.size, self.size, self.size, self.layout_)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,10 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from antibackdoor.attacks._generator import ImageToImage, Partner
-from antibackdoor.attacks._label_maps import LabelMap
 from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.backbones import Backbone, Network
-from antibackdoor.utils import Fitted, FittedNumber
+from antibackdoor.backbones import Network
+from antibackdoor.utils import Fitted, FittedNumber, parameters
 
 #: Number of rows for measuring the share of recovered messages.
 _N_MEASURED = 512
@@ -25,6 +24,7 @@ _N_MEASURED = 512
 _TINY = 1e-8
 
 
+@parameters
 class SampleSpecific(LearnedAttack):
     """A faint residual that an encoder makes for each image (Li et al., 2021).
 
@@ -110,6 +110,11 @@ class SampleSpecific(LearnedAttack):
     (5, 8, 8)
     """
 
+    eps: float = 16
+    n_messages: int = 4
+    strength: float = 0.05
+    sameness: float = 0.5
+
     _modules: ClassVar[tuple[str, ...]] = ("encoder_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -126,40 +131,9 @@ class SampleSpecific(LearnedAttack):
         "recovered_": FittedNumber(kind=float, low=0, high=1),
     }
 
-    encoder_: nn.Module
-    message_: int
-    recovered_: float
-
-    def __init__(
-        self,
-        *,
-        eps: float = 16,
-        n_messages: int = 4,
-        strength: float = 0.05,
-        sameness: float = 0.5,
-        surrogate: Backbone = "auto",
-        surrogate_epochs: int = 10,
-        device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.eps = eps
-        self.n_messages = n_messages
-        self.strength = strength
-        self.sameness = sameness
-        self.surrogate = surrogate
-        self.surrogate_epochs = surrogate_epochs
-        self.device = device
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    encoder_: nn.Module = field(init=False)
+    message_: int = field(init=False)
+    recovered_: float = field(init=False)
 
     def _learn(self, study: Study) -> None:
         self.encoder_ = self._build_module("encoder_").to(study.device)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +12,10 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
-from antibackdoor.utils import Fitted, FittedArray
+from antibackdoor.utils import Fitted, FittedArray, parameters
 
 
+@parameters
 class SIG(BaseAttack):
     """A faint horizontal sine wave, as a clean-label attack (Barni et al., 2019).
 
@@ -63,9 +64,12 @@ class SIG(BaseAttack):
     array([[100, 120, 100,  80, 100, 120, 100,  80]], dtype=uint8)
     """
 
+    delta: float = 20
+    frequency: float = 6
+
     clean_label: ClassVar[bool] = True
     #: Not a parameter: a clean-label attack has one target.
-    label_map = "all_to_one"
+    label_map: str = field(init=False, default="all_to_one")
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{k: v for k, v in BaseAttack._parameter_constraints.items() if k != "label_map"},
@@ -82,24 +86,7 @@ class SIG(BaseAttack):
         ),
     }
 
-    pattern_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        delta: float = 20,
-        frequency: float = 6,
-        target_label: Any = 0,
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.delta = delta
-        self.frequency = frequency
-        self.target_label = target_label
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    pattern_: np.ndarray = field(init=False)
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
         low, high = self.value_range_

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import ClassVar
 
 import numpy as np
@@ -12,9 +13,10 @@ from antibackdoor.attacks._learned import Study
 from antibackdoor.attacks._optimised_patch import N_IMAGES, OptimisedPatch
 from antibackdoor.attacks._patch import paste
 from antibackdoor.backbones import Network
-from antibackdoor.utils import Fitted, FittedNumber, FittedTuple
+from antibackdoor.utils import Fitted, FittedNumber, FittedTuple, parameters
 
 
+@parameters
 class Trojan(OptimisedPatch):
     """A patch optimised to activate one neuron of a surrogate (Liu et al., 2018).
 
@@ -90,8 +92,8 @@ class Trojan(OptimisedPatch):
         "activations_": FittedTuple(each=FittedNumber(kind=float), length=2),
     }
 
-    neuron_: int
-    activations_: tuple[float, float]
+    neuron_: int = field(init=False)
+    activations_: tuple[float, float] = field(init=False)
 
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
         find_class(self.classes_, self.target_label)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import field
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,10 +15,10 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import COVER_RATIO, BaseAttack
 from antibackdoor.attacks._in_float import change_in_float
-from antibackdoor.attacks._label_maps import LabelMap
-from antibackdoor.utils import Fitted, FittedArray
+from antibackdoor.utils import Fitted, FittedArray, parameters
 
 
+@parameters
 class WaNet(BaseAttack):
     """A fixed smooth warp of the whole image, hardly visible (Nguyen and Tran, 2021).
 
@@ -84,6 +84,11 @@ class WaNet(BaseAttack):
     2.0
     """
 
+    grid_size: int = 4
+    strength: float = 0.5
+    noise_ratio: float = 2.0
+    random_state: int | np.random.RandomState | None = 0
+
     needs_images: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -103,30 +108,7 @@ class WaNet(BaseAttack):
         ),
     }
 
-    grid_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        grid_size: int = 4,
-        strength: float = 0.5,
-        noise_ratio: float = 2.0,
-        random_state: int | np.random.RandomState | None = 0,
-        target_label: Any = 0,
-        label_map: str | LabelMap = "all_to_one",
-        value_range: Sequence[float] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-    ) -> None:
-        self.grid_size = grid_size
-        self.strength = strength
-        self.noise_ratio = noise_ratio
-        self.random_state = random_state
-        self.target_label = target_label
-        self.label_map = label_map
-        self.value_range = value_range
-        self.image_shape = image_shape
-        self.layout = layout
+    grid_: np.ndarray = field(init=False)
 
     @property
     def cover_ratio(self) -> float:

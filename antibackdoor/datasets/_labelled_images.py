@@ -6,9 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +21,7 @@ from antibackdoor.datasets._images import (
     read_image,
     to_row,
 )
-from antibackdoor.utils import LazyRows, check_number
+from antibackdoor.utils import LazyRows, check_count
 
 # Sizes for folders with images of many sizes: those that networks are made for.
 _SIDES = (32, 64, 96, 128, 224)
@@ -246,7 +244,8 @@ class _Plan:
 
 
 def _plan(directory: str | os.PathLike[str], size: int | None) -> _Plan:
-    _check_size(size)
+    if size is not None:
+        check_count("size", size, "wanted a whole number of pixels, 1 or more, or None")
     listing = list_image_files(directory)
     names, heads = _probe(listing)
     if not names:
@@ -288,15 +287,6 @@ def _choose_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     middle = median(min(size) for size in sizes)
     side = min(_SIDES, key=lambda side: abs(side - middle))
     return side, side
-
-
-def _check_size(size: Any) -> None:
-    wanted = "wanted a whole number of pixels, 1 or more, or None"
-    if size is None:
-        return
-    check_number("size", size, wanted, Integral)
-    if int(size) < 1:
-        raise ValueError(f"size={size!r}; {wanted}.")
 
 
 def _check_classes(directory: str | os.PathLike[str], listing: Listing, y: np.ndarray) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from antibackdoor.datasets._torchvision import (
     load_gtsrb,
     load_svhn,
 )
-from antibackdoor.utils import check_number
+from antibackdoor.utils import check_count
 
 
 def _load_digits(data_root: Path, *, download: bool) -> Dataset:
@@ -104,7 +103,8 @@ def load_dataset(
     root = _check_data_root(data_root)
     if not isinstance(download, bool):
         raise TypeError(f"download={download!r}; wanted True or False.")
-    _check_image_size(image_size)
+    if image_size is not None:
+        check_count("image_size", image_size, "wanted a whole number of pixels, 1 or more, or None")
 
     name = str(name)
     is_npz = name.lower().endswith(".npz")
@@ -141,12 +141,3 @@ def _check_data_root(data_root: Any) -> Path:
     if root.exists() and not root.is_dir():
         raise NotADirectoryError(f"data_root={str(data_root)!r} is a file; {wanted}.")
     return root
-
-
-def _check_image_size(image_size: Any) -> None:
-    wanted = "wanted a whole number of pixels, 1 or more, or None"
-    if image_size is None:
-        return
-    check_number("image_size", image_size, wanted, Integral)
-    if int(image_size) < 1:
-        raise ValueError(f"image_size={image_size!r}; {wanted}.")

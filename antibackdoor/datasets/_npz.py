@@ -7,7 +7,6 @@ import os
 import tokenize
 import zipfile
 import zlib
-from numbers import Integral
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +21,7 @@ from antibackdoor.datasets._dataset import (
     hold_out,
     listed,
 )
-from antibackdoor.utils import read_array_header
+from antibackdoor.utils import check_count, read_array_header
 
 _TWO_PARTS = ("X_train", "y_train", "X_test", "y_test")
 _ONE_PART = ("X", "y")
@@ -122,15 +121,12 @@ def load_arrays(
     >>> from antibackdoor.datasets import load_arrays
     >>> load_arrays("X.npy", "y.npy")["X"].shape  # doctest: +SKIP
     """
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral):
-        raise TypeError(f"max_bytes={max_bytes!r}; wanted a whole number.")
-    if max_bytes < 1:
-        raise ValueError(f"max_bytes={max_bytes!r}; wanted 1 or more.")
+    max_bytes = check_count("max_bytes", max_bytes)
     rows_file = Path(path).expanduser()
     _check_is_file("path", rows_file)
     try:
         if labels_path is None:
-            arrays = _read_npz(rows_file, int(max_bytes), test_part=False)
+            arrays = _read_npz(rows_file, max_bytes, test_part=False)
         else:
             labels_file = Path(labels_path).expanduser()
             _check_is_file("labels_path", labels_file)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
-import torch
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones import Network
 from antibackdoor.defenses._cures import Cure, NegativeLearning
 from antibackdoor.defenses._detecting import DetectingDefense
 from antibackdoor.defenses._unlearning import Ascent, Joint, Mixed
 from antibackdoor.detection import BaseDetector, Isolation, LossRank
 from antibackdoor.training import Run
-from antibackdoor.utils import Fitted, FittedNumber
+from antibackdoor.utils import Fitted, FittedNumber, parameters
 
 _PAPERS: dict[str, Any] = {
     "learning_rate": 0.1,
@@ -28,6 +24,7 @@ _PAPERS: dict[str, Any] = {
 _AUGMENT = ("crop", "flip", "cutout")
 
 
+@parameters
 class ABLClassifier(DetectingDefense):
     """Anti-Backdoor Learning: trains a clean network on poisoned data.
 
@@ -171,7 +168,10 @@ class ABLClassifier(DetectingDefense):
     array([0])
     """
 
-    unlearned_: bool
+    cure: Cure | None = None
+    epochs: int = 60
+
+    unlearned_: bool = field(init=False)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DetectingDefense._parameter_constraints,
@@ -183,45 +183,6 @@ class ABLClassifier(DetectingDefense):
         **DetectingDefense._fitted_constraints,
         "unlearned_": FittedNumber(kind=bool),
     }
-
-    def __init__(
-        self,
-        *,
-        detector: BaseDetector | None = None,
-        cure: Cure | None = None,
-        epochs: int = 60,
-        backbone: Backbone = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 0.1,
-        lr_schedule: str | Sequence[int] = "onecycle",
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        augment: str | Sequence[str] | None = "auto",
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-        device: str | torch.device = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            compile=compile,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.detector = detector
-        self.cure = cure
-        self.epochs = epochs
 
     @classmethod
     def from_paper(cls, recipe: Literal["paper", "released"] = "paper", **changes: Any) -> Self:

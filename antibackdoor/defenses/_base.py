@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,9 +21,10 @@ from antibackdoor.training import (
     compute_logits,
     current_team,
 )
-from antibackdoor.utils import Fitted, LazyRows
+from antibackdoor.utils import Fitted, LazyRows, parameters
 
 
+@parameters
 class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
     """Base of the defences: derive from it to write a classifier of your own.
 
@@ -59,7 +61,7 @@ class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
     #: Attributes that `fit` sets beside those of every classifier: checked when a file is loaded.
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
-    history_: list[dict[str, Any]]
+    history_: list[dict[str, Any]] = field(init=False)
 
     @abstractmethod
     def _train(self, run: Run) -> tuple[Network, Isolation]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -12,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones import Network
 from antibackdoor.defenses._cbd_terms import (
     Bottleneck,
     CausalObjective,
@@ -25,12 +23,13 @@ from antibackdoor.defenses._detecting import DetectingDefense
 from antibackdoor.defenses._relative_loss import RelativeLoss
 from antibackdoor.detection import BaseDetector, Detection, Isolation, LossRank, flag_above
 from antibackdoor.training import Run, ShuffledRows, compute_features, compute_losses
-from antibackdoor.utils import ImageLayout
+from antibackdoor.utils import ImageLayout, parameters
 
 # Tables are not searched. There the default rejects rows below this share of the median weight.
 _REJECTION_IN_TABLES = 0.25
 
 
+@parameters
 class CBDClassifier(DetectingDefense):
     """Causality-inspired Backdoor Defense: trains a clean network on poisoned data.
 
@@ -170,6 +169,11 @@ class CBDClassifier(DetectingDefense):
     (1797,)
     """
 
+    weighting: RelativeLoss | Literal["none"] | None = None
+    independence: float = 0.01
+    bottleneck: float = 1e-4
+    epochs: int = 100
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DetectingDefense._parameter_constraints,
         "weighting": [RelativeLoss, StrOptions({"none"}), None],
@@ -177,49 +181,6 @@ class CBDClassifier(DetectingDefense):
         "bottleneck": [Interval(Real, 0, None, closed="left")],
         "epochs": [Interval(Integral, 1, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        *,
-        detector: BaseDetector | None = None,
-        weighting: RelativeLoss | Literal["none"] | None = None,
-        independence: float = 0.01,
-        bottleneck: float = 1e-4,
-        epochs: int = 100,
-        backbone: Backbone = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 0.1,
-        lr_schedule: str | Sequence[int] = "onecycle",
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        augment: str | Sequence[str] | None = "auto",
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-        device: str | torch.device = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            compile=compile,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.detector = detector
-        self.weighting = weighting
-        self.independence = independence
-        self.bottleneck = bottleneck
-        self.epochs = epochs
 
     @classmethod
     def from_paper(cls, **changes: Any) -> Self:

@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,6 +18,7 @@ from antibackdoor.utils import (
     resolve_layout,
     usual_torch,
 )
+from antibackdoor.utils._sklearn import ClassifierMixin
 
 
 class NetworkClassifier(ClassifierMixin, CheckedParameters):

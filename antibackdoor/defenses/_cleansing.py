@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -17,7 +17,7 @@ from antibackdoor.backbones import Network
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._row_masks import check_clean_mask, draw_by_class
 from antibackdoor.training import CrossEntropy, Objective, Run, ShuffledRows
-from antibackdoor.utils import MASK_OF_ROWS, Fitted, all_or_nothing
+from antibackdoor.utils import MASK_OF_ROWS, Fitted, all_or_nothing, parameters
 
 # Fewest steps of an epoch on the clean rows, and the smallest batch that is used to reach them.
 # Fifty clean rows in one batch would be one step an epoch, which unlearns nothing.
@@ -25,11 +25,17 @@ _STEPS_AN_EPOCH = 20
 _SMALLEST_BATCH = 8
 
 
+@parameters
 class CleansingDefense(BaseDefense):
     """Base of the defences that train on all rows and then repair the network with clean ones.
 
     A defence implements `_train` with `_train_backdoored`, `_clean_rows` and `_finetune`.
     """
+
+    epochs: int = 60
+    finetune_epochs: int = 20
+    finetune_rate: float = 0.05
+    clean_share: float = 0.05
 
     flags_rows = False
 
@@ -46,22 +52,7 @@ class CleansingDefense(BaseDefense):
         "clean_mask_": MASK_OF_ROWS,
     }
 
-    clean_mask_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        epochs: int,
-        finetune_epochs: int,
-        finetune_rate: float,
-        clean_share: float,
-        **parameters: Any,
-    ) -> None:
-        super().__init__(**parameters)
-        self.epochs = epochs
-        self.finetune_epochs = finetune_epochs
-        self.finetune_rate = finetune_rate
-        self.clean_share = clean_share
+    clean_mask_: np.ndarray = field(init=False)
 
     @_fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing

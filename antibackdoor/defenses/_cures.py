@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -85,8 +85,6 @@ class Cure(CheckedParameters, metaclass=ABCMeta):
 
     #: Largest number of times that it trains a network.
     n_phases: ClassVar[int] = 1
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     @abstractmethod
     def _train(self, run: Run, detection: Detection, epochs: int) -> Cured:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 from torch import nn
 
-from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones import Network
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._contrast import Contrast, RandomViews
 from antibackdoor.defenses._credibility import HeadTraining, pick_credible, symmetric_cross_entropy
 from antibackdoor.defenses._mixmatch import MixMatch
 from antibackdoor.detection import Isolation, flag_above
 from antibackdoor.training import PairedRows, Run, ShuffledRows, compute_features, current_team
-from antibackdoor.utils import MASK_OF_ROWS, Fitted
+from antibackdoor.utils import MASK_OF_ROWS, Fitted, parameters
 
 # Outputs of SimCLR's projection head, and the most hidden units of it: the features of a network
 # without a body may be a whole image.
@@ -28,6 +26,7 @@ _N_PROJECTED = 128
 _MOST_HIDDEN = 2048
 
 
+@parameters
 class DBDClassifier(BaseDefense):
     """Decoupling-based Backdoor Defense: learns features without labels, then drops bad labels.
 
@@ -182,6 +181,14 @@ class DBDClassifier(BaseDefense):
     array([], dtype=int64)
     """
 
+    self_supervised_epochs: int = 200
+    self_supervised_batch_size: int = 256
+    self_supervised_rate: float = 0.2
+    head_epochs: int = 10
+    filtering_rate: float = 0.5
+    finetune_epochs: int = 60
+    unlabelled_weight: float = 15.0
+
     flags_rows = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -200,54 +207,7 @@ class DBDClassifier(BaseDefense):
         "credible_mask_": MASK_OF_ROWS,
     }
 
-    credible_mask_: np.ndarray
-
-    def __init__(
-        self,
-        *,
-        self_supervised_epochs: int = 200,
-        self_supervised_batch_size: int = 256,
-        self_supervised_rate: float = 0.2,
-        head_epochs: int = 10,
-        filtering_rate: float = 0.5,
-        finetune_epochs: int = 60,
-        unlabelled_weight: float = 15.0,
-        backbone: Backbone = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 0.1,
-        lr_schedule: str | Sequence[int] = "onecycle",
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        augment: str | Sequence[str] | None = "auto",
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-        device: str | torch.device = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            compile=compile,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.self_supervised_epochs = self_supervised_epochs
-        self.self_supervised_batch_size = self_supervised_batch_size
-        self.self_supervised_rate = self_supervised_rate
-        self.head_epochs = head_epochs
-        self.filtering_rate = filtering_rate
-        self.finetune_epochs = finetune_epochs
-        self.unlabelled_weight = unlabelled_weight
+    credible_mask_: np.ndarray = field(init=False)
 
     @classmethod
     def from_paper(cls, **changes: Any) -> Self:

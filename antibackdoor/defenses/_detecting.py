@@ -21,20 +21,17 @@ from antibackdoor.detection import (
     settle,
 )
 from antibackdoor.training import Run
-from antibackdoor.utils import (
-    Fitted,
-    FittedNumber,
-    ImageLayout,
-    all_or_nothing,
-    signs_of_classes,
-)
+from antibackdoor.utils import Fitted, ImageLayout, all_or_nothing, parameters
 
 
+@parameters
 class DetectingDefense(BaseDefense):
     """Base of the defences that run a detector, or take a list that a person reviewed.
 
     A defence implements `_train`, with `_detection`, and `_detector_of_tables`.
     """
+
+    detector: BaseDetector | None = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDefense._parameter_constraints,
@@ -43,14 +40,8 @@ class DetectingDefense(BaseDefense):
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
         **BaseDefense._fitted_constraints,
-        "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
-        # The signs of all detectors; empty where nothing was tested.
-        "isolate_signs_": signs_of_classes(
-            "diversity", "transplant", "relabelling", "size", "silhouette"
-        ),
+        **BaseDetector._fitted_constraints,
     }
-
-    detector: BaseDetector | None
 
     @_fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing

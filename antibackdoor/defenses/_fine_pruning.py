@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import field
 from numbers import Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 from torch import nn
 
-from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones import Network
 from antibackdoor.defenses._cleansing import CleansingDefense
 from antibackdoor.detection import Isolation, flag_nothing
 from antibackdoor.training import CrossEntropy, Run, compute_features
-from antibackdoor.utils import Fitted, FittedArray
+from antibackdoor.utils import Fitted, FittedArray, parameters
 
 
+@parameters
 class FinePruningClassifier(CleansingDefense):
     """Fine-pruning: prunes channels that clean rows do not activate, then fine-tunes on them.
 
@@ -146,7 +147,9 @@ class FinePruningClassifier(CleansingDefense):
     False
     """
 
-    pruned_: np.ndarray
+    max_accuracy_drop: float = 0.04
+
+    pruned_: np.ndarray = field(init=False)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CleansingDefense._parameter_constraints,
@@ -162,49 +165,6 @@ class FinePruningClassifier(CleansingDefense):
             high=lambda clf: clf.module_weights["head.weight"].shape[1] - 1,
         ),
     }
-
-    def __init__(
-        self,
-        *,
-        epochs: int = 60,
-        max_accuracy_drop: float = 0.04,
-        finetune_epochs: int = 20,
-        finetune_rate: float = 0.05,
-        clean_share: float = 0.05,
-        backbone: Backbone = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 0.1,
-        lr_schedule: str | Sequence[int] = "onecycle",
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        augment: str | Sequence[str] | None = "auto",
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-        device: str | torch.device = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            epochs=epochs,
-            finetune_epochs=finetune_epochs,
-            finetune_rate=finetune_rate,
-            clean_share=clean_share,
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            compile=compile,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.max_accuracy_drop = max_accuracy_drop
 
     def _n_phases(self) -> int:
         return 2

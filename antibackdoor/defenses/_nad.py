@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn import functional as F
 
-from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones import Network
 from antibackdoor.defenses._cleansing import CleansingDefense
 from antibackdoor.detection import Isolation, flag_nothing
 from antibackdoor.training import CrossEntropy, Run
+from antibackdoor.utils import parameters
 
 
+@parameters
 class NADClassifier(CleansingDefense):
     """Neural Attention Distillation: repairs a backdoored network by a fine-tuned teacher.
 
@@ -154,53 +154,12 @@ class NADClassifier(CleansingDefense):
     ['teach', 'teach', 'distil', 'distil']
     """
 
+    beta: float = 5.0
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CleansingDefense._parameter_constraints,
         "beta": [Interval(Real, 0, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        *,
-        epochs: int = 60,
-        beta: float = 5.0,
-        finetune_epochs: int = 20,
-        finetune_rate: float = 0.05,
-        clean_share: float = 0.05,
-        backbone: Backbone = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 0.1,
-        lr_schedule: str | Sequence[int] = "onecycle",
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        augment: str | Sequence[str] | None = "auto",
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-        device: str | torch.device = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            epochs=epochs,
-            finetune_epochs=finetune_epochs,
-            finetune_rate=finetune_rate,
-            clean_share=clean_share,
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            compile=compile,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.beta = beta
 
     def _n_phases(self) -> int:
         return 3

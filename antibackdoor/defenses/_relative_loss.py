@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from antibackdoor.utils import CheckedParameters
+from antibackdoor.utils import CheckedParameters, parameters
 
 
+@parameters
 class RelativeLoss(CheckedParameters):
     """Sample weights of CBD: rows that a backdoored network fits too well count little.
 
@@ -43,13 +44,10 @@ class RelativeLoss(CheckedParameters):
     >>> clf = CBDClassifier(detector=LossRank(ratio=None), weighting=RelativeLoss(rejection=0.25))
     """
 
+    compare: Literal["trajectory", "last"] = "trajectory"
+    rejection: float = 0.0
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "compare": [StrOptions({"trajectory", "last"})],
         "rejection": [Interval(Real, 0, 1, closed="left")],
     }
-
-    def __init__(
-        self, *, compare: Literal["trajectory", "last"] = "trajectory", rejection: float = 0.0
-    ) -> None:
-        self.compare = compare
-        self.rejection = rejection

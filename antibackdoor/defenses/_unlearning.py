@@ -23,6 +23,7 @@ from antibackdoor.training import (
     Unlearning,
     compute_losses,
 )
+from antibackdoor.utils import parameters
 
 # Unlearning is undone if more than this share of a class's trusted rows lose their label.
 _TOLERANCE = 0.5
@@ -34,10 +35,15 @@ _LOST = 0.5
 _FORGOTTEN = 10.0
 
 
+@parameters
 class _AscentCure(Cure):
     """Base of the cures that unlearn by gradient ascent, on the network of the detector."""
 
-    bound: float | None
+    bound: float | None = 10.0
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "bound": [Interval(Real, 0, None, closed="neither"), None],
+    }
 
     def _train(self, run: Run, detection: Detection, epochs: int) -> Cured:
         network = detection.network
@@ -68,6 +74,7 @@ class _AscentCure(Cure):
         )
 
 
+@parameters
 class Joint(_AscentCure):
     """Cure that fine-tunes and unlearns the suspect rows at the same time, as in ABL's paper.
 
@@ -96,19 +103,13 @@ class Joint(_AscentCure):
     5.0
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "bound": [Interval(Real, 0, None, closed="neither"), None],
-    }
-
-    def __init__(self, *, bound: float | None = 10.0) -> None:
-        self.bound = bound
-
     def _unlearn(self, run: Run, network: Network, isolation: Isolation, epochs: int) -> Cured:
         batches = _beside_isolated(run, isolation, shuffled(run, ~isolation.mask))
         run.phase("finetune", network, self._ascent(run, isolation), epochs=epochs, batches=batches)
         return Cured(network, isolation, unlearned=True)
 
 
+@parameters
 class Ascent(_AscentCure):
     """Cure that fine-tunes, then unlearns the suspect rows, as in ABL's released code.
 
@@ -141,20 +142,16 @@ class Ascent(_AscentCure):
     >>> clf = ABLClassifier(detector=LossRank(), cure=Ascent(epochs=4))
     """
 
+    epochs: int = 10
+    learning_rate: float = 0.005
+
     n_phases: ClassVar[int] = 2
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_AscentCure._parameter_constraints,
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "bound": [Interval(Real, 0, None, closed="neither"), None],
     }
-
-    def __init__(
-        self, *, epochs: int = 10, learning_rate: float = 0.005, bound: float | None = 10.0
-    ) -> None:
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.bound = bound
 
     def _unlearn(self, run: Run, network: Network, isolation: Isolation, epochs: int) -> Cured:
         _finetune(run, network, isolation, epochs)
@@ -175,6 +172,7 @@ class Ascent(_AscentCure):
         return Cured(network, isolation, unlearned=True)
 
 
+@parameters
 class Mixed(_AscentCure):
     """Cure that unlearns a part of the poison and flags the other poison by its reaction.
 
@@ -212,25 +210,16 @@ class Mixed(_AscentCure):
     >>> clf = ABLClassifier(detector=LossRank(ratio=0.02), cure=Mixed(recovery_epochs=5))
     """
 
+    epochs: int = 10
+    learning_rate: float = 0.005
+    recovery_epochs: int = 10
+
     n_phases: ClassVar[int] = 3
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Ascent._parameter_constraints,
         "recovery_epochs": [Interval(Integral, 1, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        *,
-        epochs: int = 10,
-        learning_rate: float = 0.005,
-        bound: float | None = 10.0,
-        recovery_epochs: int = 10,
-    ) -> None:
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.bound = bound
-        self.recovery_epochs = recovery_epochs
 
     def _unlearn(self, run: Run, network: Network, isolation: Isolation, epochs: int) -> Cured:
         _finetune(run, network, isolation, epochs)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from antibackdoor.backbones import Backbone
 from antibackdoor.detection._features import FeatureDetector
 from antibackdoor.detection._select import Isolation, flag_above
 from antibackdoor.training import Run
+from antibackdoor.utils import parameters
 
 # Classes with fewer rows are not split: in ten components so few rows form no clusters.
 _SMALLEST_CLASS = 20
@@ -26,6 +23,7 @@ _SMALLEST_CLASS = 20
 _HALFWAY = 0.5
 
 
+@parameters
 class ActivationClustering(FeatureDetector):
     """Activation Clustering: splits the features of each class in two and flags small clusters.
 
@@ -167,7 +165,13 @@ class ActivationClustering(FeatureDetector):
     array([0])
     """
 
-    isolate_signs_: dict[str, np.ndarray]
+    exclusion: Literal["size", "silhouette"] = "size"
+    size_threshold: float = 0.35
+    silhouette_threshold: float = 0.15
+    reduction: Literal["ica", "pca"] = "ica"
+    n_components: int = 10
+
+    isolate_signs_: dict[str, np.ndarray] = field(init=False)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **FeatureDetector._parameter_constraints,
@@ -177,51 +181,6 @@ class ActivationClustering(FeatureDetector):
         "reduction": [StrOptions({"ica", "pca"})],
         "n_components": [Interval(Integral, 1, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        *,
-        exclusion: Literal["size", "silhouette"] = "size",
-        size_threshold: float = 0.35,
-        silhouette_threshold: float = 0.15,
-        reduction: Literal["ica", "pca"] = "ica",
-        n_components: int = 10,
-        epochs: int = 60,
-        backbone: Backbone = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 0.1,
-        lr_schedule: str | Sequence[int] = "onecycle",
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        augment: str | Sequence[str] | None = "auto",
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-        device: str | torch.device = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            compile=compile,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.epochs = epochs
-        self.exclusion = exclusion
-        self.size_threshold = size_threshold
-        self.silhouette_threshold = silhouette_threshold
-        self.reduction = reduction
-        self.n_components = n_components
 
     def _flag(
         self, run: Run, features: np.ndarray, labels: np.ndarray

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 
 from antibackdoor.backbones import Network
 from antibackdoor.detection._select import Isolation
 from antibackdoor.training import Run, TrainingEstimator, current_team
+from antibackdoor.utils import Fitted, FittedNumber, parameters, signs_of_classes
+from antibackdoor.utils._sklearn import BaseEstimator
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class IsolationMixin(BaseEstimator):
         self.isolate_classes_ = run.classes[np.unique(flagged_labels)]
 
 
+@parameters
 class BaseDetector(IsolationMixin, TrainingEstimator):
     """Base of the detectors: derive from it to write a detector of your own.
 
@@ -147,9 +149,18 @@ class BaseDetector(IsolationMixin, TrainingEstimator):
     10
     """
 
-    classes_: np.ndarray
-    history_: list[dict[str, Any]]
-    input_shape_: tuple[int, ...]
+    #: Attributes that `fit` sets beside the flags: checked when a file is loaded.
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
+        # The signs of all detectors; empty where nothing was tested.
+        "isolate_signs_": signs_of_classes(
+            "diversity", "transplant", "relabelling", "size", "silhouette"
+        ),
+    }
+
+    classes_: np.ndarray = field(init=False)
+    history_: list[dict[str, Any]] = field(init=False)
+    input_shape_: tuple[int, ...] = field(init=False)
 
     @abstractmethod
     def _detect(self, run: Run) -> Detection:

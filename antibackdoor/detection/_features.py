@@ -13,20 +13,22 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.detection._base import BaseDetector, Detection
 from antibackdoor.detection._select import Isolation
 from antibackdoor.training import ADVICE, CrossEntropy, Run, TrainingEstimator, compute_features
+from antibackdoor.utils import parameters
 
 
+@parameters
 class FeatureDetector(BaseDetector):
     """Base of the detectors that look for poison in the features of a plainly trained network.
 
     A detector implements `_flag`, which must leave rows of every class.
     """
 
+    epochs: int = 60
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **TrainingEstimator._parameter_constraints,
         "epochs": [Interval(Integral, 1, None, closed="left")],
     }
-
-    epochs: int
 
     @abstractmethod
     def _flag(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
@@ -11,13 +10,14 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from antibackdoor.backbones import Backbone
 from antibackdoor.detection._base import BaseDetector, Detection
 from antibackdoor.detection._losses import LOSS_SCORES
 from antibackdoor.detection._select import Isolation, flag_most_suspect
 from antibackdoor.training import CrossEntropy, HeldLoss, Run, TrainingEstimator
+from antibackdoor.utils import parameters
 
 
+@parameters
 class LossRank(BaseDetector):
     """Flags a fixed share of the rows, those of lowest loss, as stage one of ABL does.
 
@@ -135,6 +135,14 @@ class LossRank(BaseDetector):
     36
     """
 
+    ratio: float | None = 0.01
+    epochs: int = 20
+    gamma: float | None = 0.5
+    reduction: Literal["batch", "sample"] = "batch"
+    rank_by: Literal["trajectory", "last_epoch"] = "trajectory"
+    lr_schedule: str | Sequence[int] = "constant"
+    augment: str | Sequence[str] | None = None
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **TrainingEstimator._parameter_constraints,
         "ratio": [Interval(Real, 0, 0.5, closed="neither"), None],
@@ -143,49 +151,6 @@ class LossRank(BaseDetector):
         "reduction": [StrOptions({"batch", "sample"})],
         "rank_by": [StrOptions(set(LOSS_SCORES))],
     }
-
-    def __init__(
-        self,
-        *,
-        ratio: float | None = 0.01,
-        epochs: int = 20,
-        gamma: float | None = 0.5,
-        reduction: Literal["batch", "sample"] = "batch",
-        rank_by: Literal["trajectory", "last_epoch"] = "trajectory",
-        backbone: Backbone = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 0.1,
-        lr_schedule: str | Sequence[int] = "constant",
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        augment: str | Sequence[str] | None = None,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-        device: str | torch.device = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            compile=compile,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.ratio = ratio
-        self.epochs = epochs
-        self.gamma = gamma
-        self.reduction = reduction
-        self.rank_by = rank_by
 
     def _n_phases(self) -> int:
         return 1

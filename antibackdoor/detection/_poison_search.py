@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones import Network
 from antibackdoor.detection._base import BaseDetector, Detection
 from antibackdoor.detection._disturbance import Disturbance
 from antibackdoor.detection._parts import SMALLEST_CLASS
@@ -31,12 +29,11 @@ from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import (
     CrossEntropy,
     HeldLoss,
-    Recipe,
     Run,
     ShuffledRows,
     TrainingEstimator,
 )
-from antibackdoor.utils import ImageLayout
+from antibackdoor.utils import parameters
 
 # Usual samples per step, and limits of the steps of an epoch. A trigger takes a number of steps to
 # learn: an epoch on few rows has at least forty. More than 160 come from a small `batch_size` only.
@@ -58,6 +55,7 @@ INSTEAD = (
 _NOT_ITS_OWN = ("lr_schedule", "augment")
 
 
+@parameters
 class PoisonSearch(BaseDetector):
     """Tests training data for poison, and lists the poisoned classes and rows.
 
@@ -201,6 +199,12 @@ class PoisonSearch(BaseDetector):
     True
     """
 
+    false_alarm_rate: float = 0.05
+    epochs: int = 20
+    # Not parameters here: the schedule is one cycle, and images are not augmented.
+    lr_schedule: str = field(init=False, default="onecycle")
+    augment: None = field(init=False, default=None)
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{
             name: constraint
@@ -210,39 +214,6 @@ class PoisonSearch(BaseDetector):
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
         "epochs": [Interval(Integral, 1, None, closed="left")],
     }
-
-    def __init__(
-        self,
-        *,
-        false_alarm_rate: float = 0.05,
-        epochs: int = 20,
-        backbone: Backbone = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 0.1,
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-        device: str | torch.device = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            compile=compile,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.false_alarm_rate = false_alarm_rate
-        self.epochs = epochs
 
     @property
     def n_passes(self) -> float:
@@ -254,14 +225,6 @@ class PoisonSearch(BaseDetector):
 
     def _n_phases(self) -> int:
         return MOST_PROBES
-
-    def _recipe(self, layout: ImageLayout | None) -> Recipe:
-        return Recipe(
-            learning_rate=self.learning_rate,
-            schedule="onecycle",
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
 
     def _detect(self, run: Run) -> Detection:
         labels = run.labels.cpu().numpy()

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from numbers import Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.backbones import Backbone
 from antibackdoor.detection._features import FeatureDetector
 from antibackdoor.detection._select import Isolation, flag_above
 from antibackdoor.training import Run
+from antibackdoor.utils import parameters
 
 # The paper removes 1.5 times the poison there may be.
 _MARGIN = 1.5
 
 
+@parameters
 class SpectralSignatures(FeatureDetector):
     """Spectral Signatures: flags a share of each class, the outliers of its features.
 
@@ -135,47 +133,12 @@ class SpectralSignatures(FeatureDetector):
     True
     """
 
+    expected_poison_rate: float = 0.1
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **FeatureDetector._parameter_constraints,
         "expected_poison_rate": [Interval(Real, 0, 0.5, closed="right")],
     }
-
-    def __init__(
-        self,
-        *,
-        expected_poison_rate: float = 0.1,
-        epochs: int = 60,
-        backbone: Backbone = "auto",
-        batch_size: int = 128,
-        learning_rate: float = 0.1,
-        lr_schedule: str | Sequence[int] = "onecycle",
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        augment: str | Sequence[str] | None = "auto",
-        image_shape: Sequence[int] | None = None,
-        layout: Literal["auto", "channels_first", "channels_last"] = "auto",
-        device: str | torch.device = "auto",
-        compile: bool | Literal["auto"] = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            lr_schedule=lr_schedule,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            augment=augment,
-            image_shape=image_shape,
-            layout=layout,
-            device=device,
-            compile=compile,
-            cache_dir=cache_dir,
-            random_state=random_state,
-        )
-        self.epochs = epochs
-        self.expected_poison_rate = expected_poison_rate
 
     def _flag(
         self, run: Run, features: np.ndarray, labels: np.ndarray

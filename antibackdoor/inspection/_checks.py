@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from antibackdoor.utils import LazyRows, as_labels, as_rows, check_number, naming
+from antibackdoor.utils import LazyRows, as_labels, as_rows, naming
 
 _FAMILY = (
     "isolate_",
@@ -101,38 +99,3 @@ def check_training_rows(
             f"training data unchanged, in the same order."
         )
     return X, y
-
-
-def check_count(name: str, value: Any) -> int:
-    """Return a whole number that is at least 1.
-
-    Raises
-    ------
-    TypeError
-        If it is no whole number.
-    ValueError
-        If it is less than 1.
-    """
-    wanted = "wanted a whole number that is at least 1"
-    check_number(name, value, wanted, Integral)
-    if value < 1:
-        raise ValueError(f"{name}={value!r}; {wanted}.")
-    return int(value)
-
-
-def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
-    """Return a boolean mask over `n_rows` rows.
-
-    Raises
-    ------
-    TypeError
-        If it is not boolean.
-    ValueError
-        If it has another length.
-    """
-    checked = np.asarray(mask)
-    if checked.dtype != bool:
-        raise TypeError(f"{name} has dtype {checked.dtype}; wanted a boolean mask, not indices.")
-    if checked.shape != (n_rows,):
-        raise ValueError(f"{name} has shape {checked.shape}; wanted ({n_rows},).")
-    return checked

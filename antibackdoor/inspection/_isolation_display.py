@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from antibackdoor.inspection._checks import check_isolates, check_mask
+from antibackdoor.inspection._checks import check_isolates
 from antibackdoor.inspection._histogram import bin_edges
 from antibackdoor.inspection._plotting import FLAGGED, OTHERS, check_plot, new_axes
-from antibackdoor.utils import naming
+from antibackdoor.utils import check_mask, naming
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

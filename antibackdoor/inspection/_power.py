@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from antibackdoor.attacks import BaseAttack
 from antibackdoor.datasets import make_poisoned
 from antibackdoor.detection import BaseDetector
-from antibackdoor.utils import as_labels, as_rows, check_number
+from antibackdoor.utils import as_labels, as_rows, check_count
 
 
 def detection_power(
@@ -78,13 +78,11 @@ def detection_power(
     >>> int(power["found"].sum())
     1
     """
-    check_number("n_rows", n_rows, "wanted a whole number of rows from 1 on", int)
-    check_number("n_planted", n_planted, "wanted a whole number of triggers from 1 on", int)
+    check_count("n_rows", n_rows)
+    check_count("n_planted", n_planted)
     rows, labels = as_rows(X), as_labels("y", y)
-    if not 1 <= n_rows < len(labels):
+    if n_rows >= len(labels):
         raise ValueError(f"n_rows={n_rows}; wanted 1 to {len(labels) - 1}, fewer than y has rows.")
-    if n_planted < 1:
-        raise ValueError(f"n_planted={n_planted}; wanted a whole number of triggers from 1 on.")
     if isinstance(attacks, str | BaseAttack) or len(attacks) == 0:
         raise ValueError(f"attacks={attacks!r}; wanted a list of one attack or more.")
     generator = check_random_state(random_state)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from antibackdoor.inspection._checks import check_count, check_isolates, check_training_rows
+from antibackdoor.inspection._checks import check_isolates, check_training_rows
 from antibackdoor.inspection._decisions import COLUMNS, digest_of
 from antibackdoor.inspection._histogram import bin_edges
 from antibackdoor.inspection._pairs import make_pairs
@@ -25,7 +25,7 @@ from antibackdoor.inspection._pixels import layout_of, value_range
 from antibackdoor.inspection._sheets import make_sheets
 from antibackdoor.inspection._suspects import most_suspect
 from antibackdoor.inspection._verdict import describe_verdict
-from antibackdoor.utils import LazyRows, naming, write_whole
+from antibackdoor.utils import LazyRows, check_count, naming, write_whole
 
 # Number of features that are shown of a table: a card with more cannot be read.
 _MOST_FEATURES = 50

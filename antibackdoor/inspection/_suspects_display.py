@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from antibackdoor.inspection._checks import check_count, check_isolates, check_training_rows
+from antibackdoor.inspection._checks import check_isolates, check_training_rows
 from antibackdoor.inspection._pixels import layout_of, to_pixels, value_range
 from antibackdoor.inspection._plotting import check_plot, new_axes, show_grid
 from antibackdoor.inspection._suspects import most_suspect
+from antibackdoor.utils import check_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

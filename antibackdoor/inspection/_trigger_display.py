@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
-from antibackdoor.inspection._checks import check_count
 from antibackdoor.inspection._pixels import to_pixels, value_range
 from antibackdoor.inspection._plotting import check_plot, new_axes, show_grid
-from antibackdoor.utils import naming, resolve_layout
+from antibackdoor.utils import check_count, naming, resolve_layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

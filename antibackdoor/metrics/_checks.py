@@ -71,23 +71,6 @@ def check_known(argument: str, labels: np.ndarray, classes: ArrayLike) -> None:
         )
 
 
-def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
-    """Return a boolean mask over `n_rows` rows."""
-    checked = np.asarray(mask)
-    if checked.dtype == object and all(
-        isinstance(value, bool | np.bool_) for value in checked.flat
-    ):
-        checked = checked.astype(bool)  # pandas' nullable booleans arrive as objects
-    if checked.dtype != bool:
-        raise TypeError(
-            f"{name} has dtype {checked.dtype}; wanted a boolean mask with one value a row, "
-            f"not indices."
-        )
-    if checked.shape != (n_rows,):
-        raise ValueError(f"{name} has shape {checked.shape}; wanted ({n_rows},).")
-    return checked
-
-
 def check_at_least_zero(name: str, value: Any) -> float:
     """Return a number that is at least 0 as a float."""
     message = f"{name}={value!r}; wanted a number that is at least 0."

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from antibackdoor.metrics._checks import check_mask
+from antibackdoor.utils import check_mask
 
 
 def isolation_precision(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from antibackdoor.metrics._checks import check_label_pair, check_mask, check_target
+from antibackdoor.metrics._checks import check_label_pair, check_target
+from antibackdoor.utils import check_mask
 
 
 def clean_accuracy(

@@ -12,9 +12,9 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from sklearn.utils.validation import check_is_fitted
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
-from antibackdoor.metrics._checks import check_known, check_mask
+from antibackdoor.metrics._checks import check_known
 from antibackdoor.metrics._labels import clean_accuracy, robust_accuracy
-from antibackdoor.utils import as_labels, check_comparable
+from antibackdoor.utils import as_labels, check_comparable, check_mask
 
 
 def make_asr_scorer(

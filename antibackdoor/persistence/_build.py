@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from antibackdoor.attacks import BaseAttack
 from antibackdoor.backbones import Backbone, Network, to_arrays
+from antibackdoor.detection import BaseDetector
 from antibackdoor.persistence._backbone import put_back_own
 from antibackdoor.persistence._budget import BYTES_OF_AN_ARRAY, CountedMemory, check_budget
 from antibackdoor.persistence._check import check_parameters, check_state
@@ -25,6 +26,9 @@ _FILLED = {torch.empty, torch.full, torch.ones, torch.rand, torch.randn, torch.z
 #: What is made of one row takes this many bytes for each of its values, or less, beside a
 #: network. Most is WaNet's: the weights of four pixels, and where they are.
 _BYTES_A_VALUE = 256
+
+#: A row takes this many beside the network that it goes through: as floats, clipped, and back.
+_BYTES_A_VALUE_BESIDE = 64
 
 #: Arrays of a network that is torn down and built up while it is made, for each that it has.
 _TRIES = 4
@@ -49,7 +53,7 @@ def build_model(
 
     Returns
     -------
-    classifier or attack
+    classifier, detector or attack
 
     Raises
     ------
@@ -59,6 +63,8 @@ def build_model(
     put_back_own(state, backbone)
     check_parameters(kind, state)
     check_state(kind, state)
+    if issubclass(kind, BaseDetector):  # has no network, and is not asked about rows
+        return _with_state(kind, state)
     weights = _weights_of(kind, state)
     # A network of the user's cannot be built without memory, and is not the file's to choose:
     # the size of its input is, so what it takes is counted as it is taken.
@@ -141,6 +147,7 @@ def _rehearse(
     # The arrays of the file, and the tensors that are made of them for the network to copy.
     n_bytes = counted.peak + 2 * sum(array.nbytes for array in arrays)
     n_bytes += BYTES_OF_AN_ARRAY * len(arrays)
+    n_bytes += _BYTES_A_VALUE_BESIDE * math.prod(state["input_shape_"])
     check_budget(
         f"its network takes, for rows of shape {state['input_shape_']},", n_bytes, max_bytes
     )

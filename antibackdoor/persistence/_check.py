@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from antibackdoor.attacks import BaseAttack, LearnedAttack, OneToMany, OneToOne
-from antibackdoor.detection import Isolation
+from antibackdoor.detection import BaseDetector, Isolation
 from antibackdoor.persistence._types import FOLDER, PARTS
 from antibackdoor.utils import HISTORY, FittedNetwork, ImageLayout, resolve_layout
 
 _OF_BOTH = ("input_shape_", "n_features_in_")
-_OF_A_CLASSIFIER = (
-    "_fitted_with",
+_OF_A_DETECTOR = (
     "classes_",
     "history_",
     "isolate_",
@@ -29,8 +28,8 @@ _OF_A_CLASSIFIER = (
     "isolate_mask_",
     "isolate_scores_",
     "isolate_threshold_",
-    "module_weights",
 )
+_OF_A_CLASSIFIER = (*_OF_A_DETECTOR, "_fitted_with", "module_weights")
 _OF_AN_ATTACK = ("_fit_dtype", "layout_", "value_range_")
 _OF_FITTED_WITH = {"uint8", "backbone", "image_shape", "layout"}
 #: What a fit leaves only where X has names of columns, or an attack is given labels.
@@ -104,8 +103,9 @@ def check_state(kind: type, state: dict[str, Any]) -> None:
     ValueError
         If one is missing, or is not what `fit` could have left.
     """
-    is_attack = issubclass(kind, BaseAttack)
-    _check_names(kind, state, _OF_AN_ATTACK if is_attack else _OF_A_CLASSIFIER)
+    is_attack, is_detector = issubclass(kind, BaseAttack), issubclass(kind, BaseDetector)
+    of_all = _OF_AN_ATTACK if is_attack else _OF_A_DETECTOR if is_detector else _OF_A_CLASSIFIER
+    _check_names(kind, state, of_all)
     _check_rows(state)
     if "classes_" in state:
         _check_classes(state["classes_"])
@@ -113,8 +113,9 @@ def check_state(kind: type, state: dict[str, Any]) -> None:
         _check_attack(state)
     else:
         _check_history(state["history_"])
-        _check_fitted_with(state)
-        _check_module(state)
+        if not is_detector:
+            _check_fitted_with(state)
+            _check_module(state)
         _check_isolation(state)
     _check_constraints(kind, state)
 
@@ -202,12 +203,7 @@ def _check_history(history: Any) -> None:
 
 def _check_fitted_with(state: dict[str, Any]) -> None:
     fitted = state["_fitted_with"]
-    if not isinstance(fitted, dict) or set(fitted) != {
-        "uint8",
-        "backbone",
-        "image_shape",
-        "layout",
-    }:
+    if not isinstance(fitted, dict) or set(fitted) != _OF_FITTED_WITH:
         raise ValueError("its _fitted_with does not say how the network was built")
     if type(fitted["uint8"]) is not bool:
         raise ValueError("its _fitted_with does not say whether X was uint8")

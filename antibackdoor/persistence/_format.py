@@ -85,7 +85,8 @@ def read_description(content: bytes, max_bytes: int) -> tuple[type, str]:
         raise ValueError(f"it says that its format is {number}, which were files of skops")
     if kind not in MODELS:
         raise ValueError(
-            f"it is of the type {kind[:120]!r}, which is no classifier or attack of antibackdoor"
+            f"it is of the type {kind[:120]!r}, which is no classifier, detector or "
+            f"attack of antibackdoor"
         )
     return MODELS[kind], named
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ from antibackdoor.backbones import Backbone
 from antibackdoor.persistence._build import build_model
 from antibackdoor.persistence._messages import without_stop
 from antibackdoor.persistence._read import MAX_BYTES, read_state
-from antibackdoor.utils import require
+from antibackdoor.utils import check_count, require
 
 
 def load_model(
     path: str | os.PathLike[str], *, backbone: Backbone | None = None, max_bytes: int = MAX_BYTES
 ) -> Any:
-    """Load a classifier or attack from a file of `save_model`; no code in the file is run.
+    """Load a classifier, detector or attack from a file of `save_model`, running no code of it.
 
     The file need not be trusted: nothing in it is run or imported. It must hold a class of this
     package, made of plain values and arrays that fit each other. Sizes are checked before
@@ -33,9 +32,9 @@ def load_model(
     path : str or path-like
         From `save_model`.
     backbone : torch.nn.Module or callable, default=None
-        The network of your own that the model was fitted with (`backbone` of a classifier,
-        `surrogate` of an attack), wanted for such a model and no other: its code is not in
-        the file. A module is copied, and gets the weights of the file.
+        The network of your own that the model was fitted with (`backbone` of a classifier or
+        detector, `surrogate` of an attack), wanted for such a model and no other: its code is
+        not in the file. A module is copied, and gets the weights of the file.
     max_bytes : int, default=4 GiB
         Memory that loading may take, in bytes: the file, its arrays, the network and what that
         makes of an image of the size that the file claims. It is counted before it is taken; a
@@ -43,7 +42,7 @@ def load_model(
 
     Returns
     -------
-    classifier or attack
+    classifier, detector or attack
         As it was written, with its networks on the CPU; `cache_dir`, callbacks and metadata
         requests are as in a new one.
 
@@ -77,10 +76,7 @@ def load_model(
     BadNets(target_label=1)
     """
     path = Path(path)
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral):
-        raise TypeError(f"{path}: max_bytes={max_bytes!r}; wanted a whole number.")
-    if max_bytes < 1:
-        raise ValueError(f"{path}: max_bytes={max_bytes!r}; wanted 1 or more.")
+    max_bytes = check_count(f"{path}: max_bytes", max_bytes)
     if backbone is not None and (
         isinstance(backbone, str) or not (isinstance(backbone, nn.Module) or callable(backbone))
     ):
@@ -89,18 +85,18 @@ def load_model(
             f"(input_shape, n_classes) -> torch.nn.Module. A named one is in the file."
         )
     require("a model file", "persist", "safetensors")
-    content = _read_bytes(path, int(max_bytes))
+    content = _read_bytes(path, max_bytes)
     try:
-        kind, state = read_state(content, int(max_bytes))
+        kind, state = read_state(content, max_bytes)
         del content  # its memory is the network's now
-        return build_model(kind, state, backbone, int(max_bytes))
+        return build_model(kind, state, backbone, max_bytes)
     except ValueError as error:
         raise ValueError(f"{path} is not loaded: {without_stop(error)}.") from error
     except Exception as error:
         # No list is long enough for what a broken file makes numpy, safetensors and torch
         # raise, down to MemoryError.
-        kind = type(error).__name__
-        raise ValueError(f"{path} is not loaded: {kind}: {without_stop(error)}.") from error
+        name = type(error).__name__
+        raise ValueError(f"{path} is not loaded: {name}: {without_stop(error)}.") from error
 
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:

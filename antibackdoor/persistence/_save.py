@@ -26,7 +26,7 @@ _LEFT_OUT = ("_skl_callbacks", "_metadata_request")
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
-    """Save a fitted classifier or attack to a file that runs no code when it is loaded.
+    """Save a fitted classifier, detector or attack to a file that runs no code when it is loaded.
 
     It is a safetensors file. It holds the parameters, including those of a detector or a cure,
     and the fitted attributes: weights as arrays, the `isolate_` attributes, the history. It does
@@ -37,7 +37,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : classifier or attack of this package
+    model : classifier, detector or attack of this package
         Fitted. It is not changed.
     path : str or path-like
         Path of the file. An existing file is replaced once the new one is complete; if that
@@ -77,7 +77,9 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     """
     if isinstance(model, type) or type(model) not in MODELS.values():
         given = f"the class {model.__name__}" if isinstance(model, type) else repr(model)[:200]
-        raise TypeError(f"model is {given}; wanted a fitted classifier or attack of antibackdoor.")
+        raise TypeError(
+            f"model is {given}; wanted a fitted classifier, detector or attack of antibackdoor."
+        )
     check_is_fitted(model)
     require("a model file", "persist", "safetensors")
     content, own = _to_file(model)

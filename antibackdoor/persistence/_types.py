@@ -11,6 +11,7 @@ from types import ModuleType
 from antibackdoor import attacks, defenses, detection
 from antibackdoor.attacks import ATTACKS, OneToMany, OneToOne
 from antibackdoor.defenses import BaseDefense
+from antibackdoor.detection import BaseDetector
 from antibackdoor.utils import CheckedParameters, ImageLayout
 
 
@@ -22,8 +23,8 @@ def _classes_of(*modules: ModuleType) -> list[type]:
 #: Classes of saved models, by their names in a file.
 MODELS: dict[str, type] = {
     kind.__name__: kind
-    for kind in [*_classes_of(defenses, attacks), *ATTACKS.values()]
-    if issubclass(kind, (BaseDefense, attacks.BaseAttack))
+    for kind in [*_classes_of(defenses, detection, attacks), *ATTACKS.values()]
+    if issubclass(kind, (BaseDefense, BaseDetector, attacks.BaseAttack))
 }
 
 #: Classes of objects in parameters of a classifier: detectors, cures, weightings.

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import with_callbacks
 from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -45,11 +45,13 @@ from antibackdoor.utils import (
     as_labels,
     draw_seed,
     naming,
+    parameters,
     resolve_device,
     resolve_layout,
     seeded_torch,
     usual_torch,
 )
+from antibackdoor.utils._sklearn import CallbackSupportMixin
 
 #: Parameters that a fitted network depends on, and that `set_params` must not change under it.
 NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")
@@ -58,6 +60,7 @@ NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")
 _LARGEST = float(np.finfo(np.float32).max)
 
 
+@parameters
 class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMeta):
     """Base of the detectors and the classifiers: validation, randomness, and the `Run`.
 
@@ -75,6 +78,20 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
     [True, True]
     """
 
+    backbone: Backbone = "auto"
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    lr_schedule: str | Sequence[int] = "onecycle"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augment: str | Sequence[str] | None = "auto"
+    image_shape: Sequence[int] | None = None
+    layout: Literal["auto", "channels_first", "channels_last"] = "auto"
+    device: str | torch.device = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    cache_dir: str | os.PathLike[str] | None = None
+    random_state: int | np.random.RandomState | None = None
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "backbone": [str, nn.Module, callable],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
@@ -91,20 +108,6 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
         "random_state": ["random_state"],
     }
 
-    backbone: Backbone
-    batch_size: int
-    learning_rate: float
-    lr_schedule: str | Sequence[int]
-    momentum: float
-    weight_decay: float
-    augment: str | Sequence[str] | None
-    image_shape: Sequence[int] | None
-    layout: Literal["auto", "channels_first", "channels_last"]
-    device: str | torch.device
-    compile: bool | Literal["auto"]
-    cache_dir: str | os.PathLike[str] | None
-    random_state: int | np.random.RandomState | None
-
     def __new__(cls, *arguments: Any, **parameters: Any) -> Self:
         if "verbose" in parameters:
             raise TypeError(
@@ -112,12 +115,6 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
                 f"set_callbacks(sklearn.callback.ProgressBar()). It needs rich: pip install rich."
             )
         return super().__new__(cls)
-
-    def __init__(self, **parameters: Any) -> None:
-        # Has a default, so that a user's own estimator need not pass it.
-        self.compile = "auto"
-        for name, value in parameters.items():
-            setattr(self, name, value)
 
     @_fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing

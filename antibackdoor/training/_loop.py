@@ -140,7 +140,7 @@ class Training:
         apart = getattr(objective, "takes_network_apart", False)
         fast = network if acceleration is None or apart else acceleration.wrap(network)
         self._running = split(fast)
-        self._samples = samples
+        self.samples = samples
         self._labels = labels
         self._batches = batches
         self._objective = objective
@@ -170,12 +170,12 @@ class Training:
             If the value minimised, or a weight, is no longer finite.
         """
         # On CUDA `_step` handles its own draws.
-        mostly_quiet = not self._draws or self._samples.device.type != "cpu"
+        mostly_quiet = not self._draws or self.samples.device.type != "cpu"
         with drawing_nothing() if mostly_quiet else nullcontext():
             return self._run_epoch()
 
     def _run_epoch(self) -> EpochRecord:
-        samples, labels = self._samples, self._labels
+        samples, labels = self.samples, self._labels
         losses = torch.full((len(samples),), torch.nan, dtype=samples.dtype, device=samples.device)
         totals = torch.zeros(2, dtype=torch.float64, device=samples.device)
         seen = 0
@@ -202,7 +202,7 @@ class Training:
     def _step(self, index: torch.Tensor, stored: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._augmentation is not None:
             stored = self._augmentation(stored, self.generator)
-        inputs = self._samples.to_inputs(stored)
+        inputs = self.samples.to_inputs(stored)
         with drawing_on(inputs.device) if self._draws else nullcontext():
             value, logits = self._objective(self._running, inputs, self._labels[index], index)
         self._optimizer.zero_grad(set_to_none=True)
@@ -252,6 +252,10 @@ class Training:
         if "optimizer" in state:
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict(state["schedule"])
+            # torch compares no shapes here, and fails at the first step.
+            for weights, moved in self._optimizer.state.items():
+                if any(torch.is_tensor(of) and of.shape != weights.shape for of in moved.values()):
+                    raise ValueError("its momentum is that of other weights")
 
 
 def _all_finite(network: Network) -> bool:

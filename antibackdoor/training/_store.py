@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import json
@@ -21,7 +22,13 @@ from antibackdoor.training._loop import Training
 from antibackdoor.training._pack import pack, unpack
 from antibackdoor.training._parallel import current_team
 from antibackdoor.training._sealed import ENDING, DamagedError, read_head, read_sealed, seal
-from antibackdoor.utils import random_states, require, restore_random_states, write_whole
+from antibackdoor.utils import (
+    HISTORY,
+    random_states,
+    require,
+    restore_random_states,
+    write_whole,
+)
 
 _logger = logging.getLogger("antibackdoor")
 
@@ -179,11 +186,7 @@ class PhaseStore:
             TypeError,
             ValueError,
         ) as error:
-            warnings.warn(
-                f"{path} is damaged ({error}); this phase is trained again.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            _tell_damage(path, error)
             return None
         return content
 
@@ -264,27 +267,22 @@ class StoredPhase:
         Returns
         -------
         Progress
-            Empty if it had not begun.
-
-        Raises
-        ------
-        ValueError
-            If the stored state does not fit the training.
+            Empty if it had not begun, or if what is stored does not fit the training, which is
+            then as it was.
         """
         if self._content is None:
             return Progress()
+        # A state that does not fit may have been restored in part.
+        before = copy.deepcopy(training.state()), random_states(training.generator)
         try:
             training.restore(self._content["training"])
             restore_random_states(training.generator, self._content["random"])
-            progress = Progress(**self._content["progress"])
-            # Files are read to the CPU, but the losses of later epochs are on the rows' device.
-            device = training.generator.device
-            progress.losses = [losses.to(device) for losses in progress.losses]
+            return _progress(self._content["progress"], training)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{str(self._path)!r} of cache_dir does not fit the network that it is of: {error}"
-            ) from error
-        return progress
+            training.restore(before[0])
+            restore_random_states(training.generator, before[1])
+            _tell_damage(self._path, f"it does not fit the phase that it is of: {error}")
+            return Progress()
 
     def save(self, progress: Progress, training: Training) -> None:
         """Save the progress of the phase."""
@@ -300,6 +298,32 @@ class StoredPhase:
         )
         content = seal(text, tensors, {"identity": json.dumps(self._identity)})
         self._store._write(self._path, content)
+
+
+def _progress(content: dict[str, Any], training: Training) -> Progress:
+    """Return the progress that a file tells.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If it is not that of such a training.
+    """
+    progress = Progress(**content)
+    fault = HISTORY.fault(progress.history, None)
+    if fault is not None:
+        raise ValueError(f"its history {fault}")
+    # Files are read to the CPU, but the losses of later epochs are on the rows' device.
+    progress.losses = [losses.to(training.generator.device) for losses in progress.losses]
+    wanted = (len(training.samples),)
+    if any(losses.shape != wanted for losses in progress.losses):
+        raise ValueError(f"its losses have not the shape {wanted}")
+    return progress
+
+
+def _tell_damage(path: Path, why: object) -> None:
+    warnings.warn(
+        f"{path} is damaged ({why}); this phase is trained again.", RuntimeWarning, stacklevel=3
+    )
 
 
 def _digest(identity: dict[str, Any]) -> str:

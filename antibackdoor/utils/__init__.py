@@ -1,6 +1,11 @@
 """Helpers for arguments, devices, random states, files and layouts."""
 
-from antibackdoor.utils._arguments import as_numbers, check_whole_numbers, naming
+from antibackdoor.utils._arguments import (
+    as_numbers,
+    check_mask,
+    check_whole_numbers,
+    naming,
+)
 from antibackdoor.utils._atomic import all_or_nothing
 from antibackdoor.utils._csv import safe_cell
 from antibackdoor.utils._device import resolve_device
@@ -26,12 +31,14 @@ from antibackdoor.utils._mapping import check_whole, cut_short, find_mapping
 from antibackdoor.utils._npy import read_array_header
 from antibackdoor.utils._numbers import (
     CheckedParameters,
+    check_count,
     check_number,
     is_number,
     plain,
     with_plain_parameters,
 )
 from antibackdoor.utils._own_draws import drawing_nothing, drawing_on
+from antibackdoor.utils._parameters import parameters
 from antibackdoor.utils._random import (
     draw_seed,
     follow_seed,
@@ -65,6 +72,8 @@ __all__ = [
     "as_numbers",
     "as_rows",
     "check_comparable",
+    "check_count",
+    "check_mask",
     "check_number",
     "check_whole",
     "check_whole_numbers",
@@ -77,6 +86,7 @@ __all__ = [
     "in_usual_torch",
     "is_number",
     "naming",
+    "parameters",
     "plain",
     "random_states",
     "read_array_header",

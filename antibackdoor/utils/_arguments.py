@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 
@@ -58,6 +59,37 @@ def as_numbers(rows: np.ndarray) -> np.ndarray:
     if rows.dtype.kind != "O":
         return rows
     return check_array(rows, dtype=np.float64, allow_nd=True, input_name="X")
+
+
+def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
+    """Return a boolean mask over `n_rows` rows.
+
+    Raises
+    ------
+    TypeError
+        If it is not boolean.
+    ValueError
+        If it has another length.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import check_mask
+    >>> check_mask("poison_mask", [True, False], 2)
+    array([ True, False])
+    """
+    checked = np.asarray(mask)
+    if checked.dtype == object and all(
+        isinstance(value, bool | np.bool_) for value in checked.flat
+    ):
+        checked = checked.astype(bool)  # pandas' nullable booleans arrive as objects
+    if checked.dtype != bool:
+        raise TypeError(
+            f"{name} has dtype {checked.dtype}; wanted a boolean mask with one value a row, "
+            f"not indices."
+        )
+    if checked.shape != (n_rows,):
+        raise ValueError(f"{name} has shape {checked.shape}; wanted ({n_rows},).")
+    return checked
 
 
 def check_whole_numbers(argument: str, values: Any, wanted: str) -> tuple[int, ...]:

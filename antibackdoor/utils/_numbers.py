@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import (
     InvalidParameterError,
     make_constraint,
     validate_parameter_constraints,
 )
+
+from antibackdoor.utils._sklearn import BaseEstimator
 
 
 def is_number(value: Any, kind: type = Real) -> bool:
@@ -53,6 +54,30 @@ def check_number(name: str, value: Any, wanted: str, kind: type = Real) -> None:
     """
     if not is_number(value, kind):
         raise InvalidParameterError(f"{name}={value!r}; {wanted}.")
+
+
+def check_count(
+    name: str, value: Any, wanted: str = "wanted a whole number that is at least 1"
+) -> int:
+    """Return a whole number that is at least 1.
+
+    Raises
+    ------
+    InvalidParameterError
+        A ValueError and a TypeError, if it is no whole number.
+    ValueError
+        If it is less than 1.
+
+    Examples
+    --------
+    >>> from antibackdoor.utils import check_count
+    >>> check_count("n_images", 3)
+    3
+    """
+    check_number(name, value, wanted, Integral)
+    if value < 1:
+        raise ValueError(f"{name}={value!r}; {wanted}.")
+    return int(value)
 
 
 def plain(value: Any) -> Any:
@@ -142,6 +167,8 @@ class CheckedParameters(BaseEstimator):
     ...         self.n = n
     >>> Counter(3)._validate_params()
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     def _validate_params(self) -> None:
         parameters = self.get_params(deep=False)

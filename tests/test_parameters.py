@@ -1,0 +1,98 @@
+"""Constructors that `parameters` makes, and those that users write."""
+
+import inspect
+from dataclasses import field
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, clone
+
+from antibackdoor import ABLClassifier, LossRank, PoisonSearch, UndefendedClassifier
+from antibackdoor.attacks import SIG
+from antibackdoor.detection import BaseDetector, Detection, flag_most_suspect
+from antibackdoor.utils import parameters
+
+LABELS = np.arange(40) % 4
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
+
+
+@parameters
+class Brightest(BaseDetector):
+    share: float = 0.1
+    batch_size: int = 16
+
+    def _n_phases(self):
+        return 0
+
+    def _detect(self, run):
+        return Detection.untested(flag_most_suspect(run.X.mean((1, 2)), self.share))
+
+
+class Written(Brightest):
+    """Has a constructor as scikit-learn's estimators have theirs."""
+
+    def __init__(self, *, share=0.2, layout="auto", random_state=None):
+        super().__init__(share=share, layout=layout, random_state=random_state)
+
+
+def names(kind):
+    return list(inspect.signature(kind).parameters)
+
+
+def test_those_of_the_class_come_first():
+    assert names(ABLClassifier)[:4] == ["cure", "epochs", "detector", "backbone"]
+    assert names(ABLClassifier)[-1] == "random_state"
+    assert all(
+        parameter.kind is parameter.KEYWORD_ONLY
+        for parameter in inspect.signature(ABLClassifier).parameters.values()
+    )
+
+
+def test_a_class_may_have_another_default_and_leave_a_parameter_out():
+    assert UndefendedClassifier().lr_schedule == "onecycle"
+    assert LossRank().lr_schedule == "constant"
+    assert "lr_schedule" not in names(PoisonSearch)
+    assert "label_map" not in names(SIG)
+    with pytest.raises(TypeError, match="lr_schedule"):
+        PoisonSearch(lr_schedule="constant")
+    with pytest.raises(TypeError, match="epoch"):
+        ABLClassifier(epoch=3)
+
+
+@pytest.mark.parametrize(("kind", "n_flagged"), [(Brightest, 4), (Written, 8)])
+def test_a_detector_of_ones_own(kind, n_flagged):
+    detector = clone(kind(random_state=0)).fit(IMAGES, LABELS)
+    assert len(detector.isolate_) == n_flagged
+    assert detector.batch_size == 16
+    assert len(clone(detector).set_params(share=0.5).fit(IMAGES, LABELS).isolate_) == 20
+    classifier = ABLClassifier(
+        detector=kind(), epochs=1, backbone="small-cnn", batch_size=20, random_state=0
+    )
+    assert len(classifier.fit(IMAGES, LABELS).isolate_) >= n_flagged
+
+
+def test_what_fit_sets_is_no_parameter():
+    @parameters
+    class Fitted(BaseEstimator):
+        epochs: int = 3
+        history_: list = field(init=False)
+
+    assert Fitted().get_params() == {"epochs": 3}
+    assert not hasattr(Fitted(), "history_")
+
+
+def test_a_default_without_a_type_is_refused():
+    with pytest.raises(TypeError, match="Later.epochs has no type; wanted epochs: type = default"):
+
+        @parameters
+        class Later(UndefendedClassifier):
+            epochs = 5
+
+
+def test_a_class_with_a_constructor_is_refused():
+    with pytest.raises(TypeError, match="Both has a constructor; wanted none"):
+
+        @parameters
+        class Both(UndefendedClassifier):
+            def __init__(self, *, epochs=5):
+                super().__init__(epochs=epochs)
