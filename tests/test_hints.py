@@ -7,10 +7,11 @@ import pytest
 
 from antibackdoor import ABLClassifier, CBDClassifier, PoisonSearch, UndefendedClassifier
 from antibackdoor.attacks import BadNets
-from antibackdoor.benchmark import estimate_fit
 from antibackdoor.cli import main
 from antibackdoor.cli._data import Data
-from antibackdoor.cli._time import in_words, tell_time
+from antibackdoor.cli._time import tell_time
+from antibackdoor.inspection import estimate_fit
+from antibackdoor.utils import in_words
 
 
 @pytest.mark.parametrize("estimator", [ABLClassifier(), PoisonSearch(), BadNets()])
@@ -22,7 +23,7 @@ def test_a_path_is_not_rows(estimator, path):
 
 @pytest.mark.parametrize("kind", [ABLClassifier, CBDClassifier, PoisonSearch])
 def test_verbose_names_the_callback(kind):
-    with pytest.raises(TypeError, match=rf"{kind.__name__} has no verbose.*ProgressBar"):
+    with pytest.raises(TypeError, match=rf"{kind.__name__} has no verbose.*FitProgress"):
         kind(verbose=1)
 
 

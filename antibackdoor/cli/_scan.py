@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from antibackdoor.backbones import Backbone, Pretrained, build_network
-from antibackdoor.benchmark import estimate_fit, limited_threads, make_defense
+from antibackdoor.benchmark import limited_threads, make_defense
 from antibackdoor.cli._checks import check_seed, check_threads, expand
 from antibackdoor.cli._codes import DONE, FOUND
 from antibackdoor.cli._data import Data, add_data, read_data
 from antibackdoor.cli._decisions import read_suspects
-from antibackdoor.cli._progress import showing_progress
+from antibackdoor.cli._progress import ScanProgress
 from antibackdoor.cli._scan_facts import (
     tell_facts,
     tell_notes,
@@ -31,7 +31,6 @@ from antibackdoor.cli._scan_facts import (
 from antibackdoor.cli._scan_folder import ScanFolder
 from antibackdoor.cli._scan_output import ScanOutput
 from antibackdoor.cli._text import note, printable, say, to_csv
-from antibackdoor.cli._time import tell_time
 from antibackdoor.cli._verdict import tell_verdict
 from antibackdoor.defenses import BaseDefense
 from antibackdoor.detection import settle
@@ -298,12 +297,10 @@ def _fit(
         estimator.set_params(cache_dir=folder.checkpoints)
     with limited_threads(arguments.threads), _told_warnings(folder):
         if not arguments.quiet:
-            for line in tell_time(estimate_fit(estimator, data.X, data.y), data):
-                note(line)
-        with showing_progress(estimator, quiet=arguments.quiet):
-            if suspects is None:
-                return estimator.fit(data.X, data.y)
-            return estimator.fit(data.X, data.y, suspects=suspects)
+            estimator.set_callbacks(ScanProgress(data))
+        if suspects is None:
+            return estimator.fit(data.X, data.y)
+        return estimator.fit(data.X, data.y, suspects=suspects)
 
 
 @contextmanager

@@ -255,6 +255,9 @@ class PoisonSearch(BaseDetector):
     def _n_phases(self) -> int:
         return MOST_PROBES
 
+    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
+        return self.n_passes if images else 0.0
+
     def _recipe(self, layout: ImageLayout | None) -> Recipe:
         return Recipe(
             learning_rate=self.learning_rate,

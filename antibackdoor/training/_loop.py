@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -161,8 +161,18 @@ class Training:
         )
         self._schedule = make_schedule(recipe.schedule, self._optimizer, epochs, len(batches))
 
-    def run_epoch(self) -> EpochRecord:
+    def run_epoch(self, told: Callable[[int, int], None] | None = None) -> EpochRecord:
         """Train for one epoch.
+
+        Parameters
+        ----------
+        told : callable, default=None
+            Called after each step with the number of steps made and of all steps. It has to be
+            quick.
+
+        Returns
+        -------
+        EpochRecord
 
         Raises
         ------
@@ -172,9 +182,9 @@ class Training:
         # On CUDA `_step` handles its own draws.
         mostly_quiet = not self._draws or self._samples.device.type != "cpu"
         with drawing_nothing() if mostly_quiet else nullcontext():
-            return self._run_epoch()
+            return self._run_epoch(told)
 
-    def _run_epoch(self) -> EpochRecord:
+    def _run_epoch(self, told: Callable[[int, int], None] | None) -> EpochRecord:
         samples, labels = self._samples, self._labels
         losses = torch.full((len(samples),), torch.nan, dtype=samples.dtype, device=samples.device)
         totals = torch.zeros(2, dtype=torch.float64, device=samples.device)
@@ -182,7 +192,8 @@ class Training:
         self._network.train()
         batches = list(self._batches.epoch(self.generator))
         # strict: asks for one batch too many, which tells the rows that the epoch is over.
-        for index, stored in zip(batches, samples.stored_batches(batches), strict=True):
+        rows = zip(batches, samples.stored_batches(batches), strict=True)
+        for number, (index, stored) in enumerate(rows, start=1):
             rate = self._optimizer.param_groups[0]["lr"]
             try:
                 value, logits = self._step(index, stored)
@@ -193,6 +204,8 @@ class Training:
             # Stays on the device: reading a number here would wait for the device.
             totals += torch.stack([value * len(index), correct])
             seen += len(index)
+            if told is not None:
+                told(number, len(batches))
         objective_sum, correct_sum = totals.tolist()
         # The weights too: the last step of an epoch has no objective after it.
         if not math.isfinite(objective_sum) or not _all_finite(self._network):

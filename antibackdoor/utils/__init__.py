@@ -43,6 +43,7 @@ from antibackdoor.utils._random import (
 )
 from antibackdoor.utils._surroundings import surroundings
 from antibackdoor.utils._taken_for import as_rows
+from antibackdoor.utils._time import in_words
 from antibackdoor.utils._torch import DefaultFloat32, in_usual_torch, usual_torch
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "find_mapping",
     "follow_seed",
     "in_usual_torch",
+    "in_words",
     "is_number",
     "naming",
     "plain",
