@@ -96,6 +96,9 @@ class Training:
         Parameters to train. None: those of the network.
     acceleration : Acceleration, default=None
         None: the network is not compiled.
+    told : callable, default=None
+        Called after each step with the number of steps made in this epoch, and of all its steps.
+        It has to be quick.
 
     Examples
     --------
@@ -133,7 +136,9 @@ class Training:
         generator: torch.Generator,
         parameters: Iterable[nn.Parameter] | None = None,
         acceleration: Acceleration | None = None,
+        told: Callable[[int, int], None] | None = None,
     ) -> None:
+        self._told = told
         self.generator = generator
         self._network = network
         # The same weights, for the objective to call.
@@ -161,18 +166,8 @@ class Training:
         )
         self._schedule = make_schedule(recipe.schedule, self._optimizer, epochs, len(batches))
 
-    def run_epoch(self, told: Callable[[int, int], None] | None = None) -> EpochRecord:
+    def run_epoch(self) -> EpochRecord:
         """Train for one epoch.
-
-        Parameters
-        ----------
-        told : callable, default=None
-            Called after each step with the number of steps made and of all steps. It has to be
-            quick.
-
-        Returns
-        -------
-        EpochRecord
 
         Raises
         ------
@@ -182,9 +177,9 @@ class Training:
         # On CUDA `_step` handles its own draws.
         mostly_quiet = not self._draws or self._samples.device.type != "cpu"
         with drawing_nothing() if mostly_quiet else nullcontext():
-            return self._run_epoch(told)
+            return self._run_epoch()
 
-    def _run_epoch(self, told: Callable[[int, int], None] | None) -> EpochRecord:
+    def _run_epoch(self) -> EpochRecord:
         samples, labels = self._samples, self._labels
         losses = torch.full((len(samples),), torch.nan, dtype=samples.dtype, device=samples.device)
         totals = torch.zeros(2, dtype=torch.float64, device=samples.device)
@@ -204,8 +199,8 @@ class Training:
             # Stays on the device: reading a number here would wait for the device.
             totals += torch.stack([value * len(index), correct])
             seen += len(index)
-            if told is not None:
-                told(number, len(batches))
+            if self._told is not None:
+                self._told(number, len(batches))
         objective_sum, correct_sum = totals.tolist()
         # The weights too: the last step of an epoch has no objective after it.
         if not math.isfinite(objective_sum) or not _all_finite(self._network):

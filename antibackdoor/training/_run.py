@@ -196,6 +196,8 @@ class Run:
         labels = self.labels if labels is None else labels
         if batches is None:
             batches = ShuffledRows(self.every_row, self.batch_size)
+        phase = self.context.subcontext(name, max_subtasks=epochs)
+        work = self._work_of(phase, epochs, batches)
         training = Training(
             network,
             self.samples,
@@ -207,6 +209,7 @@ class Run:
             generator=self.generator,
             parameters=moved,
             acceleration=self.acceleration,
+            told=work.step if work.is_watched else None,
         )
         depends_on = {
             "objective": objective,
@@ -220,10 +223,8 @@ class Run:
             "keep_losses": keep_losses,
         }
         told = {**self._told(), "reconstruction_attributes": self._as_fitted(network)}
-        phase = self.context.subcontext(name, max_subtasks=epochs)
         with alone():  # callbacks may differ from process to process
             phase.call_on_fit_task_begin(**told)
-        work = self._work_of(phase, epochs, batches)
         with ExitStack() as stack:
             stored = stack.enter_context(self._stored(name, depends_on))
             progress = stored.resume(training)
@@ -237,13 +238,11 @@ class Run:
                 started = time.perf_counter()
                 epoch = len(progress.history)
                 try:
-                    record = training.run_epoch(
-                        partial(work.step, epoch) if work.is_watched else None
-                    )
+                    record = training.run_epoch()
                 except FloatingPointError as error:
                     raise FloatingPointError(f"phase {name!r}, epoch {epoch}: {error}") from None
                 seconds = time.perf_counter() - started
-                work.reach(epoch + 1)
+                work.end_epoch()
                 if keep_losses:
                     progress.losses.append(record.losses)
                 with alone():

@@ -111,7 +111,8 @@ class PhaseWork:
         self._epochs = epochs
         self._passes = passes
         self._report = report
-        self._position = 0.0
+        self._epoch = 0
+        self._position: float = 0
         self._reported = time.perf_counter()
         #: Whether anyone is told of steps.
         self.is_watched = report is not None
@@ -120,21 +121,25 @@ class PhaseWork:
     def begun(self, stored: int) -> Iterator[None]:
         """Train in the block; `stored` epochs were trained earlier, and are no work of this fit."""
         with self._work.part(self._epochs * self._passes):
-            self._position = stored
+            self._epoch = self._position = stored
             self._work.move(0, (self._epochs - stored) * self._passes)
             if self._report is not None:
                 self._report()
             yield
 
-    def step(self, epoch: int, number: int, n_steps: int) -> None:
-        """Tell that `number` of the steps of an epoch are made."""
+    def step(self, number: int, n_steps: int) -> None:
+        """Tell that `number` of the steps of the epoch are made."""
         now = time.perf_counter()
         if self._report is not None and now - self._reported >= _BETWEEN_REPORTS:
             self._reported = now
-            self.reach(epoch + number / n_steps)
+            self._go_to(self._epoch + number / n_steps)
             self._report()
 
-    def reach(self, position: float) -> None:
-        """Count the work up to a position, in epochs."""
+    def end_epoch(self) -> None:
+        """Count the epoch as trained."""
+        self._epoch += 1
+        self._go_to(self._epoch)
+
+    def _go_to(self, position: float) -> None:
         made, self._position = position - self._position, position
         self._work.move(made * self._passes, (self._epochs - position) * self._passes)
