@@ -192,6 +192,8 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--epochs-scale {arguments.epochs_scale}: wanted a number above 0, up to 1000."
         )
+    if arguments.size is not None and arguments.size < 1:
+        raise ValueError(f"--size {arguments.size}: wanted a number of pixels, 1 or more.")
     if arguments.weights is not None and arguments.backbone == "auto":
         raise ValueError("--weights without --backbone: name the network that they are of.")
     if arguments.decisions is not None and arguments.list_only:
