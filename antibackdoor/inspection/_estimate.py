@@ -6,10 +6,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_consistent_length
 
 from antibackdoor.defenses import UndefendedClassifier
 from antibackdoor.training import TrainingEstimator
-from antibackdoor.utils import LazyRows
+from antibackdoor.utils import LazyRows, naming
 
 # Epochs that are timed; the first one, which makes everything ready, counts for little.
 _EPOCHS_TIMED = 3
@@ -22,7 +24,7 @@ _VALUES_TIMED = 2_000_000
 _SAME = ("backbone", "image_shape", "layout", "device", "compile")
 
 
-def estimate_fit(classifier: TrainingEstimator, X: np.ndarray | LazyRows, y: np.ndarray) -> float:
+def estimate_fit(classifier: TrainingEstimator, X: ArrayLike | LazyRows, y: ArrayLike) -> float:
     """Estimate the seconds of a fit on this machine, from a few timed steps.
 
     It does not touch the classifier, nor any random state. The parts of a fit that do not train
@@ -32,12 +34,19 @@ def estimate_fit(classifier: TrainingEstimator, X: np.ndarray | LazyRows, y: np.
     ----------
     classifier : object
         A classifier or detector of the package. Set the number of threads as for the fit.
-    X : numpy.ndarray or LazyRows of shape (n_samples, ...)
-    y : numpy.ndarray of shape (n_samples,)
+    X : array-like or LazyRows of shape (n_samples, ...)
+    y : array-like of shape (n_samples,)
 
     Returns
     -------
     float
+
+    Raises
+    ------
+    TypeError
+        If the classifier is not one of the package.
+    ValueError
+        If a parameter or the data is not valid.
 
     See Also
     --------
@@ -52,7 +61,18 @@ def estimate_fit(classifier: TrainingEstimator, X: np.ndarray | LazyRows, y: np.
     >>> estimate_fit(UndefendedClassifier(epochs=2), X[:300], y[:300]) > 0
     True
     """
-    return seconds_a_pass(classifier, X, y) * classifier._n_passes()
+    if not isinstance(classifier, TrainingEstimator):
+        raise TypeError(
+            f"classifier={classifier!r}; wanted a classifier or detector of antibackdoor, such as "
+            f"ABLClassifier()."
+        )
+    classifier._validate_params()
+    rows = X if isinstance(X, LazyRows) else np.asarray(X)
+    labels = np.asarray(y)
+    with naming("X and y"):
+        check_consistent_length(rows, labels)
+    images = rows.ndim > 2 or classifier.image_shape is not None
+    return seconds_a_pass(classifier, rows, labels) * classifier._n_passes(images=images)
 
 
 def seconds_a_pass(estimator: Any, X: np.ndarray | LazyRows, y: np.ndarray) -> float:

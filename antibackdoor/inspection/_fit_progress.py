@@ -65,6 +65,11 @@ class FitProgress:
         Whether to time a few steps before the fit begins. This takes seconds for small images, and
         about half a minute for photos on a CPU.
 
+    Raises
+    ------
+    TypeError
+        If `estimate` is neither True nor False.
+
     See Also
     --------
     estimate_fit : The estimate alone, as a number.
@@ -81,6 +86,8 @@ class FitProgress:
     """
 
     def __init__(self, *, estimate: bool = True) -> None:
+        if not isinstance(estimate, bool):
+            raise TypeError(f"estimate={estimate!r}; wanted True or False.")
         self.estimate = estimate
         self._fits: dict[int, _Fit] = {}
 
