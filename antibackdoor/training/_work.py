@@ -45,7 +45,14 @@ class WorkCallback(Protocol):
 
 
 def count_epochs_named(parameters: Mapping[str, Any]) -> int:
-    """Return the sum of the parameters that count epochs, those of parts included."""
+    """Return the sum of the parameters that count epochs, those of parts included.
+
+    Examples
+    --------
+    >>> from antibackdoor.training import count_epochs_named
+    >>> count_epochs_named({"epochs": 60, "detector__epochs": 20, "batch_size": 128})
+    80
+    """
     return sum(
         int(value)
         for name, value in parameters.items()
@@ -68,6 +75,15 @@ class Work:
     ----------
     done, left : float
         Passes that were made, and that are expected to follow.
+
+    Examples
+    --------
+    >>> from antibackdoor.training import Work
+    >>> work = Work(10)
+    >>> with work.part(6):
+    ...     work.move(made=1, left=5)
+    >>> work.done, work.left
+    (1.0, 4.0)
     """
 
     def __init__(self, expected: float = 0) -> None:
