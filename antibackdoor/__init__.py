@@ -36,6 +36,8 @@ Inspection of suspects
     LossRecorder                  callback: losses of all rows by epoch
     TradeoffDisplay               clean accuracy against attack success rate
     TriggerDisplay                images without and with a trigger
+Progress of a fit, ``set_callbacks(FitProgress())``
+    FitProgress                   callback: estimated time, and one bar for the whole fit
 Poisoned data, to try defences on
     make_poisoned                 poison arrays by an attack of `antibackdoor.attacks`
 Scorers
@@ -77,6 +79,7 @@ from antibackdoor.detection import (
     SpectralSignatures,
 )
 from antibackdoor.inspection import (
+    FitProgress,
     HistoryDisplay,
     IsolationDisplay,
     LossRecorder,
@@ -103,6 +106,7 @@ __all__ = [
     "CBDClassifier",
     "DBDClassifier",
     "FinePruningClassifier",
+    "FitProgress",
     "HistoryDisplay",
     "IsolationDisplay",
     "Joint",

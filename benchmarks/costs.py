@@ -16,7 +16,7 @@ from _common import append_row, provenance
 
 from antibackdoor import ABLClassifier
 from antibackdoor.backbones import choose_backbone
-from antibackdoor.benchmark import estimate_fit
+from antibackdoor.inspection import estimate_fit
 
 #: Side, channels and number of images.
 CASES = (

@@ -1,11 +1,14 @@
-"""A new user's first half hour, played from start to end: scan, review, scan by the list, drop.
+"""A new user's first half hour, from a fresh clone: README's script, scan, review, drop.
 
     python benchmarks/new_user.py --out benchmarks/results/new-user.jsonl --screens docs
 
-Digits are written as PNG files and poisoned. The page of the scan is opened in Chromium, as a desk
-and as a phone have it, and what is flagged is confirmed there. The saved decisions lead to a second
-classifier and to a copy of the folder without the poison. It is run by the command line alone, and
-the times are those of the commands.
+What is committed is cloned into a folder for the time, and installed from there: beside the
+packages of this Python, or with --venv into an environment of its own by README's own line, which
+takes some minutes and 6 GB. README's script is run as it stands, and what it prints is compared
+with what README says. Then digits are written as PNG files and poisoned. The page of the scan is
+opened in Chromium, as a desk and as a phone have it, and what is flagged is confirmed there. The
+saved decisions lead to a second classifier and to a copy of the folder without the poison. The
+times are those of the commands.
 """
 
 from __future__ import annotations
@@ -14,10 +17,14 @@ import argparse
 import csv
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+import venv
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,17 +39,95 @@ from antibackdoor.attacks import BadNets
 from antibackdoor.datasets import load_digits_images
 from antibackdoor.metrics import attack_success_rate
 
+ROOT = Path(__file__).resolve().parents[1]
 TARGET = "0"
 SIZES = {"desk": (1100, 1400), "phone": (390, 1500)}
 
 
-def run(*words: Any) -> float:
-    """Run a command line, and return its seconds."""
+@dataclass
+class NewUser:
+    """Someone with a clone, an installed package and a folder to work in."""
+
+    home: Path
+    python: Path
+    environment: dict[str, str]
+
+    def run(self, *words: Any) -> float:
+        """Run a command line of the package, and return its seconds."""
+        seconds, code, _ = self.time("-m", "antibackdoor", *map(str, words))
+        if code not in (0, 3):
+            raise SystemExit(f"{words[0]} ended with {code}")
+        return seconds
+
+    def time(self, *words: str, kept: bool = False) -> tuple[float, int, str]:
+        """Run Python in the home of the user; return seconds, exit code and what was printed."""
+        started = time.perf_counter()
+        done = subprocess.run(
+            [self.python, *words],
+            cwd=self.home,
+            env=self.environment,
+            stdout=subprocess.PIPE if kept else None,
+            text=True,
+        )
+        return round(time.perf_counter() - started, 1), done.returncode, done.stdout or ""
+
+
+def clone_and_install(root: Path, *, own_environment: bool) -> tuple[NewUser, Path, dict[str, Any]]:
+    """Return the new user, the clone, and what a row tells of it."""
+    clone, home = root / "antibackdoor", root / "home"
+    home.mkdir()
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    head = subprocess.run(
+        ["git", "-C", clone, "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # Nothing of the checkout that this script lies in.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     started = time.perf_counter()
-    code = subprocess.run([sys.executable, "-m", "antibackdoor", *map(str, words)]).returncode
-    if code not in (0, 3):
-        raise SystemExit(f"{words[0]} ended with {code}")
-    return round(time.perf_counter() - started, 1)
+    if own_environment:
+        venv.create(root / "venv", with_pip=True)
+        python = root / "venv" / "bin" / "python"
+        (line,) = re.findall(r"^    (pip install .*)$", readme(clone), re.MULTILINE)
+        install = [python, "-m", *shlex.split(line)]
+    else:
+        python, packages = Path(sys.executable), root / "packages"
+        install = [python, "-m", "pip", "install", "--no-deps", "--no-build-isolation"]
+        install += ["--target", packages, "."]
+        environment["PYTHONPATH"] = str(packages)
+    subprocess.run([*install, "--quiet"], cwd=clone, env=environment, check=True)
+    told = {
+        "commit": head.stdout.strip(),
+        "installed": "venv" if own_environment else "target",
+        "install_seconds": round(time.perf_counter() - started, 1),
+    }
+    return NewUser(home, python, environment), clone, told
+
+
+def readme(clone: Path) -> str:
+    return (clone / "README.md").read_text(encoding="utf-8")
+
+
+def run_readme(user: NewUser, clone: Path) -> dict[str, Any]:
+    """Run README's script as it stands; a row tells how long it takes and whether it agrees."""
+    (block,) = re.findall(r"^```python\n(.*?)^```", readme(clone), re.DOTALL | re.MULTILINE)
+    (said,) = re.findall(r"^```text\n(.*?)^```", readme(clone), re.DOTALL | re.MULTILINE)
+    script = user.home / "try_it.py"
+    script.write_text(block, encoding="utf-8")
+    seconds, code, printed = user.time(script.name, kept=True)
+    if code:
+        raise SystemExit(f"README's script ended with {code}")
+    print(printed)
+    return {"readme_seconds": seconds, "readme_agrees": agree(printed, said)}
+
+
+def agree(printed: str, said: str) -> bool:
+    """Return whether two texts are the same but for rounding, which differs between machines."""
+    number = re.compile(r"\d+(?:\.\d+)?")
+    same_words = number.sub("#", printed.strip()) == number.sub("#", said.strip())
+    found, told = ([float(one) for one in number.findall(text)] for text in (printed, said))
+    return same_words and bool(np.allclose(found, told, rtol=0, atol=2))
 
 
 def write_images(X: np.ndarray, y: np.ndarray, folder: Path) -> None:
@@ -87,12 +172,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--screens", type=Path, required=True, help="where the pictures go")
+    parser.add_argument("--venv", action="store_true", help="install all of it, as README says")
     arguments = parser.parse_args()
     row = provenance()
     X, y = load_digits_images()
     X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
     with TemporaryDirectory() as name:
-        root = Path(name)
+        user, clone, told = clone_and_install(Path(name), own_environment=arguments.venv)
+        row |= told | run_readme(user, clone)
+        root, run = user.home, user.run
         photos, poisoned, scanned, again = (
             root / part for part in ("photos", "poisoned", "scanned", "rescanned")
         )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
@@ -150,6 +151,43 @@ def test_rows_are_dropped(few, saved, tmp_path, capsys):
     np.testing.assert_array_equal(kept["X_test"], X[:2])
     assert main(words) == 2  # it is there already
     assert "is there already" in capsys.readouterr().err
+
+
+def test_rows_of_two_files_are_dropped(few, saved, tmp_path, capsys):
+    X, y = few
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    data = [str(tmp_path / name) for name in ("X.npy", "y.npy")]
+    words = ["drop", *data, str(saved), "--out"]
+    assert main([*words, str(tmp_path / "kept.npz")]) == 0
+    with np.load(tmp_path / "kept.npz") as kept:
+        np.testing.assert_array_equal(kept["X"], np.delete(X, [0, 3], axis=0))
+        np.testing.assert_array_equal(kept["y"], np.delete(y, [0, 3]))
+    assert main([*words, str(tmp_path / "kept")]) == 2
+    assert "wanted an .npz file, as DATA holds arrays" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (["X.npy"], "wanted one folder, one .npz file or two .npy files"),
+        (["X.npy", "photos"], "wanted one folder, one .npz file or two .npy files"),
+        (["X.npy", "none.npy"], "none.npy': there is no such folder or file"),
+        (["X.npy", "short.npy"], "X has 60 rows and y has 59|60.*59"),
+    ],
+)
+@pytest.mark.parametrize("command", ["scan", "drop"])
+def test_data_that_neither_command_takes(few, saved, tmp_path, capsys, command, data, message):
+    X, y = few
+    (tmp_path / "photos").mkdir()
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "short.npy", y[1:])
+    words = [command, *(str(tmp_path / name) for name in data)]
+    out = tmp_path / "kept.npz"
+    words += [str(saved)] if command == "drop" else []
+    assert main([*words, "--out", str(out)]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not out.exists()
 
 
 # What is refused

@@ -5,12 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from antibackdoor import ABLClassifier, CBDClassifier, PoisonSearch, UndefendedClassifier
+from antibackdoor import (
+    ABLClassifier,
+    CBDClassifier,
+    FitProgress,
+    PoisonSearch,
+    UndefendedClassifier,
+)
 from antibackdoor.attacks import BadNets
-from antibackdoor.benchmark import estimate_fit
 from antibackdoor.cli import main
 from antibackdoor.cli._data import Data
-from antibackdoor.cli._time import in_words, tell_time
+from antibackdoor.cli._time import tell_time
+from antibackdoor.inspection import estimate_fit
+from antibackdoor.utils import in_words
 
 
 @pytest.mark.parametrize("estimator", [ABLClassifier(), PoisonSearch(), BadNets()])
@@ -22,7 +29,7 @@ def test_a_path_is_not_rows(estimator, path):
 
 @pytest.mark.parametrize("kind", [ABLClassifier, CBDClassifier, PoisonSearch])
 def test_verbose_names_the_callback(kind):
-    with pytest.raises(TypeError, match=rf"{kind.__name__} has no verbose.*ProgressBar"):
+    with pytest.raises(TypeError, match=rf"{kind.__name__} has no verbose.*FitProgress"):
         kind(verbose=1)
 
 
@@ -76,6 +83,21 @@ def test_a_fit_is_estimated_from_a_few_rows(digits):
     assert 0 < short < long
     rare = np.arange(len(y)) == 1  # in no sample of rows from all over the data
     assert estimate_fit(UndefendedClassifier(epochs=1, backbone="mlp"), X, rare) > 0
+
+
+def test_a_fit_that_cannot_be_estimated(digits):
+    X, y = digits
+    with pytest.raises(TypeError, match="classifier=.*wanted a classifier or detector"):
+        estimate_fit(ABLClassifier, X, y)
+    with pytest.raises(ValueError, match="'epochs' parameter"):
+        estimate_fit(UndefendedClassifier(epochs=0), X, y)
+    with pytest.raises(ValueError, match="X and y"):
+        estimate_fit(UndefendedClassifier(), X, y[:10])
+    with pytest.raises(TypeError, match="estimate='no'; wanted True or False"):
+        FitProgress(estimate="no")
+    # Of a table, and as lists.
+    table = X[:64].reshape(64, -1).tolist()
+    assert estimate_fit(UndefendedClassifier(epochs=1), table, y[:64].tolist()) > 0
 
 
 @pytest.mark.parametrize("parts", [("train", "test"), ("Train", "cats"), ("cats", "dogs")])

@@ -416,6 +416,11 @@ def test_bad_sizes(kind, message, how, folder):
         load_image_folder(folder, **how)
 
 
+def test_rows_that_do_not_fit_into_memory(folder):
+    with pytest.raises(ValueError, match=r"size=1000000: .* GB of memory, and this machine has"):
+        load_image_folder(folder, size=1_000_000)
+
+
 def test_no_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         load_image_folder(tmp_path / "absent")

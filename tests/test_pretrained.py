@@ -109,6 +109,15 @@ def test_nothing_in_a_file_is_run(tmp_path):
         Pretrained(NAME, tmp_path / "a.pth")((3, 32, 32), 5)
 
 
+def test_a_whole_network_is_refused_in_our_words(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"Wanted what torch.save\(network.state_dict") as refused:
+        Pretrained(NAME, tmp_path / "a.pth")((3, 32, 32), 5)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(ValueError, match="is a folder; wanted a file of weights"):
+        Pretrained(NAME, tmp_path)((3, 32, 32), 5)
+
+
 def test_without_a_network_it_says_what_to_give(tmp_path, monkeypatch):
     def offline(*arguments, **settings):
         raise OSError("no route")

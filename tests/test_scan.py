@@ -151,7 +151,9 @@ def test_what_is_said(few, tmp_path, capsys):
     (few / "notes.txt").unlink()
     assert "100 images of 4 classes, as 8 x 8 pixels, grey" in said.err
     assert "notes.txt: it is in no class folder" in said.err
-    assert "phase 1 of 22 at most: search, 1 epoch\n" in said.err
+    assert "estimated time, from a few steps: about " in said.err
+    assert "  0 %: phase 1, search, 1 epoch, about " in said.err
+    assert "100 %: done, after " in said.err
     assert "note: notes.txt" in (tmp_path / "out/log.txt").read_text(encoding="utf-8")
     assert code in (0, 3)
     head = "No sign of poison: nothing is flagged in 100 rows."
@@ -336,10 +338,10 @@ def test_too_little(classes, message, tmp_path, capsys):
         (["data", "--out", "file.txt"], "is a file; wanted a folder"),
         (["data", "--out", "full"], "is there and not empty"),
         (["data", "--out", "full", "--resume"], "holds no checkpoints"),
-        (["data", "--out", "out", "--size", "0"], "size=0"),
         (["data", "--out", "out", "--threads", "0"], "--threads 0"),
         (["data", "--out", "out", "--epochs-scale", "0"], "--epochs-scale 0"),
         (["data", "--out", "out", "--epochs-scale", "nan"], "--epochs-scale nan"),
+        (["data", "--out", "out", "--size", "0"], "--size 0"),
         (["data", "--out", "out", "--backbone", "no-such"], "backbone='no-such'"),
         (["data", "--out", "out", "--device", "no-such"], "no-such"),
         (["data", "--out", "out", "--seed", "-1"], "random_state"),
@@ -530,27 +532,3 @@ def test_help_has_examples_and_exit_codes(capsys):
     said = capsys.readouterr().out
     assert "antibackdoor scan photos --out scanned" in said
     assert "3    a scan has flagged something" in said
-
-
-def test_a_bar_where_there_is_a_terminal(monkeypatch):
-    import rich
-    from sklearn.callback import ProgressBar
-
-    from antibackdoor import ABLClassifier
-    from antibackdoor.cli._progress import PhaseLines, showing_progress
-
-    for is_terminal, name, kind in (
-        (True, "xterm", ProgressBar),
-        (True, "dumb", PhaseLines),
-        (False, "xterm", PhaseLines),
-    ):
-        classifier = ABLClassifier()
-        monkeypatch.setenv("TERM", name)
-        monkeypatch.setattr(sys.stderr, "isatty", lambda answer=is_terminal: answer)
-        with showing_progress(classifier, quiet=False):
-            assert [type(callback) for callback in classifier._skl_callbacks] == [kind]
-            assert rich.get_console().stderr == is_terminal
-        assert not rich.get_console().stderr
-    quiet = ABLClassifier()
-    with showing_progress(quiet, quiet=True):
-        assert not hasattr(quiet, "_skl_callbacks")

@@ -33,6 +33,8 @@ from antibackdoor.training import (
     Recipe,
     Run,
     Samples,
+    Work,
+    count_epochs_named,
 )
 from antibackdoor.utils import (
     HISTORY,
@@ -178,9 +180,11 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
                 new_network=partial(self._new_surrogate, samples),
                 recipe=Recipe(learning_rate=0.1, schedule="onecycle"),
                 batch_size=_BATCH_SIZE,
+                work=Work(count_epochs_named(self.get_params())),
             )
             study.new_network()  # raises here, before training, if it does not fit the data
             study.context.call_on_fit_task_begin(estimator=self, X=rows, y=labels)
+            study.report(study.context)
             self._learn(study)
         self._fitted_surrogate = self.surrogate
         self.history_ = study.history

@@ -103,6 +103,8 @@ def _of_file(path: Path) -> Mapping[str, torch.Tensor]:
     named = f"weights={str(path)!r}"
     if not path.exists():
         raise FileNotFoundError(f"{named}: there is no such file.")
+    if path.is_dir():
+        raise ValueError(f"{named} is a folder; wanted a file of weights.")
     if path.suffix == ".safetensors":
         require("weights", "persist", "safetensors")
         from safetensors import SafetensorError
@@ -115,7 +117,13 @@ def _of_file(path: Path) -> Mapping[str, torch.Tensor]:
     try:
         # What is no tensor is refused: nothing in the file is run.
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except pickle.UnpicklingError as error:  # whose text is long, and says how to run the file
+        raise ValueError(
+            f"{named} is no state dict of torch, or holds more than one, such as a whole network: "
+            f"that could run any code, so it is refused. Wanted what torch.save(network."
+            f"state_dict(), FILE) writes."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{named} is no state dict of torch: {error}") from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]

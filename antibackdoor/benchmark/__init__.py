@@ -3,7 +3,7 @@
 from antibackdoor.benchmark._bench import run_benchmark
 from antibackdoor.benchmark._cells import Cell, Grid, all_cells, on_datasets
 from antibackdoor.benchmark._defenses import DEFENSES, make_defense
-from antibackdoor.benchmark._estimate import estimate_fit, estimate_seconds
+from antibackdoor.benchmark._estimate import estimate_seconds
 from antibackdoor.benchmark._figures import plot_tradeoff, save_tradeoff
 from antibackdoor.benchmark._packages import check_packages
 from antibackdoor.benchmark._presets import PRESETS, Preset
@@ -30,7 +30,6 @@ __all__ = [
     "Variant",
     "all_cells",
     "check_packages",
-    "estimate_fit",
     "estimate_seconds",
     "find_maker",
     "limited_threads",

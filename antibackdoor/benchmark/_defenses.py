@@ -8,7 +8,7 @@ from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from antibackdoor.backbones import Backbone
 from antibackdoor.benchmark._variants import Variant, find_maker
@@ -28,6 +28,7 @@ from antibackdoor.detection import (
     PoisonSearch,
     SpectralSignatures,
 )
+from antibackdoor.training import TrainingEstimator, count_epochs_named
 
 
 def _searched(classifier: type[ABLClassifier | CBDClassifier], **parameters: Any) -> BaseEstimator:
@@ -117,13 +118,9 @@ def count_epochs(classifier: BaseEstimator) -> int:
 
     Each counts as one pass over the rows. DBD's are nearer two: its tables take longer than told.
     """
-    params = classifier.get_params()
-    if "detector" in params and params["detector"] is None:  # the default, of images
-        params = clone(classifier).set_params(detector=PoisonSearch()).get_params()
-    counted = sum(int(value) for name, value in params.items() if name.endswith("epochs"))
-    searches = [one for one in (classifier, *params.values()) if isinstance(one, PoisonSearch)]
-    # Its parameter names the epochs of its first two networks alone.
-    return counted + round(sum(search.n_passes - search.epochs for search in searches))
+    if isinstance(classifier, TrainingEstimator):
+        return round(classifier._n_passes())
+    return count_epochs_named(classifier.get_params())
 
 
 def _counts_epochs(name: str, value: Any) -> bool:

@@ -51,7 +51,7 @@ class Data:
 
 
 def add_data(parser: Any) -> None:
-    """Add the word for the data to a parser."""
+    """Add the words for the data to a parser."""
     parser.add_argument(
         "data",
         nargs="+",
@@ -59,6 +59,38 @@ def add_data(parser: Any) -> None:
         help="a folder of class folders with images, an .npz file with X and y (or X_train and "
         "y_train), or two .npy files: images and labels",
     )
+
+
+def find_data(paths: Sequence[str]) -> list[Path]:
+    """Return the paths of a folder, of an .npz file or of two .npy files.
+
+    Parameters
+    ----------
+    paths : sequence of str
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    FileNotFoundError
+        If one is not there.
+    """
+    found = [expand("DATA", path) for path in paths]
+    for path, given in zip(found, paths, strict=True):
+        if not path.exists():
+            raise FileNotFoundError(f"DATA {given!r}: there is no such folder or file.")
+    is_folder = len(found) == 1 and found[0].is_dir()
+    endings = [path.suffix.lower() for path in found]
+    if not is_folder and endings not in ([".npz"], [".npy", ".npy"]):
+        raise ValueError(
+            f"DATA {' '.join(map(repr, paths))}; wanted one folder, one .npz file or two .npy "
+            f"files."
+        )
+    return found
 
 
 def read_data(paths: Sequence[str], *, size: int | None, crop: bool) -> Data:
@@ -85,19 +117,11 @@ def read_data(paths: Sequence[str], *, size: int | None, crop: bool) -> Data:
     OSError
         If it cannot be read.
     """
-    first, *others = (expand("DATA", path) for path in paths)
-    if not first.exists():
-        raise FileNotFoundError(f"DATA {paths[0]!r}: there is no such folder or file.")
-    if not others and first.is_dir():
+    first, *others = find_data(paths)
+    if first.is_dir():
         return _read_folder(first, size, crop)
     if size is not None or not crop:
         raise ValueError("--size and --no-crop are for folders; arrays are used as they are.")
-    endings = [Path(path).suffix.lower() for path in paths]
-    if endings not in ([".npz"], [".npy", ".npy"]):
-        raise ValueError(
-            f"DATA {' '.join(map(repr, paths))}; wanted one folder, one .npz file or two .npy "
-            f"files."
-        )
     arrays = load_arrays(first, *others)
     X, y = (arrays[name] if name in arrays else arrays[f"{name}_train"] for name in "Xy")
     if X.ndim == 2:

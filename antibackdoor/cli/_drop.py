@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from antibackdoor.cli._checks import expand, resolve
 from antibackdoor.cli._codes import DONE
+from antibackdoor.cli._data import add_data, find_data
 from antibackdoor.cli._output_lock import only_user
 from antibackdoor.cli._staging import Staging
 from antibackdoor.cli._text import note, plural, printable, say
@@ -20,10 +22,13 @@ _EXAMPLES = """\
 examples:
   antibackdoor drop photos decisions.csv --out photos-kept
   antibackdoor drop data.npz decisions.csv --out kept.npz
+  antibackdoor drop X.npy y.npy decisions.csv --out kept.npz
 
 what is written:
-  a folder  its copy, with all files unchanged, without the images confirmed as poison
-  an .npz   the same arrays, without those rows of X and y
+  of a folder       its copy, with all files unchanged, without the images confirmed as poison
+  of an .npz        X and y, or X_train and y_train, without those rows; X_test and y_test as they
+                    are. Other arrays are not copied
+  of two .npy files an .npz with X and y, without those rows
 """
 
 
@@ -38,9 +43,7 @@ def add_command(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "data", type=Path, metavar="DATA", help="what was scanned: a folder, or an .npz file"
-    )
+    add_data(parser)
     parser.add_argument(
         "decisions", type=Path, metavar="CSV", help="the decisions that the page has saved"
     )
@@ -49,16 +52,14 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    data, decisions = expand("DATA", arguments.data), expand("CSV", arguments.decisions)
-    if not data.exists():
-        raise FileNotFoundError(f"DATA {str(arguments.data)!r}: there is no such folder or file.")
+    data, decisions = find_data(arguments.data), expand("CSV", arguments.decisions)
     place = _check_out(arguments.out, data)
     staging = Staging(place.parent, [place.name])
     with only_user("--out", place):
         staging.recover()
         _check_out(arguments.out, data)  # again, since it may have changed before we had the lock
         try:
-            drop = _drop_files if data.is_dir() else _drop_rows
+            drop = _drop_files if data[0].is_dir() else _drop_rows
             n_dropped, n_undecided = drop(data, decisions, staging.new / place.name)
             staging.put_in_place()
         finally:
@@ -70,14 +71,16 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _check_out(out: Path, data: Path) -> Path:
+def _check_out(out: Path, data: Sequence[Path]) -> Path:
     """Return the path of the copy; refuse one that exists or lies in the data."""
     path = expand("--out", out)
     if path.exists() or path.is_symlink():
         raise ValueError(f"--out {str(out)!r} is there already; give another one.")
-    if not data.is_dir() and {data.suffix.lower(), path.suffix.lower()} != {".npz"}:
-        raise ValueError(f"DATA {str(data)!r} --out {str(out)!r}; wanted two folders or two .npz.")
-    place, source = resolve("--out", path.parent) / path.name, resolve("DATA", data)
+    is_folder, is_npz = data[0].is_dir(), path.suffix.lower() == ".npz"
+    if is_folder == is_npz:
+        wanted = "a folder, as DATA is one" if is_folder else "an .npz file, as DATA holds arrays"
+        raise ValueError(f"--out {str(out)!r}; wanted {wanted}.")
+    place, source = resolve("--out", path.parent) / path.name, resolve("DATA", data[0])
     if place.is_relative_to(source):
         raise ValueError(f"--out {str(out)!r} lies in the data; wanted a place outside of it.")
     if not place.parent.is_dir():
@@ -85,15 +88,15 @@ def _check_out(out: Path, data: Path) -> Path:
     return place
 
 
-def _drop_files(data: Path, decisions: Path, new: Path) -> tuple[int, int]:
+def _drop_files(data: Sequence[Path], decisions: Path, new: Path) -> tuple[int, int]:
     """Copy a folder; return how many images were left out, and how many are undecided."""
-    dropped, undecided = drop_confirmed(data, decisions, new)
+    dropped, undecided = drop_confirmed(data[0], decisions, new)
     return len(dropped), len(undecided)
 
 
-def _drop_rows(data: Path, decisions: Path, new: Path) -> tuple[int, int]:
+def _drop_rows(data: Sequence[Path], decisions: Path, new: Path) -> tuple[int, int]:
     """Write arrays anew; return how many rows were left out, and how many are undecided."""
-    arrays = load_arrays(data)
+    arrays = load_arrays(*data)
     names = ("X", "y") if "X" in arrays else ("X_train", "y_train")
     decided = read_decisions(decisions, *(arrays[name] for name in names))
     kept = ~decided.confirmed

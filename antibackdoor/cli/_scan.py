@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from antibackdoor.backbones import Backbone, Pretrained, build_network
-from antibackdoor.benchmark import estimate_fit, limited_threads, make_defense
+from antibackdoor.benchmark import limited_threads, make_defense
 from antibackdoor.cli._checks import check_seed, check_threads, expand
 from antibackdoor.cli._codes import DONE, FOUND
 from antibackdoor.cli._data import Data, add_data, read_data
 from antibackdoor.cli._decisions import read_suspects
-from antibackdoor.cli._progress import showing_progress
+from antibackdoor.cli._progress import ScanProgress
 from antibackdoor.cli._scan_facts import (
     tell_facts,
     tell_notes,
@@ -31,7 +31,6 @@ from antibackdoor.cli._scan_facts import (
 from antibackdoor.cli._scan_folder import ScanFolder
 from antibackdoor.cli._scan_output import ScanOutput
 from antibackdoor.cli._text import note, printable, say, to_csv
-from antibackdoor.cli._time import tell_time
 from antibackdoor.cli._verdict import tell_verdict
 from antibackdoor.defenses import BaseDefense
 from antibackdoor.detection import settle
@@ -193,6 +192,8 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--epochs-scale {arguments.epochs_scale}: wanted a number above 0, up to 1000."
         )
+    if arguments.size is not None and arguments.size < 1:
+        raise ValueError(f"--size {arguments.size}: wanted a number of pixels, 1 or more.")
     if arguments.weights is not None and arguments.backbone == "auto":
         raise ValueError("--weights without --backbone: name the network that they are of.")
     if arguments.decisions is not None and arguments.list_only:
@@ -298,12 +299,10 @@ def _fit(
         estimator.set_params(cache_dir=folder.checkpoints)
     with limited_threads(arguments.threads), _told_warnings(folder):
         if not arguments.quiet:
-            for line in tell_time(estimate_fit(estimator, data.X, data.y), data):
-                note(line)
-        with showing_progress(estimator, quiet=arguments.quiet):
-            if suspects is None:
-                return estimator.fit(data.X, data.y)
-            return estimator.fit(data.X, data.y, suspects=suspects)
+            estimator.set_callbacks(ScanProgress(data))
+        if suspects is None:
+            return estimator.fit(data.X, data.y)
+        return estimator.fit(data.X, data.y, suspects=suspects)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from antibackdoor.cli._data import Data
+from antibackdoor.utils import in_words
 
 # From this number of seconds on, hints on how to shorten a scan are printed.
 _LONG = 3600
@@ -34,15 +35,3 @@ def tell_time(seconds: float, data: Data) -> list[str]:
         shorter.insert(0, f"--size {_SMALL} (images of {_SMALL} pixels, about {share:.1g} of it)")
     shorter.append("a GPU (--device cuda)")
     return [*lines, "what makes it shorter: " + "; ".join(shorter)]
-
-
-def in_words(seconds: float) -> str:
-    """Return a time of one unit or two: 40 s, 12 min, 3 h 20 min, 2 days 4 h."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} {'day' if days == 1 else 'days'} {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -118,7 +118,8 @@ def load_image_folder(
     OSError
         If a folder in it cannot be read.
     ValueError
-        If there are images of less than two classes, or `size` is out of range.
+        If there are images of less than two classes, or `size` is out of range, or the rows take
+        more memory than this machine has.
     TypeError
         If `size` is no whole number.
 
@@ -129,6 +130,7 @@ def load_image_folder(
     >>> images.X.shape, images.skipped  # doctest: +SKIP
     """
     plan = _plan(directory, size)
+    _check_memory(plan)
     # Filled row by row: a list of images beside it would double the memory.
     X = np.empty((len(plan.names), *plan.row_shape), dtype=np.uint8)
     kept: list[str] = []
@@ -287,6 +289,22 @@ def _choose_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     middle = median(min(size) for size in sizes)
     side = min(_SIDES, key=lambda side: abs(side - middle))
     return side, side
+
+
+def _check_memory(plan: _Plan) -> None:
+    """Refuse rows that do not fit: some systems promise any memory, and end who uses it."""
+    height, width, n_channels = plan.row_shape
+    needed = len(plan.names) * height * width * n_channels
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # a system that does not tell
+        return
+    if needed > there:
+        raise ValueError(
+            f"size={height}: {len(plan.names):,} images of {width} x {height} pixels take "
+            f"{needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f}. Wanted a "
+            f"smaller size, or open_image_folder, which decodes them batch by batch."
+        )
 
 
 def _check_classes(directory: str | os.PathLike[str], listing: Listing, y: np.ndarray) -> None:

@@ -228,6 +228,11 @@ class CBDClassifier(DetectingDefense):
         n_backdoored = 0 if isinstance(self.detector, LossRank) else 1
         return self._n_detector_phases() + n_backdoored + 1
 
+    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
+        # A list holds no network either.
+        backdoored = LossRank()._n_passes() if reviewed else 0.0
+        return backdoored + super()._n_passes(images=images, reviewed=reviewed)
+
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         detection = self._detection(run)
         if detection.network is None:  # a list was given, or the data cannot be searched

@@ -20,8 +20,8 @@ from antibackdoor.detection import (
     run_inside,
     settle,
 )
-from antibackdoor.training import Run
-from antibackdoor.utils import Fitted, ImageLayout, all_or_nothing, parameters
+from antibackdoor.training import Run, count_epochs_named
+from antibackdoor.utils import Fitted, all_or_nothing, parameters
 
 
 @parameters
@@ -101,13 +101,24 @@ class DetectingDefense(BaseDefense):
     def _detector_of_tables(self) -> BaseDetector:
         """Return the best known detector for tables, which `PoisonSearch` does not search."""
 
-    def _resolve_detector(self, layout: ImageLayout | None) -> BaseDetector:
+    def _resolve_detector(self, *, images: bool) -> BaseDetector:
         if self.detector is not None:
             return self.detector
-        return self._detector_of_tables() if layout is None else PoisonSearch()
+        return PoisonSearch() if images else self._detector_of_tables()
 
     def _n_detector_phases(self) -> int:
         return (PoisonSearch() if self.detector is None else self.detector)._n_phases()
+
+    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
+        of_detector = 0.0
+        if not reviewed:
+            of_detector = self._resolve_detector(images=images)._n_passes(images=images)
+        own = {
+            name: value
+            for name, value in self.get_params().items()
+            if not name.startswith("detector__")
+        }
+        return of_detector + count_epochs_named(own)
 
     def _detection(self, run: Run) -> Detection:
         """Run the detector, or use the list of `suspects` if one was given."""
@@ -115,7 +126,7 @@ class DetectingDefense(BaseDefense):
             mask = run.given["suspects"]
             detection = Detection.untested(Isolation(mask.astype(np.float64), 0.5))
         else:
-            detection = self._ask(self._resolve_detector(run.samples.layout), run)
+            detection = self._ask(self._resolve_detector(images=run.has_images), run)
         self.isolate_pvalue_ = detection.p_value
         self.isolate_signs_ = detection.signs
         return detection
@@ -124,7 +135,11 @@ class DetectingDefense(BaseDefense):
         """Run a detector inside this fit."""
         settled = settle(detector, self)
         own_randomness = detector.random_state is not None
-        with run_inside(settled, run, own_randomness=own_randomness) as inside:
+        passes = settled._n_passes(images=run.has_images)
+        with (
+            run.work.part(passes),
+            run_inside(settled, run, own_randomness=own_randomness) as inside,
+        ):
             return settled._train(inside)
 
     def _check_before_training(self) -> None:

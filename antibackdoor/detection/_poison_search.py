@@ -226,6 +226,9 @@ class PoisonSearch(BaseDetector):
     def _n_phases(self) -> int:
         return MOST_PROBES
 
+    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
+        return self.n_passes if images else 0.0
+
     def _detect(self, run: Run) -> Detection:
         labels = run.labels.cpu().numpy()
         if run.samples.layout is None:

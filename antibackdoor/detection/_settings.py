@@ -44,8 +44,8 @@ class SearchSettings:
         Mean and standard deviation of a normal distribution that lies above what the foreign rows
         of clean data relabel, 0.01 to 0.19.
     telling_p_value : float
-        Below it, diversity and contrast tell which part is the suspect one, and that its rows are of
-        other classes.
+        Below it, diversity and contrast tell which part is the suspect one, and that its rows are
+        of other classes.
     held_loss : float
         Of the first network, in nats, as ABL holds it: nothing is learned by heart above it.
     first_epochs : float

@@ -2,6 +2,8 @@
 
 from antibackdoor.inspection._decisions import Decisions, read_decisions
 from antibackdoor.inspection._drop import drop_confirmed
+from antibackdoor.inspection._estimate import estimate_fit
+from antibackdoor.inspection._fit_progress import FitProgress
 from antibackdoor.inspection._history_display import HistoryDisplay
 from antibackdoor.inspection._isolation_display import IsolationDisplay
 from antibackdoor.inspection._loss_recorder import LossRecorder
@@ -14,6 +16,7 @@ from antibackdoor.inspection._verdict import describe_verdict
 
 __all__ = [
     "Decisions",
+    "FitProgress",
     "HistoryDisplay",
     "IsolationDisplay",
     "LossRecorder",
@@ -23,6 +26,7 @@ __all__ = [
     "describe_verdict",
     "detection_power",
     "drop_confirmed",
+    "estimate_fit",
     "read_decisions",
     "write_report",
 ]

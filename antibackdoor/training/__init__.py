@@ -28,6 +28,7 @@ from antibackdoor.training._schedules import SCHEDULES, check_schedule
 from antibackdoor.training._sealed import DamagedError, head_length, head_of, seal, unseal
 from antibackdoor.training._sources import Source
 from antibackdoor.training._store import OWN_FILES, PhaseStore
+from antibackdoor.training._work import Work, WorkCallback, count_epochs_named
 
 __all__ = [
     "ADVICE",
@@ -54,12 +55,15 @@ __all__ = [
     "Training",
     "TrainingEstimator",
     "Unlearning",
+    "Work",
+    "WorkCallback",
     "alone",
     "check_same",
     "check_schedule",
     "compute_features",
     "compute_logits",
     "compute_losses",
+    "count_epochs_named",
     "current_team",
     "find_place",
     "global_gradient_ascent",

@@ -12,6 +12,9 @@ import torch
 class Batches(Protocol):
     """Protocol of the batches of an epoch, as row indices.
 
+    Batches may have an attribute `n_rows`, the number of rows in an epoch, for the progress of the
+    fit. Without it an epoch counts as one pass over all rows.
+
     Examples
     --------
     >>> import torch
@@ -75,6 +78,11 @@ class ShuffledRows:
     def __len__(self) -> int:
         return count_batches(len(self._rows), self._batch_size)
 
+    @property
+    def n_rows(self) -> int:
+        """Number of rows in an epoch."""
+        return len(self._rows)
+
     def epoch(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Give the batches of one epoch."""
         return shuffled_batches(self._rows, self._batch_size, generator)
@@ -111,6 +119,12 @@ class PairedRows:
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows in an epoch, or 0 if the batches of the first kind do not know theirs."""
+        of_first = getattr(self._batches, "n_rows", 0)
+        return of_first and of_first + self.n_beside * len(self)
 
     def epoch(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Give the batches of one epoch."""

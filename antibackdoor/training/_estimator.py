@@ -37,6 +37,7 @@ from antibackdoor.training._run import Run
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
 from antibackdoor.training._store import PhaseStore
+from antibackdoor.training._work import Work, count_epochs_named
 from antibackdoor.utils import (
     CheckedParameters,
     ImageLayout,
@@ -112,7 +113,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
         if "verbose" in parameters:
             raise TypeError(
                 f"{cls.__name__} has no verbose; to see its progress, give it a callback: "
-                f"set_callbacks(sklearn.callback.ProgressBar()). It needs rich: pip install rich."
+                "set_callbacks(antibackdoor.FitProgress())."
             )
         return super().__new__(cls)
 
@@ -195,10 +196,14 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
                 identity=functools.cache(
                     lambda: identify_fit(rows_digest, labels, masks, first, samples)
                 ),
+                work=Work(
+                    self._n_passes(images=samples.layout is not None, reviewed="suspects" in masks)
+                ),
             )
             # The masks are not passed as metadata, since callbacks pass metadata to scorers.
             with alone():
                 run.context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            run.report(run.context)
             self._keep(run, self._train(run))
         with alone():
             run.context.call_on_fit_task_end(
@@ -217,6 +222,18 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
     @abstractmethod
     def _n_phases(self) -> int:
         """Return the largest number of times that `_train` trains a network."""
+
+    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
+        """Return about how many passes over all rows `_train` makes, for estimates of its time.
+
+        Parameters
+        ----------
+        images : bool, default=True
+            Whether the rows are images, not those of a table.
+        reviewed : bool, default=False
+            Whether `fit` is given a list of suspects, in place of a detector.
+        """
+        return count_epochs_named(self.get_params())
 
     def _check_given(self, given: Mapping[str, Any], y: np.ndarray) -> dict[str, np.ndarray]:
         """Return the checked masks given to `fit`, without those that are None."""

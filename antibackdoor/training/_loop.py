@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +96,9 @@ class Training:
         Parameters to train. None: those of the network.
     acceleration : Acceleration, default=None
         None: the network is not compiled.
+    told : callable, default=None
+        Called after each step with the number of steps made in this epoch, and of all its steps.
+        It has to be quick.
 
     Examples
     --------
@@ -133,7 +136,9 @@ class Training:
         generator: torch.Generator,
         parameters: Iterable[nn.Parameter] | None = None,
         acceleration: Acceleration | None = None,
+        told: Callable[[int, int], None] | None = None,
     ) -> None:
+        self._told = told
         self.generator = generator
         self._network = network
         # The same weights, for the objective to call.
@@ -182,7 +187,8 @@ class Training:
         self._network.train()
         batches = list(self._batches.epoch(self.generator))
         # strict: asks for one batch too many, which tells the rows that the epoch is over.
-        for index, stored in zip(batches, samples.stored_batches(batches), strict=True):
+        rows = zip(batches, samples.stored_batches(batches), strict=True)
+        for number, (index, stored) in enumerate(rows, start=1):
             rate = self._optimizer.param_groups[0]["lr"]
             try:
                 value, logits = self._step(index, stored)
@@ -193,6 +199,8 @@ class Training:
             # Stays on the device: reading a number here would wait for the device.
             totals += torch.stack([value * len(index), correct])
             seen += len(index)
+            if self._told is not None:
+                self._told(number, len(batches))
         objective_sum, correct_sum = totals.tolist()
         # The weights too: the last step of an epoch has no objective after it.
         if not math.isfinite(objective_sum) or not _all_finite(self._network):

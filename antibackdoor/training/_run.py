@@ -6,8 +6,9 @@ import copy
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from antibackdoor.training._objectives import Objective
 from antibackdoor.training._parallel import alone, current_team
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._store import PhaseStore, StoredPhase
+from antibackdoor.training._work import PhaseWork, Work, WorkCallback
 from antibackdoor.utils import LazyRows, random_states
 
 
@@ -70,6 +72,8 @@ class Run:
         Returns everything that the result of a phase depends on; called only with a store.
     history : list of dict
         One entry for every epoch so far.
+    work : Work
+        What is done and what is left.
 
     Examples
     --------
@@ -111,11 +115,17 @@ class Run:
     store: PhaseStore | None = None
     identity: Callable[[], dict[str, Any]] = dict
     history: list[dict[str, Any]] = field(default_factory=list)
+    work: Work = field(default_factory=Work)
 
     @property
     def device(self) -> torch.device:
         """Device of the data."""
         return self.samples.device
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the rows are images, not those of a table."""
+        return self.samples.layout is not None
 
     @property
     def every_row(self) -> torch.Tensor:
@@ -186,6 +196,8 @@ class Run:
         labels = self.labels if labels is None else labels
         if batches is None:
             batches = ShuffledRows(self.every_row, self.batch_size)
+        phase = self.context.subcontext(name, max_subtasks=epochs)
+        work = self._work_of(phase, epochs, batches)
         training = Training(
             network,
             self.samples,
@@ -197,6 +209,7 @@ class Run:
             generator=self.generator,
             parameters=moved,
             acceleration=self.acceleration,
+            told=work.step if work.is_watched else None,
         )
         depends_on = {
             "objective": objective,
@@ -210,11 +223,12 @@ class Run:
             "keep_losses": keep_losses,
         }
         told = {**self._told(), "reconstruction_attributes": self._as_fitted(network)}
-        phase = self.context.subcontext(name, max_subtasks=epochs)
         with alone():  # callbacks may differ from process to process
             phase.call_on_fit_task_begin(**told)
-        with self._stored(name, depends_on) as stored:
+        with ExitStack() as stack:
+            stored = stack.enter_context(self._stored(name, depends_on))
             progress = stored.resume(training)
+            stack.enter_context(work.begun(len(progress.history)))
             if progress.history and not progress.finished and stop is not None:
                 stop()
             while not progress.finished and len(progress.history) < epochs:
@@ -228,6 +242,7 @@ class Run:
                 except FloatingPointError as error:
                     raise FloatingPointError(f"phase {name!r}, epoch {epoch}: {error}") from None
                 seconds = time.perf_counter() - started
+                work.end_epoch()
                 if keep_losses:
                     progress.losses.append(record.losses)
                 with alone():
@@ -240,6 +255,28 @@ class Run:
         with alone():
             phase.call_on_fit_task_end(**told)
         return progress.losses
+
+    def report(self, context: CallbackContext) -> None:
+        """Tell the callbacks that want to know it how much is done and how much is left."""
+        with alone():
+            for callback in self._watchers:
+                callback.on_fit_work(
+                    self.estimator, context, done=self.work.done, left=self.work.left
+                )
+
+    @property
+    def _watchers(self) -> list[WorkCallback]:
+        callbacks = getattr(self.estimator, "_skl_callbacks", ())
+        return [callback for callback in callbacks if isinstance(callback, WorkCallback)]
+
+    def _work_of(self, phase: CallbackContext, epochs: int, batches: Batches) -> PhaseWork:
+        n_rows = len(self.samples)
+        return PhaseWork(
+            self.work,
+            epochs=epochs,
+            passes=(getattr(batches, "n_rows", 0) or n_rows) / n_rows,
+            report=partial(self.report, phase) if self._watchers else None,
+        )
 
     def _told(self) -> dict[str, Any]:
         return {"estimator": self.estimator, "X": self.X, "y": self.y}

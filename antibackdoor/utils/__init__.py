@@ -50,6 +50,7 @@ from antibackdoor.utils._random import (
 )
 from antibackdoor.utils._surroundings import surroundings
 from antibackdoor.utils._taken_for import as_rows
+from antibackdoor.utils._time import in_words
 from antibackdoor.utils._torch import DefaultFloat32, in_usual_torch, usual_torch
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "find_mapping",
     "follow_seed",
     "in_usual_torch",
+    "in_words",
     "is_number",
     "naming",
     "parameters",

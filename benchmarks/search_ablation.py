@@ -1,0 +1,204 @@
+"""What each part of the search is worth: the same networks, with one part switched off.
+
+    python benchmarks/search_ablation.py --only half-numbers/blurred/0.1 half-cifar10/none/0
+    python benchmarks/search_ablation.py --table
+
+Without --only: the cells ``quick`` and ``others`` of search_trials.py. The networks of a cell are
+trained once; what is switched off comes after them. A row has the p-value of the poisoned class,
+the smallest of a natural one, and the rows that the completion would begin from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import image_sets
+import numpy as np
+import search_trials
+from _common import PROVENANCE, append_row, provenance, resume_rows
+
+from antibackdoor import PoisonSearch
+from antibackdoor.benchmark import RowFormat, read_rows
+from antibackdoor.detection import _evidence, _search, _suspects
+
+RESULTS = Path(__file__).parent / "results" / "search-ablation.jsonl"
+ROWS = RowFormat(
+    key=itemgetter("set", "attack", "poison_rate", "seed", "without"),
+    columns=(
+        *("set", "attack", "poison_rate", "seed", "without", "p_poisoned", "p_natural"),
+        *("n_suspect", "precision", "recall", *PROVENANCE),
+    ),
+    supersedes=True,
+)
+FALSE_ALARM_RATE = 0.05
+
+Stages = tuple[Any, ...]
+
+
+@contextmanager
+def _nothing_off() -> Iterator[None]:
+    yield
+
+
+def _no_sign(name: str) -> Any:
+    """Switch a p-value of a class off: it says nothing."""
+    return patch.object(_evidence.ClassEvidence, name, property(lambda self: 1.0))
+
+
+class _NoSign:
+    """A field of a frozen record that is given out as 1, whatever is put in."""
+
+    def __get__(self, record: Any, kind: type | None = None) -> float:
+        return 1.0
+
+    def __set__(self, record: Any, value: float) -> None:
+        pass
+
+
+def _no_field(name: str) -> Any:
+    return patch.object(_evidence.ClassEvidence, name, _NoSign(), create=True)
+
+
+def _of_features(self: _suspects.Candidates, usual: float, prediction: Any) -> Any:
+    """Return the more diverse of the two parts by features."""
+    of = self.diversities[:2]
+    best = int(np.nanargmax(of)) if np.isfinite(of).any() else 0
+    return replace(self.parts, probabilities=self.probabilities[best])
+
+
+def _of_the_most_diverse(self: _suspects.Candidates, usual: float, prediction: Any) -> Any:
+    if np.isnan(self.certain).all():
+        return self.parts
+    return replace(self.parts, probabilities=self.probabilities[np.nanargmax(self.certain)])
+
+
+#: What is switched off, and how.
+PARTS = {
+    "nothing": _nothing_off,
+    "diversity": lambda: _no_field("diversity_p"),
+    "contrast": lambda: _no_field("contrast_p"),
+    "transplant": lambda: _no_field("transplant_p"),
+    "signs together": lambda: _no_sign("together_p"),
+    "error of few rows": lambda: patch.object(_evidence, "surely", lambda of, n_rows: of),
+    "candidates": lambda: patch.object(_suspects.Candidates, "agree", _of_features),
+    "agreement": lambda: patch.object(_suspects.Candidates, "agree", _of_the_most_diverse),
+    "rows that join": lambda: patch.object(
+        _suspects, "widen", lambda views, first, *_: first.astype(float)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Stopped(BaseException):
+    """The networks that ask have been trained."""
+
+    stages: Stages
+
+
+def train(cell: dict[str, Any], data_root: str) -> tuple[Stages, np.ndarray]:
+    """Return the arguments of the stage after the networks, and the mask of the poison."""
+    X, y = image_sets.load(cell["set"], search_trials.N_ROWS, cell["seed"], data_root)
+    X, y, poison = image_sets.poisoned(X, y, cell["attack"], cell["poison_rate"], cell["seed"])
+
+    def stop(*stages: Any) -> None:
+        raise _Stopped(stages)
+
+    search = PoisonSearch(
+        backbone=search_trials.small, layout="channels_last", random_state=cell["seed"]
+    )
+    with patch.object(_search, "find_shared_part", stop):
+        try:
+            search.fit(X, y)
+        except _Stopped as stopped:
+            return stopped.stages, poison
+    raise ValueError(f"{cell['set']} could not be searched.")
+
+
+def weigh(stages: Stages, poison: np.ndarray) -> dict[str, Any]:
+    """Return what the search concludes from its networks, as columns of a row."""
+    samples, labels, fitted, predictions, _, seed = stages
+    parts = _search.split_classes(fitted, labels, seed)
+    candidates = [_search.find_candidates(fitted, predictions[p.label], p) for p in parts]
+    usual = _search._usual_diversity(candidates)
+    signs = [
+        _search._measure(c, usual, fitted, predictions[c.parts.label], samples, labels, seed)
+        for c in candidates
+    ]
+    n_tests = _search._n_tests(labels)
+    n_known = min(len(one.known) for one in predictions.values())
+    evidence = _search.weigh(signs, n_known, FALSE_ALARM_RATE / n_tests)
+    target = int(np.bincount(labels[poison]).argmax()) if poison.any() else None
+    natural = [one.p_value for one in evidence if one.label != target]
+    row = {"p_poisoned": None, "n_suspect": None, "precision": None, "recall": None}
+    for one in evidence:
+        if one.label == target:
+            suspect = one.rows[one.probabilities > 0.5]
+            row = {
+                "p_poisoned": min(1.0, one.p_value * n_tests),
+                "n_suspect": len(suspect),
+                "precision": round(float(poison[suspect].mean()), 3) if len(suspect) else None,
+                "recall": round(float(poison[suspect].sum() / poison.sum()), 3),
+            }
+    return {**row, "p_natural": min(1.0, min(natural) * n_tests)}
+
+
+def print_table(path: Path) -> None:
+    """Print as Markdown what is found without each part."""
+    rows = read_rows(path, ROWS)
+    print(
+        "| without | poisoned sets found | sets with a natural class flagged | precision | recall |"
+    )
+    print("|" + "---|" * 5)
+    for part in PARTS:
+        of = [row for row in rows if row["without"] == part]
+        poisoned = [row for row in of if row["p_poisoned"] is not None]
+        found = [row for row in poisoned if row["p_poisoned"] < FALSE_ALARM_RATE]
+        alarms = sum(row["p_natural"] < FALSE_ALARM_RATE for row in of)
+        means = [
+            100 * np.mean([row[name] or 0.0 for row in found]) for name in ("precision", "recall")
+        ]
+        print(
+            f"| {part} | {len(found)} of {len(poisoned)} | {alarms} of {len(of)} "
+            f"| {means[0]:.0f} | {means[1]:.0f} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", default="../shared/data")
+    parser.add_argument("--only", nargs="*", help="such cells alone, as half-numbers/line/0.02")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print_table(arguments.out)
+        return
+    cells = [*search_trials.cells("quick"), *search_trials.cells("others")]
+    if arguments.only:
+        named = {f"{c['set']}/{c['attack']}/{c['poison_rate']:g}": c for c in cells}
+        cells = [named[name] for name in arguments.only]
+    for cell in cells:
+        done = {ROWS.key(row) for row in resume_rows(arguments.out, ROWS)}
+        if all(ROWS.key(cell | {"without": part}) in done for part in PARTS):
+            continue
+        origin = provenance()
+        stages, poison = train(cell, arguments.data_root)
+        for part, switched_off in PARTS.items():
+            with switched_off():
+                row = {**cell, "without": part, **weigh(stages, poison), **origin}
+            append_row(arguments.out, row)
+        print(cell, flush=True)
+
+
+if __name__ == "__main__":
+    main()
