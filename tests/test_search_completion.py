@@ -13,8 +13,8 @@ from antibackdoor.detection._settings import SETTINGS
 
 N_CLASSES = 3
 # What each network is trained for, turn by turn.
-SHARES = [SETTINGS.completion_epochs]
-SHARES += [SETTINGS.completion_further] * (SETTINGS.completion_turns - 1)
+SHARES = [SETTINGS.completion_epochs] * 2
+SHARES += [SETTINGS.completion_further] * (2 * SETTINGS.completion_turns)
 
 
 class Turns:
@@ -29,6 +29,8 @@ class Turns:
         if suspicion is not None:
             self.suspicion[self.left[0]] = suspicion
         self.told = []
+        # Of known poison of class 0, in all turns.
+        self.of_known = np.zeros(n_known[0])
 
     def ask(self, *odds):
         """Complete with these log odds of what is left of each class; the last ones to the end."""
@@ -39,6 +41,8 @@ class Turns:
                 # Against all other outputs, whose logits are 0.
                 others = np.log(N_CLASSES + len(classes) - 1)
                 X[self.left[classes[number]], turn * len(classes) + number] = values + others
+            of_known = self.known & (self.labels == 0)
+            X[of_known, turn * len(classes)] = self.of_known
 
         def probe(trained_on, share, network=None, *, gently=False, labels):
             # Copies of the cross-fitted networks are trained further, one after the other.
@@ -73,22 +77,26 @@ def test_the_odds_of_the_last_turn_tell():
 def test_poison_is_shown_as_a_class_of_its_own_and_other_classes_as_they_are():
     turns = Turns()
     turns.ask([among_natural()])
-    for shown, _, labels in turns.told:
-        assert shown[turns.known].all()
+    for number, (shown, _, labels) in enumerate(turns.told):
+        # To check what is known, each network is shown its half of the rows.
+        may_be_shown = turns.fitted.half == number if number < 2 else np.ones(len(shown), bool)
+        assert (shown[turns.known] == may_be_shown[turns.known]).all()
+        assert (shown[turns.labels == 2] == may_be_shown[turns.labels == 2]).all()
+        assert not shown[~may_be_shown].any()
         assert (labels[turns.known] == N_CLASSES).all()
-        assert shown[turns.labels == 2].all()
         np.testing.assert_array_equal(labels[~turns.known], turns.labels[~turns.known])
-    shares = [share for _, share, _ in turns.told]
-    assert shares == SHARES * 2
+    assert [share for _, share, _ in turns.told] == SHARES
 
 
 def test_what_a_turn_finds_the_next_is_shown_as_poison():
     turns = Turns()
-    turns.ask([among_natural(9.0, 9.0)], [among_natural(-9.0, 9.0, 9.0)])
+    first, then = among_natural(9.0, 9.0), among_natural(-9.0, 9.0, 9.0)
+    turns.ask([first], [first], [then])
     rows = turns.left[0][:3]
     called = [(labels[rows] == N_CLASSES).tolist() for _, _, labels in turns.told]
-    assert called[:3] == [[False] * 3, [True, True, False], [False, True, True]]
-    for (shown, _, _), of_turn in zip(turns.told, called, strict=True):
+    nothing, found, found_then = [False] * 3, [True, True, False], [False, True, True]
+    assert called[:4] == [nothing, nothing, found, found_then]
+    for (shown, _, _), of_turn in list(zip(turns.told, called, strict=True))[2:]:
         assert shown[rows][of_turn].all()
 
 
@@ -97,11 +105,28 @@ def test_of_the_others_the_least_suspect_are_shown_and_more_of_them_in_later_tur
     turns = Turns(suspicion=suspicion)
     turns.ask([np.linspace(-9, -1, 60)])
     shown = [trained_on[turns.left[0]] for trained_on, _, _ in turns.told]
-    n_shown = [int(one.sum()) for one in shown]
+    n_shown = [int(one.sum()) for one in shown[2:]]
     assert n_shown[0] == 30 and n_shown[-1] == 54 and n_shown == sorted(n_shown)
     # First by what was known beforehand, then by the odds.
-    assert shown[0][-30:].all()
-    assert all(one[: one.sum()].all() for one in shown[1:])
+    assert (shown[0] | shown[1])[-30:].all()
+    assert all(one[: one.sum()].all() for one in shown[2:])
+
+
+def test_known_poison_that_is_surely_natural_is_not_known_any_more():
+    turns = Turns(n_known=(100, 0))
+    turns.of_known[:3] = -9.0  # the others are in doubt
+    told = turns.ask([among_natural()])
+    known = np.flatnonzero(turns.known)
+    assert (told[known[:3]] < 0.01).all() and np.isnan(told[known[3:]]).all()
+    for _, _, called in turns.told[2:]:
+        assert (called[known[:3]] == 0).all() and (called[known[3:]] == N_CLASSES).all()
+
+
+def test_a_network_that_knows_no_trigger_drops_few():
+    turns = Turns(n_known=(100, 0))
+    turns.of_known[:] = -9.0
+    told = turns.ask([among_natural()])
+    assert np.isfinite(told[turns.known]).sum() == 100 * SETTINGS.most_mistaken
 
 
 def test_each_class_has_poison_of_its_own():

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from scipy.special import expit
 
+from antibackdoor.backbones import Network
 from antibackdoor.detection._cross_fit import CrossFit
 from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import Samples, compute_logits, log_odds
 
-#: Of all networks that complete the poison.
-COMPLETION_TURNS = 2 * SETTINGS.completion_turns
+#: How often a network is trained further.
+COMPLETION_TURNS = 2 + 2 * SETTINGS.completion_turns
 
 
 def find_rest(
@@ -28,11 +29,15 @@ def find_rest(
     """Find the rest of the poison, of which some rows are known.
 
     A network learns the known poison of a class as one class, and those of its other rows that are
-    the least suspect as another. What tells the two apart is the trigger, wherever the
-    poison comes from. What it finds is shown to it too, turn by turn. Rows in doubt are not
-    shown, for a triggered row that is called natural teaches that the trigger says nothing. Both
-    cross-fitted networks are trained further so, one after the other: they know the trigger, and
-    the second begins from what the first has found.
+    the least suspect as another. What tells the two apart is the trigger, wherever the poison comes
+    from. Rows in doubt are not shown, for a triggered row that is called natural teaches that the
+    trigger says nothing. The cross-fitted networks are trained further so: they know the trigger.
+
+    First each is shown half of the rows, and asked about the other half, known poison too. Natural
+    rows among it would draw in those that look like them, turn by turn. So the few that are surely
+    natural by this are not known any more. Then the networks are shown all rows, one after the
+    other, in turns. What one finds is shown in the next turn, and the second network goes on from
+    what the first has found.
 
     Parameters
     ----------
@@ -50,34 +55,83 @@ def find_rest(
     Returns
     -------
     numpy.ndarray of shape (n_samples,), float64
-        Probability of the other rows of these classes to bear the trigger; nan elsewhere.
+        Probability of the rows of these classes to bear the trigger; nan of those that are known,
+        and elsewhere.
     """
     known = suspicion > SETTINGS.poison
-    rows = [np.flatnonzero((labels == label) & ~known) for label in classes]
+    networks = [copy.deepcopy(network) for network in fitted.networks]
+    fewest, most = SETTINGS.shown_natural
+
+    def turn(number: int, may_show: np.ndarray, share_shown: float, epochs: float) -> np.ndarray:
+        shown, called = _call(told, known, classes, labels, share_shown)
+        trained = probe(
+            shown & may_show, epochs, networks[number], gently=True, labels=called
+        ).network
+        return _probabilities(trained, classes, samples, labels)
+
+    told = suspicion
+    checked = np.empty(len(labels))
+    for number in (0, 1):
+        asked = fitted.half != number
+        of_all = turn(number, ~asked, fewest, SETTINGS.completion_epochs)
+        checked[asked] = of_all[asked]
+    known &= ~_surely_natural(known, checked)
+    told = checked
+    for number, share_shown in enumerate(np.linspace(fewest, most, COMPLETION_TURNS - 2)):
+        told = turn(
+            number // SETTINGS.completion_turns,
+            np.ones(len(labels), dtype=bool),
+            share_shown,
+            SETTINGS.completion_further,
+        )
+    return np.where(known, np.nan, told)
+
+
+def _call(
+    told: np.ndarray,
+    known: np.ndarray,
+    classes: np.ndarray,
+    labels: np.ndarray,
+    share_natural: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows may be shown to a network, and what they are called.
+
+    The poison of each class is a class of its own. Of its other rows that share is shown that is
+    told to be the least likely poison.
+    """
+    shown, called = ~np.isin(labels, classes), labels.copy()
+    is_poison = known | (told > SETTINGS.poison)
+    for number, label in enumerate(classes):
+        of_class = labels == label
+        called[of_class & is_poison] = labels.max() + 1 + number
+        natural = np.flatnonzero(of_class & ~is_poison)
+        least = natural[np.argsort(told[natural], kind="stable")]
+        shown[of_class & is_poison] = True
+        shown[least[: int(share_natural * len(natural))]] = True
+    return shown, called
+
+
+def _probabilities(
+    network: Network, classes: np.ndarray, samples: Samples, labels: np.ndarray
+) -> np.ndarray:
+    """Return the probability of each row of these classes to be their poison; nan elsewhere."""
     told = np.full(len(labels), np.nan)
-    for among in rows:
-        told[among] = suspicion[among]
-    n_classes = int(labels.max()) + 1
-    for turn, share_shown in enumerate(np.linspace(*SETTINGS.shown_natural, COMPLETION_TURNS)):
-        shown, called = ~np.isin(labels, classes) | known, labels.copy()
-        for number, (label, among) in enumerate(zip(classes, rows, strict=True)):
-            called[(labels == label) & known] = n_classes + number
-            found = told[among] > SETTINGS.poison
-            called[among[found]] = n_classes + number
-            shown[among[found]] = True
-            shown[_least(among[~found], told, share_shown)] = True
-        which, further = divmod(turn, SETTINGS.completion_turns)
-        if not further:
-            network = copy.deepcopy(fitted.networks[which])
-        share = SETTINGS.completion_further if further else SETTINGS.completion_epochs
-        network = probe(shown, share, network, gently=True, labels=called).network
-        logits = compute_logits(network, samples).double().cpu()
-        for number, among in enumerate(rows):
-            poison = torch.full((len(among),), n_classes + number)
-            told[among] = expit(log_odds(logits[among], poison).numpy())
+    logits = compute_logits(network, samples).double().cpu()
+    for number, label in enumerate(classes):
+        rows = np.flatnonzero(labels == label)
+        poison = torch.full((len(rows),), int(labels.max()) + 1 + number)
+        told[rows] = expit(log_odds(logits[rows], poison).numpy())
     return told
 
 
-def _least(rows: np.ndarray, told: np.ndarray, share: float) -> np.ndarray:
-    """Return that share of some rows that is told to be the least likely poison."""
-    return rows[np.argsort(told[rows], kind="stable")[: int(share * len(rows))]]
+def _surely_natural(known: np.ndarray, checked: np.ndarray) -> np.ndarray:
+    """Return the few known rows that a network takes for natural which was not shown them.
+
+    Few, for a network that does not know the trigger well takes much poison for natural.
+    """
+    rows = np.flatnonzero(known)
+    least = rows[np.argsort(checked[rows], kind="stable")]
+    least = least[: int(SETTINGS.most_mistaken * len(rows))]
+    surely = np.zeros(len(known), dtype=bool)
+    surely[least[checked[least] <= SETTINGS.doubtful]] = True
+    return surely

@@ -63,15 +63,17 @@ class SearchSettings:
         until it recognises this share of the rows to compare with. The cross-fitted networks
         recognise all of them.
     completion_epochs : float
-        Further epochs of each cross-fitted network to find the rest of the poison, as a share of
-        those of the search,
+        Further epochs of each cross-fitted network on half of the rows, to check the poison that is
+        known, as a share of those of the search.
+    most_mistaken : float
+        Share of the known poison that such a check may drop.
     completion_further : float
-        and of each further turn of it,
+        Further epochs of each turn on all rows, to find the rest of the poison, as such a share.
     completion_turns : int
-        of which it has so many, with the first.
+        So many turns each network has.
     shown_natural : tuple of float
-        Of the rows that are not called poison so many are shown to them as natural, in the first
-        turn and the last: as poison is found, fewer of them are in doubt.
+        Of the rows that are not called poison so many are shown as natural, in the first turn and
+        the last: as poison is found, fewer of them are in doubt.
     fewest_known : int
         Classes that a probe has to know. Of data with fewer others none can be tested.
     compared_share : float
@@ -104,6 +106,7 @@ class SearchSettings:
     most_turns: int = 2
     well_known: float = 0.7
     completion_epochs: float = 0.25
+    most_mistaken: float = 0.05
     completion_further: float = 0.1
     completion_turns: int = 4
     shown_natural: tuple[float, float] = (0.5, 0.9)
