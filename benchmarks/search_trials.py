@@ -68,7 +68,8 @@ Cell = dict[str, Any]
 def cells(name: str) -> Iterator[Cell]:
     """Give the cells of one of the tables."""
     if name == "clean":
-        sets = ["half-fashion", "half-letters", "half-cifar10", "digits"]
+        drawn = ["half-letters", "half-numbers", "half-textures", "half-shapes"]
+        sets = ["half-fashion", "half-cifar10", *drawn, "digits"]
         fours = [f"digits-{digits}" for digits in ("0123", "1479", "3568")]
         for seed, of in product(range(10), [*sets, *fours]):
             yield _cell(of, "none", 0.0, seed)
