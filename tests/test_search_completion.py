@@ -66,17 +66,30 @@ def among_natural(*values, n_rows=60):
     return np.concatenate([values, np.full(n_rows - len(values), -9.0)])
 
 
+#: Turns that find one row more each.
+EVER_MORE = [[among_natural(*[9.0] * n_found)] for n_found in range(COMPLETION_TURNS)]
+
+
 def test_the_odds_of_the_last_turn_tell():
     turns = Turns()
-    odds = among_natural(9.0, 1.0, 0.1, -0.1)
-    told = turns.ask([among_natural()], [odds])
+    odds = among_natural(*[9.0] * 9, 1.0, 0.1, -0.1)
+    told = turns.ask(*EVER_MORE[:-1], [odds])
     np.testing.assert_allclose(told[turns.left[0]], expit(odds), rtol=1e-4)
     assert len(turns.told) == COMPLETION_TURNS
 
 
+def test_a_network_that_finds_next_to_nothing_more_has_no_further_turn():
+    turns = Turns(n_known=(100, 0))
+    four, six, seven = ([among_natural(*[9.0] * n_found)] for n_found in (4, 6, 7))
+    turns.ask([among_natural()], [among_natural()], four, six, four, seven)
+    # The second turn of the first network finds two more, and it is the last; the next network
+    # finds none in its first.
+    assert len(turns.told) == 5
+
+
 def test_poison_is_shown_as_a_class_of_its_own_and_other_classes_as_they_are():
     turns = Turns()
-    turns.ask([among_natural()])
+    turns.ask(*EVER_MORE)
     for number, (shown, _, labels) in enumerate(turns.told):
         # To check what is known, each network is shown its half of the rows.
         may_be_shown = turns.fitted.half == number if number < 2 else np.ones(len(shown), bool)
@@ -84,7 +97,8 @@ def test_poison_is_shown_as_a_class_of_its_own_and_other_classes_as_they_are():
         assert (shown[turns.labels == 2] == may_be_shown[turns.labels == 2]).all()
         assert not shown[~may_be_shown].any()
         assert (labels[turns.known] == N_CLASSES).all()
-        np.testing.assert_array_equal(labels[~turns.known], turns.labels[~turns.known])
+        others = turns.labels != 0
+        np.testing.assert_array_equal(labels[others], turns.labels[others])
     assert [share for _, share, _ in turns.told] == SHARES
 
 
@@ -103,13 +117,17 @@ def test_what_a_turn_finds_the_next_is_shown_as_poison():
 def test_of_the_others_the_least_suspect_are_shown_and_more_of_them_in_later_turns():
     suspicion = np.linspace(0.4, 0.0, 60)
     turns = Turns(suspicion=suspicion)
-    turns.ask([np.linspace(-9, -1, 60)])
-    shown = [trained_on[turns.left[0]] for trained_on, _, _ in turns.told]
-    n_shown = [int(one.sum()) for one in shown[2:]]
-    assert n_shown[0] == 30 and n_shown[-1] == 54 and n_shown == sorted(n_shown)
-    # First by what was known beforehand, then by the odds.
-    assert (shown[0] | shown[1])[-30:].all()
-    assert all(one[: one.sum()].all() for one in shown[2:])
+    of_natural = np.linspace(-1, -9, 60)
+    odds = [np.where(np.arange(60) < n, 9.0, of_natural) for n in range(COMPLETION_TURNS)]
+    turns.ask(*([one] for one in odds))
+    natural = [
+        shown[turns.left[0]] & (called[turns.left[0]] == 0) for shown, _, called in turns.told
+    ]
+    assert (natural[0] | natural[1])[30:].all() and not (natural[0] | natural[1])[:30].any()
+    shares = np.linspace(*SETTINGS.shown_natural, COMPLETION_TURNS - 2)
+    for turn, (of_turn, share) in enumerate(zip(natural[2:], shares, strict=True), 1):
+        n_shown = int(share * (60 - turn))
+        assert of_turn[-n_shown:].all() and of_turn.sum() == n_shown
 
 
 def test_known_poison_that_is_surely_natural_is_not_known_any_more():

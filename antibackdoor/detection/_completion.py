@@ -14,7 +14,7 @@ from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import Samples, compute_logits, log_odds
 
-#: How often a network is trained further.
+#: How often a network is trained further, at most.
 COMPLETION_TURNS = 2 + 2 * SETTINGS.completion_turns
 
 
@@ -37,7 +37,8 @@ def find_rest(
     rows among it would draw in those that look like them, turn by turn. So the few that are surely
     natural by this are not known any more. Then the networks are shown all rows, one after the
     other, in turns. What one finds is shown in the next turn, and the second network goes on from
-    what the first has found.
+    what the first has found. A network whose turn finds next to nothing more has no further one:
+    natural rows that look like poison would be all that is left to be found.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def find_rest(
     fitted : CrossFit
         Copies of its networks are trained.
     probe : Probe
-        Called `COMPLETION_TURNS` times.
+        Called `COMPLETION_TURNS` times at most.
 
     Returns
     -------
@@ -77,13 +78,15 @@ def find_rest(
         checked[asked] = of_all[asked]
     known &= ~_surely_natural(known, checked)
     told = checked
-    for number, share_shown in enumerate(np.linspace(fewest, most, COMPLETION_TURNS - 2)):
-        told = turn(
-            number // SETTINGS.completion_turns,
-            np.ones(len(labels), dtype=bool),
-            share_shown,
-            SETTINGS.completion_further,
-        )
+    n_turns = SETTINGS.completion_turns
+    everything = np.ones(len(labels), dtype=bool)
+    for number, shares in enumerate(np.split(np.linspace(fewest, most, 2 * n_turns), 2)):
+        for share_shown in shares:
+            n_before = (known | (told > SETTINGS.poison)).sum()
+            told = turn(number, everything, share_shown, SETTINGS.completion_further)
+            n_found = (known | (told > SETTINGS.poison)).sum()
+            if n_found < (1 + SETTINGS.completion_growth) * n_before:
+                break
     return np.where(known, np.nan, told)
 
 

@@ -70,7 +70,10 @@ class SearchSettings:
     completion_further : float
         Further epochs of each turn on all rows, to find the rest of the poison, as such a share.
     completion_turns : int
-        So many turns each network has.
+        So many turns each network has at most,
+    completion_growth : float
+        and no further one where the last made the poison that is found grow by less than this
+        share.
     shown_natural : tuple of float
         Of the rows that are not called poison so many are shown as natural, in the first turn and
         the last: as poison is found, fewer of them are in doubt.
@@ -109,6 +112,7 @@ class SearchSettings:
     most_mistaken: float = 0.05
     completion_further: float = 0.1
     completion_turns: int = 4
+    completion_growth: float = 0.03
     shown_natural: tuple[float, float] = (0.5, 0.9)
     fewest_known: int = 3
     compared_share: float = 0.1
