@@ -37,8 +37,7 @@ COSTS = RowFormat(
 _SETS = {
     "cifar10": "CIFAR-10",
     "fashion": "Fashion-MNIST",
-    "letters": "letters",
-    "digits": "digits",
+    "numbers": "house numbers",
 }
 _ATTACKS = {
     "badnets": "BadNets",
@@ -61,6 +60,8 @@ _ATTACKS = {
 }
 #: Poison is found where so many of its rows are.
 FOUND = 0.9
+#: A trigger takes where plain training gives so many of its rows the label of the attacker.
+TAKES = 0.5
 #: Rates below it are named.
 USUAL_RATE = 0.05
 
@@ -121,6 +122,11 @@ def poisoned() -> list[Row]:
     return [row for row in trials() if row["tpr"] is not None]
 
 
+def dangerous() -> list[Row]:
+    """Give the rows of triggers that plain training learns, as far as that was measured."""
+    return [row for row in poisoned() if row.get("asr") is None or row["asr"] >= TAKES]
+
+
 def clean() -> list[Row]:
     return [row for row in trials() if row["tpr"] is None]
 
@@ -166,7 +172,7 @@ def found() -> str:
         return "half-size sets" if row["set"].startswith("half-") else told_set(row["set"])
 
     lines = []
-    for line, rows in grouped(poisoned(), line_of).items():
+    for line, rows in grouped(dangerous(), line_of).items():
         of_attacks = grouped(rows, told_attack).items()
         every = {name: of for name, of in of_attacks if min(row["tpr"] for row in of) >= FOUND}
         if every:
@@ -177,7 +183,7 @@ def found() -> str:
 
 def missed() -> str:
     """Tell of each set what is not found, or in part, the worst first."""
-    rows = sorted((row for row in poisoned() if row["tpr"] < FOUND), key=itemgetter("tpr"))
+    rows = sorted((row for row in dangerous() if row["tpr"] < FOUND), key=itemgetter("tpr"))
     lines = []
     for name, of_set in sorted(grouped(rows, itemgetter("set")).items()):
         told = (f"{told_attack(row)} ({per_cent(row['tpr'], 0)} %)" for row in of_set)

@@ -8,6 +8,7 @@ import re
 from functools import cache
 
 from docutils import nodes
+from sphinx.util.inspect import stringify_signature
 
 #: Highest first: a name that two of them export is documented under the first.
 PACKAGES = (
@@ -99,8 +100,16 @@ def escape(app, what, name, obj, options, lines):
     ]
 
 
+def constructor(app, what, name, obj, options, signature, return_annotation):
+    """Give the signature of an estimator: Sphinx shows that of `__new__`, which takes anything."""
+    if what != "class" or not hasattr(obj, "get_params"):
+        return None
+    return stringify_signature(inspect.signature(obj), show_annotation=False), return_annotation
+
+
 def setup(app):
     """Tell Sphinx of the search for names, and of what precedes numpydoc."""
     app.connect("autodoc-process-docstring", escape, priority=400)
+    app.connect("autodoc-process-signature", constructor)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
