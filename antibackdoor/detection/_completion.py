@@ -60,32 +60,40 @@ def find_rest(
         and elsewhere.
     """
     known = suspicion > SETTINGS.poison
-    networks = [copy.deepcopy(network) for network in fitted.networks]
     fewest, most = SETTINGS.shown_natural
 
-    def turn(number: int, may_show: np.ndarray, share_shown: float, epochs: float) -> np.ndarray:
-        shown, called = _call(told, known, classes, labels, share_shown)
-        trained = probe(
-            shown & may_show, epochs, networks[number], gently=True, labels=called
-        ).network
+    def turn(
+        network: Network,
+        told: np.ndarray,
+        may_show: np.ndarray,
+        share_natural: float,
+        epochs: float,
+    ) -> np.ndarray:
+        """Train a network further; return what it tells of all rows of these classes."""
+        shown, called = _call(told, known, classes, labels, share_natural)
+        trained = probe(shown & may_show, epochs, network, gently=True, labels=called).network
         return _probabilities(trained, classes, samples, labels)
 
-    told = suspicion
     checked = np.empty(len(labels))
     for number in (0, 1):
-        asked = fitted.half != number
-        of_all = turn(number, ~asked, fewest, SETTINGS.completion_epochs)
-        checked[asked] = of_all[asked]
-    known &= ~_surely_natural(known, checked)
-    told = checked
+        its_half = fitted.half == number
+        network = copy.deepcopy(fitted.networks[number])
+        of_all = turn(network, suspicion, its_half, fewest, SETTINGS.check_epochs)
+        checked[~its_half] = of_all[~its_half]
+    for label in classes:
+        known &= ~_mistaken(known & (labels == label), checked)
+
+    told = suspicion
     n_turns = SETTINGS.completion_turns
     everything = np.ones(len(labels), dtype=bool)
     for number, shares in enumerate(np.split(np.linspace(fewest, most, 2 * n_turns), 2)):
-        for share_shown in shares:
+        network = copy.deepcopy(fitted.networks[number])
+        for further, share_natural in enumerate(shares):
             n_before = (known | (told > SETTINGS.poison)).sum()
-            told = turn(number, everything, share_shown, SETTINGS.completion_further)
+            epochs = SETTINGS.completion_further if further else SETTINGS.completion_epochs
+            told = turn(network, told, everything, share_natural, epochs)
             n_found = (known | (told > SETTINGS.poison)).sum()
-            if n_found < (1 + SETTINGS.completion_growth) * n_before:
+            if further and n_found < (1 + SETTINGS.completion_growth) * n_before:
                 break
     return np.where(known, np.nan, told)
 
@@ -127,14 +135,14 @@ def _probabilities(
     return told
 
 
-def _surely_natural(known: np.ndarray, checked: np.ndarray) -> np.ndarray:
-    """Return the few known rows that a network takes for natural which was not shown them.
+def _mistaken(known: np.ndarray, checked: np.ndarray) -> np.ndarray:
+    """Return the few known rows of a class that a network takes for natural, not shown them.
 
     Few, for a network that does not know the trigger well takes much poison for natural.
     """
     rows = np.flatnonzero(known)
     least = rows[np.argsort(checked[rows], kind="stable")]
     least = least[: int(SETTINGS.most_mistaken * len(rows))]
-    surely = np.zeros(len(known), dtype=bool)
-    surely[least[checked[least] <= SETTINGS.doubtful]] = True
-    return surely
+    mistaken = np.zeros(len(known), dtype=bool)
+    mistaken[least[checked[least] <= SETTINGS.doubtful]] = True
+    return mistaken

@@ -219,9 +219,9 @@ class PoisonSearch(BaseDetector):
     def n_passes(self) -> float:
         """About how many passes over all rows it makes if it finds poison."""
         shares = SETTINGS.n_groups * SETTINGS.probe_epochs * SHARE_OF_A_PROBE
-        # The first two turns are shown half of the rows each.
-        further = 2 * SETTINGS.completion_turns * SETTINGS.completion_further
-        completion = SETTINGS.completion_epochs + further
+        further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
+        # Each network checks on half of the rows, and finds the rest on all.
+        completion = SETTINGS.check_epochs + 2 * (SETTINGS.completion_epochs + further)
         return self.epochs * (1 + shares + completion)
 
     def _n_phases(self) -> int:

@@ -62,18 +62,21 @@ class SearchSettings:
     well_known : float
         until it recognises this share of the rows to compare with. The cross-fitted networks
         recognise all of them.
-    completion_epochs : float
+    check_epochs : float
         Further epochs of each cross-fitted network on half of the rows, to check the poison that is
         known, as a share of those of the search.
     most_mistaken : float
-        Share of the known poison that such a check may drop.
+        Share of the known poison of a class that the check may drop.
+    completion_epochs : float
+        Further epochs of each cross-fitted network on all rows, in its first turn of finding the
+        rest of the poison, as a share of those of the search.
     completion_further : float
-        Further epochs of each turn on all rows, to find the rest of the poison, as such a share.
+        Epochs of each later turn, as a share of those of the search.
     completion_turns : int
-        So many turns each network has at most,
+        Turns of each network, at most.
     completion_growth : float
-        and no further one where the last made the poison that is found grow by less than this
-        share.
+        After a later turn that makes the poison that is found grow by less than this share, a
+        network has no further one.
     shown_natural : tuple of float
         Of the rows that are not called poison so many are shown as natural, in the first turn and
         the last: as poison is found, fewer of them are in doubt.
@@ -108,8 +111,9 @@ class SearchSettings:
     probe_epochs: float = 0.4
     most_turns: int = 2
     well_known: float = 0.7
-    completion_epochs: float = 0.25
+    check_epochs: float = 0.25
     most_mistaken: float = 0.05
+    completion_epochs: float = 0.25
     completion_further: float = 0.1
     completion_turns: int = 4
     completion_growth: float = 0.03
