@@ -74,21 +74,22 @@ def find_rest(
         trained = probe(shown & may_show, epochs, network, gently=True, labels=called).network
         return _probabilities(trained, classes, samples, labels)
 
+    networks = [copy.deepcopy(network) for network in fitted.networks]
     checked = np.empty(len(labels))
-    for number in (0, 1):
+    for number, network in enumerate(networks):
         its_half = fitted.half == number
-        network = copy.deepcopy(fitted.networks[number])
         of_all = turn(network, suspicion, its_half, fewest, SETTINGS.check_epochs)
         checked[~its_half] = of_all[~its_half]
     for label in classes:
         known &= ~_mistaken(known & (labels == label), checked)
 
-    told = suspicion
+    # For now the check only says which rows are the least suspect: of few rows it is not sure.
+    told = np.minimum(checked, SETTINGS.poison)
     n_turns = SETTINGS.completion_turns
     everything = np.ones(len(labels), dtype=bool)
-    for number, shares in enumerate(np.split(np.linspace(fewest, most, 2 * n_turns), 2)):
-        network = copy.deepcopy(fitted.networks[number])
-        for further, share_natural in enumerate(shares):
+    shares = np.linspace(fewest, most, 2 * n_turns).reshape(2, n_turns)
+    for network, shares_natural in zip(networks, shares, strict=True):
+        for further, share_natural in enumerate(shares_natural):
             n_before = (known | (told > SETTINGS.poison)).sum()
             epochs = SETTINGS.completion_further if further else SETTINGS.completion_epochs
             told = turn(network, told, everything, share_natural, epochs)

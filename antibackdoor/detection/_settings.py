@@ -113,7 +113,7 @@ class SearchSettings:
     well_known: float = 0.7
     check_epochs: float = 0.25
     most_mistaken: float = 0.05
-    completion_epochs: float = 0.25
+    completion_epochs: float = 0.15
     completion_further: float = 0.1
     completion_turns: int = 4
     completion_growth: float = 0.03
