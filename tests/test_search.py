@@ -110,7 +110,8 @@ def test_networks_are_trained_for_halves_then_groups_then_the_rest(planted, foun
     one, other = probe.asked["half"]
     np.testing.assert_array_equal(one, ~other)
     # Those that look for the rest go on, and are shown some natural rows of the class too.
-    shown = probe.asked["rest"][0]
+    check, other_check, shown = probe.asked["rest"][:3]
+    assert not (check & other_check).any()
     assert shown[labels != 2].all() and 0.4 < shown[(labels == 2) & ~poison].mean() < 0.6
     assert shown[poison].mean() > 0.9
     assert all(network is not None for kind, _, network in probe.told if kind == "rest")
@@ -281,7 +282,7 @@ def test_poison_that_the_features_do_not_tell_is_completed(planted):
     assert not detection.trusted[poison].any()
     assert detection.trusted[(labels == 2) & ~poison].mean() > 0.5
     # What the first turn finds the others are shown.
-    assert all(shown[unseen].all() for shown in probe.asked["rest"][1:])
+    assert all(shown[unseen].all() for shown in probe.asked["rest"][3:])
 
 
 def test_the_side_is_that_of_the_parts_that_bear_the_trigger(planted, monkeypatch):

@@ -13,8 +13,9 @@ from antibackdoor.detection._settings import SETTINGS
 
 N_CLASSES = 3
 # What each network is trained for, turn by turn.
-SHARES = [SETTINGS.completion_epochs] * 2
-SHARES += [SETTINGS.completion_further] * (2 * SETTINGS.completion_turns)
+OF_A_NETWORK = [SETTINGS.completion_epochs]
+OF_A_NETWORK += [SETTINGS.completion_further] * (SETTINGS.completion_turns - 1)
+SHARES = [SETTINGS.check_epochs] * 2 + OF_A_NETWORK * 2
 
 
 class Turns:
@@ -29,8 +30,8 @@ class Turns:
         if suspicion is not None:
             self.suspicion[self.left[0]] = suspicion
         self.told = []
-        # Of known poison of class 0, in all turns.
-        self.of_known = np.zeros(n_known[0])
+        # Of the known poison, in all turns.
+        self.of_known = [np.zeros(n_rows) for n_rows in n_known]
 
     def ask(self, *odds):
         """Complete with these log odds of what is left of each class; the last ones to the end."""
@@ -41,8 +42,8 @@ class Turns:
                 # Against all other outputs, whose logits are 0.
                 others = np.log(N_CLASSES + len(classes) - 1)
                 X[self.left[classes[number]], turn * len(classes) + number] = values + others
-            of_known = self.known & (self.labels == 0)
-            X[of_known, turn * len(classes)] = self.of_known
+                of_known = self.known & (self.labels == classes[number])
+                X[of_known, turn * len(classes) + number] = self.of_known[classes[number]]
 
         def probe(trained_on, share, network=None, *, gently=False, labels):
             # Copies of the cross-fitted networks are trained further, one after the other.
@@ -82,9 +83,9 @@ def test_a_network_that_finds_next_to_nothing_more_has_no_further_turn():
     turns = Turns(n_known=(100, 0))
     four, six, seven = ([among_natural(*[9.0] * n_found)] for n_found in (4, 6, 7))
     turns.ask([among_natural()], [among_natural()], four, six, four, seven)
-    # The second turn of the first network finds two more, and it is the last; the next network
-    # finds none in its first.
-    assert len(turns.told) == 5
+    # The second turn of the first network finds two more than a hundred and four: it is the last.
+    # So is that of the next one.
+    assert len(turns.told) == 6
 
 
 def test_poison_is_shown_as_a_class_of_its_own_and_other_classes_as_they_are():
@@ -104,12 +105,13 @@ def test_poison_is_shown_as_a_class_of_its_own_and_other_classes_as_they_are():
 
 def test_what_a_turn_finds_the_next_is_shown_as_poison():
     turns = Turns()
-    first, then = among_natural(9.0, 9.0), among_natural(-9.0, 9.0, 9.0)
-    turns.ask([first], [first], [then])
+    first, then = among_natural(9.0, 9.0), among_natural(-9.0, 9.0, 9.0, 9.0)
+    turns.ask(*[[first]] * 3, [then])
     rows = turns.left[0][:3]
     called = [(labels[rows] == N_CLASSES).tolist() for _, _, labels in turns.told]
     nothing, found, found_then = [False] * 3, [True, True, False], [False, True, True]
-    assert called[:4] == [nothing, nothing, found, found_then]
+    # The check alone finds nothing.
+    assert called[:5] == [nothing, nothing, nothing, found, found_then]
     for (shown, _, _), of_turn in list(zip(turns.told, called, strict=True))[2:]:
         assert shown[rows][of_turn].all()
 
@@ -126,13 +128,14 @@ def test_of_the_others_the_least_suspect_are_shown_and_more_of_them_in_later_tur
     assert (natural[0] | natural[1])[30:].all() and not (natural[0] | natural[1])[:30].any()
     shares = np.linspace(*SETTINGS.shown_natural, COMPLETION_TURNS - 2)
     for turn, (of_turn, share) in enumerate(zip(natural[2:], shares, strict=True), 1):
-        n_shown = int(share * (60 - turn))
+        n_found = turn if turn > 1 else 0  # what the check finds is not called poison yet
+        n_shown = int(share * (60 - n_found))
         assert of_turn[-n_shown:].all() and of_turn.sum() == n_shown
 
 
 def test_known_poison_that_is_surely_natural_is_not_known_any_more():
     turns = Turns(n_known=(100, 0))
-    turns.of_known[:3] = -9.0  # the others are in doubt
+    turns.of_known[0][:3] = -9.0  # the others are in doubt
     told = turns.ask([among_natural()])
     known = np.flatnonzero(turns.known)
     assert (told[known[:3]] < 0.01).all() and np.isnan(told[known[3:]]).all()
@@ -142,9 +145,17 @@ def test_known_poison_that_is_surely_natural_is_not_known_any_more():
 
 def test_a_network_that_knows_no_trigger_drops_few():
     turns = Turns(n_known=(100, 0))
-    turns.of_known[:] = -9.0
+    turns.of_known[0][:] = -9.0
     told = turns.ask([among_natural()])
     assert np.isfinite(told[turns.known]).sum() == 100 * SETTINGS.most_mistaken
+
+
+def test_few_are_dropped_of_each_class():
+    """The five known rows of class 1 look natural. They are a twentieth of all that are known."""
+    turns = Turns(n_known=(100, 5), n_left=(60, 60))
+    turns.of_known[1][:] = -9.0
+    told = turns.ask([among_natural(), among_natural()])
+    assert np.isnan(told[turns.known]).all()
 
 
 def test_each_class_has_poison_of_its_own():
