@@ -1,6 +1,7 @@
 """Figures of README and the pages are those of the stored rows."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_every_block_is_on_a_page(script):
 def test_a_figure_that_differs_is_mended(script):
     fill_pages = script("fill_pages")
     text = (fill_pages.ROOT / "README.md").read_text(encoding="utf-8")
-    changed = text.replace("| 3.4 h |", "| 2.4 h |")
+    changed = re.sub(r"\| \d+ min \|", "| 0 min |", text, count=1)
     assert changed != text
     assert fill_pages.filled(changed) == text
 

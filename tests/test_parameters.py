@@ -96,3 +96,27 @@ def test_a_class_with_a_constructor_is_refused():
         class Both(UndefendedClassifier):
             def __init__(self, *, epochs=5):
                 super().__init__(epochs=epochs)
+
+
+def test_a_parameter_without_a_default_is_refused():
+    with pytest.raises(TypeError, match=r"Open.strength has no default; wanted one, or field"):
+
+        @parameters
+        class Open(BaseEstimator):
+            strength: float
+
+
+def test_an_estimator_that_all_would_share_is_refused():
+    with pytest.raises(TypeError, match=r"Shared.detector is .*, which all would share"):
+
+        @parameters
+        class Shared(BaseEstimator):
+            detector: object = Brightest()
+
+
+def test_verbose_may_be_a_parameter_of_ones_own():
+    @parameters
+    class Verbose(UndefendedClassifier):
+        verbose: bool = False
+
+    assert clone(Verbose(verbose=True)).verbose

@@ -92,7 +92,7 @@ def test_a_planted_class_is_poisoned(planted, found):
 
 def test_signs_are_of_each_class(found):
     signs = found[0].signs
-    assert set(signs) == {"diversity", "transplant", "relabelling"}
+    assert set(signs) == {"diversity", "contrast", "transplant", "relabelling"}
     assert all(sign.shape == (N_CLASSES,) for sign in signs.values())
     assert signs["transplant"][2] > 0.9
     assert np.nanmax(np.delete(signs["transplant"], 2)) < 0.2

@@ -54,9 +54,9 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         attack.transform(X_test)  # rows with the trigger
         attack.transform_target(y_test)  # the labels that the attacker wants
 
-    A new attack repeats the constructor, with parameters of its own, and implements `_stamp`,
-    which puts the trigger on rows in place. If the trigger depends on the data, it implements
-    `_fit_trigger` too. If training rows differ from triggered test rows, it overrides
+    A new attack lists parameters of its own (`antibackdoor.utils.parameters`), and implements
+    `_stamp`, which puts the trigger on rows in place. If the trigger depends on the data, it
+    implements `_fit_trigger` too. If training rows differ from triggered test rows, it overrides
     `transform_training` and `transform_cover`.
 
     Parameters

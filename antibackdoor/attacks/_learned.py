@@ -64,10 +64,10 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         attack.history_  # its training
         attack.transform(X_test)  # rows with the learned trigger
 
-    A new attack repeats the constructor, with parameters of its own, and implements `_learn`. It
-    trains with `_train_surrogate` or ``study.phase`` and sets fitted attributes. List those that
-    hold modules in `_modules`, so that a pickle holds arrays instead. Implement `_build_module`
-    for modules that are not surrogates.
+    A new attack lists parameters of its own (`antibackdoor.utils.parameters`), and implements
+    `_learn`. It trains with `_train_surrogate` or ``study.phase`` and sets fitted attributes. List
+    those that hold modules in `_modules`, so that a pickle holds arrays instead. Implement
+    `_build_module` for modules that are not surrogates.
 
     Inputs of its networks are floats (n, C, H, W): uint8 pixels divided by 255, any other `X`
     with `value_range_` scaled to [0, 1].

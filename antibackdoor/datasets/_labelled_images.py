@@ -299,7 +299,7 @@ def _check_memory(plan: _Plan) -> None:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # a system that does not tell
         return
-    if needed > there:
+    if 0 < there < needed:  # -1: it does not know
         raise ValueError(
             f"size={height}: {len(plan.names):,} images of {width} x {height} pixels take "
             f"{needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f}. Wanted a "

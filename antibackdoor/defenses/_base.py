@@ -28,7 +28,7 @@ from antibackdoor.utils import Fitted, LazyRows, parameters
 class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
     """Base of the defences: derive from it to write a classifier of your own.
 
-    Implement a constructor, `_n_phases` and `_train`. The latter creates networks with
+    List its parameters, and implement `_n_phases` and `_train`. The latter creates networks with
     ``run.new_network()``, trains them with ``run.phase(...)``, and returns the network to keep
     and the suspected rows::
 
@@ -39,7 +39,7 @@ class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
 
     Examples
     --------
-    `UndefendedClassifier` derives from this class. Here it lends its constructor:
+    `UndefendedClassifier` derives from this class. Here it lends its parameters:
 
     >>> from antibackdoor import UndefendedClassifier
     >>> from antibackdoor.datasets import load_digits_images

@@ -123,8 +123,8 @@ class IsolationMixin(BaseEstimator):
 class BaseDetector(IsolationMixin, TrainingEstimator):
     """Base of the detectors: derive from it to write a detector of your own.
 
-    Implement a constructor, `_n_phases` and `_detect`. The latter trains networks, if it needs
-    any, with ``run.phase(...)``, and returns a `Detection`::
+    List its parameters, and implement `_n_phases` and `_detect`. The latter trains networks, if it
+    needs any, with ``run.phase(...)``, and returns a `Detection`::
 
         def _detect(self, run):
             scores = run.X.reshape(len(run.X), -1).mean(1)
@@ -132,7 +132,7 @@ class BaseDetector(IsolationMixin, TrainingEstimator):
 
     Examples
     --------
-    `LossRank` derives from this class. Here it lends its constructor:
+    `LossRank` derives from this class. Here it lends its parameters:
 
     >>> from antibackdoor import LossRank
     >>> from antibackdoor.datasets import load_digits_images
@@ -154,7 +154,7 @@ class BaseDetector(IsolationMixin, TrainingEstimator):
         "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
         # The signs of all detectors; empty where nothing was tested.
         "isolate_signs_": signs_of_classes(
-            "diversity", "transplant", "relabelling", "size", "silhouette"
+            *("diversity", "contrast", "transplant", "relabelling", "size", "silhouette")
         ),
     }
 

@@ -47,6 +47,11 @@ class Signs:
     rest_diversity: float
     n_suspect: int
 
+    @property
+    def contrast(self) -> float:
+        """Of the diversity and that of the rest: 0 where the part is the whole class."""
+        return 0.0 if np.isnan(self.rest_diversity) else self.diversity - self.rest_diversity
+
 
 @dataclass(frozen=True)
 class ClassEvidence:
@@ -132,6 +137,7 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     """
     diversities = np.array([one.diversity for one in signs])
     rests = np.array([one.rest_diversity for one in signs])
+    contrasts = np.array([one.contrast for one in signs])
     splits = np.array([one.split_diversity for one in signs])
     n_suspect = np.array([one.n_suspect for one in signs])
     converted = np.array([one.transplant.converted for one in signs])
@@ -140,9 +146,8 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     diversity_p = normal_tail(certain, spread=spread, weight=SETTINGS.weight)
     # A part is foreign to a rest. Where it is the whole class, the class is diverse as it is.
     diversity_p[~(rests < diversities)] = 1.0
-    apart = np.where(np.isnan(rests), 0.0, diversities - rests)
     contrast_p = normal_tail(
-        np.maximum(certain, 0.0) * surely(apart, n_suspect),
+        np.maximum(certain, 0.0) * surely(contrasts, n_suspect),
         spread=SETTINGS.natural_contrast / np.log(n_known),
         weight=SETTINGS.weight,
     )

@@ -155,6 +155,7 @@ class PoisonSearch(BaseDetector):
         Evidence of poison in each class of `classes_`, nan for classes that were not tested.
         ``"diversity"``: prediction diversity of the most foreign part of the class, under a
         network trained without the class, as a share of that of other classes' rows.
+        ``"contrast"``: this diversity, less that of the rest of the class.
         ``"transplant"``: the difference of the two parts of the class is added to rows of other
         classes; how much the share of these rows that is predicted as the class rises, in the half
         of these classes where it rises the least.

@@ -175,11 +175,17 @@ def _conclude(
 
 
 def _signs(evidence: Sequence[ClassEvidence], shared: SharedPart) -> dict[str, np.ndarray]:
-    diversity, transplanted = np.full((2, len(shared.turned)), np.nan)
+    diversity, contrast, transplanted = np.full((3, len(shared.turned)), np.nan)
     for one in evidence:
         diversity[one.label] = one.signs.diversity
+        contrast[one.label] = one.signs.contrast
         transplanted[one.label] = one.signs.transplant.converted
-    return {"diversity": diversity, "transplant": transplanted, "relabelling": shared.turned}
+    return {
+        "diversity": diversity,
+        "contrast": contrast,
+        "transplant": transplanted,
+        "relabelling": shared.turned,
+    }
 
 
 def _complete(

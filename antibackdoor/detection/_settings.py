@@ -29,7 +29,7 @@ class SearchSettings:
     natural_transplant : float
         Mean of an exponential distribution, of the transplants of natural classes.
     weight : float
-        Number of classes that each of the two counts for.
+        Number of classes that each of the three counts for.
     most_deviations : float
         A value so many deviations above the centre, by those below it, is taken for poison: it
         tells of the spread of natural ones no more than this.
@@ -58,10 +58,10 @@ class SearchSettings:
     probe_epochs : float
         Epochs of such a probe, as a share of those of the cross-fitted networks.
     most_turns : int
-        So often a probe is trained for these epochs, at most,
+        How often a probe is trained for these epochs, at most.
     well_known : float
-        until it recognises this share of the rows to compare with. The cross-fitted networks
-        recognise all of them.
+        A probe that recognises this share of the rows to compare with is not trained again. The
+        cross-fitted networks recognise all of them.
     check_epochs : float
         Further epochs of each cross-fitted network on half of the rows, to check the poison that is
         known, as a share of those of the search.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_consistent_length
+from sklearn.utils import check_consistent_length, column_or_1d
 
 from antibackdoor.defenses import UndefendedClassifier
 from antibackdoor.training import TrainingEstimator
@@ -21,7 +21,7 @@ _MOST_TIMED, _FEWEST_TIMED = 512, 32
 _VALUES_TIMED = 2_000_000
 
 # What the time of a step depends on.
-_SAME = ("backbone", "image_shape", "layout", "device", "compile")
+_SAME = ("backbone", "batch_size", "augment", "image_shape", "layout", "device", "compile")
 
 
 def estimate_fit(classifier: TrainingEstimator, X: ArrayLike | LazyRows, y: ArrayLike) -> float:
@@ -67,10 +67,13 @@ def estimate_fit(classifier: TrainingEstimator, X: ArrayLike | LazyRows, y: Arra
             f"ABLClassifier()."
         )
     classifier._validate_params()
-    rows = X if isinstance(X, LazyRows) else np.asarray(X)
-    labels = np.asarray(y)
+    with naming("X"):
+        rows = X if isinstance(X, LazyRows) else np.asarray(X)
+    labels = column_or_1d(y, warn=True)
     with naming("X and y"):
         check_consistent_length(rows, labels)
+    if not len(labels) or 0 in rows.shape:
+        raise ValueError(f"X has shape {rows.shape}; wanted rows, with values in them.")
     images = rows.ndim > 2 or classifier.image_shape is not None
     return seconds_a_pass(classifier, rows, labels) * classifier._n_passes(images=images)
 

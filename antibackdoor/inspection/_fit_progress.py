@@ -238,6 +238,9 @@ class _Bar:
             TextColumn("{task.description}", style="dim"),
             console=Console(stderr=True),
             auto_refresh=False,
+            # What is printed meanwhile goes where it would go.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task: Any = None
 

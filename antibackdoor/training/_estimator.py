@@ -110,7 +110,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
     }
 
     def __new__(cls, *arguments: Any, **parameters: Any) -> Self:
-        if "verbose" in parameters:
+        if "verbose" in parameters and "verbose" not in cls._get_param_names():
             raise TypeError(
                 f"{cls.__name__} has no verbose; to see its progress, give it a callback: "
                 "set_callbacks(antibackdoor.FitProgress())."

@@ -96,8 +96,10 @@ class Work:
     def part(self, passes: float) -> Iterator[None]:
         """Begin a part that is expected to take some passes; at the end none of them is left."""
         outer, self._after = self._after, max(self.left - passes, self._after)
-        yield
-        self.left, self._after = self._after, outer
+        try:
+            yield
+        finally:
+            self.left, self._after = self._after, outer
 
     def move(self, made: float, left: float) -> None:
         """Count passes as made, and expect `left` of them in this part."""

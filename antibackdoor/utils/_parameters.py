@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, dataclass_transform
 
 Kind = TypeVar("Kind", bound=type)
@@ -20,8 +20,9 @@ def parameters(kind: Kind) -> Kind:
     Raises
     ------
     TypeError
-        If it has a constructor, or the default of an inherited parameter is changed without a
-        type, which would be ignored.
+        If it has a constructor, if the default of an inherited parameter is changed without a
+        type, which would be ignored, if a parameter has no default, or if its default is an
+        estimator, which all would share.
 
     Examples
     --------
@@ -43,6 +44,7 @@ def parameters(kind: Kind) -> Kind:
     inherited = {f.name for base in kind.__mro__[1:] if is_dataclass(base) for f in fields(base)}
     for name in inherited & set(vars(kind)) - set(own):
         raise TypeError(f"{kind.__name__}.{name} has no type; wanted {name}: type = default.")
+    _check_defaults(kind)
     # Neither `__eq__` nor `__repr__`: scikit-learn's estimators have their own ways.
     dataclass(kw_only=True, eq=False, repr=False)(kind)
     init: Any = vars(kind)["__init__"]
@@ -53,3 +55,20 @@ def parameters(kind: Kind) -> Kind:
     order = dict.fromkeys(name for name in ("self", *listed) if name in given)
     init.__signature__ = inspect.Signature([given[name] for name in order])
     return kind
+
+
+def _check_defaults(kind: type) -> None:
+    for name, annotation in inspect.get_annotations(kind).items():
+        default = getattr(kind, name, MISSING)
+        if "ClassVar" in str(annotation) or isinstance(default, Field):
+            continue
+        if default is MISSING:
+            raise TypeError(
+                f"{kind.__name__}.{name} has no default; wanted one, or field(init=False) where "
+                f"fit sets it."
+            )
+        if hasattr(default, "get_params"):
+            raise TypeError(
+                f"{kind.__name__}.{name} is {default!r}, which all would share; wanted None, and "
+                f"the default made in fit."
+            )
