@@ -57,6 +57,14 @@ _ATTACKS = {
     "adaptive-cbd": "adaptive attacker of CBD",
     "displaced": "displacement",
     "dot-all-to-all": "all-to-all dot",
+    "checker": "checkerboard",
+    "inverted": "inverted corner",
+    "noisy": "noise",
+    "blurred": "blur",
+    "rotated": "rotation",
+    "pixelated": "coarse pixels",
+    "corners": "two corners",
+    "tinted": "tint",
 }
 #: Poison is found where so many of its rows are.
 FOUND = 0.9
@@ -166,7 +174,7 @@ def _capital(text: str) -> str:
 
 
 def found() -> str:
-    """Tell what is found in every set of a line: half-size sets share one."""
+    """Tell what is found in every set that it was tried on; half-size sets share a line."""
 
     def line_of(row: Row) -> str:
         return "half-size sets" if row["set"].startswith("half-") else told_set(row["set"])
@@ -177,7 +185,9 @@ def found() -> str:
         every = {name: of for name, of in of_attacks if min(row["tpr"] for row in of) >= FOUND}
         if every:
             share = span(row["tpr"] for of in every.values() for row in of)
-            lines.append(f"{_capital(line)}: {share} of {', '.join(every)}.")
+            n_sets = {name: len({row["set"] for row in of}) for name, of in every.items()}
+            told = (f"{name} ({n} sets)" if n > 1 else name for name, n in n_sets.items())
+            lines.append(f"{_capital(line)}: {share} of {', '.join(told)}.")
     return points(lines)
 
 
