@@ -184,10 +184,12 @@ def found() -> str:
         of_attacks = grouped(rows, told_attack).items()
         every = {name: of for name, of in of_attacks if min(row["tpr"] for row in of) >= FOUND}
         if every:
-            share = span(row["tpr"] for of in every.values() for row in of)
             n_sets = {name: len({row["set"] for row in of}) for name, of in every.items()}
-            told = (f"{name} ({n} sets)" if n > 1 else name for name, n in n_sets.items())
-            lines.append(f"{_capital(line)}: {share} of {', '.join(told)}.")
+            # One set of many says little.
+            told = [name for name, n in n_sets.items() if n > 1 or "sets" not in line]
+            share = span(row["tpr"] for name in told for row in every[name])
+            told_line = f"{line}, two or more" if "sets" in line else line
+            lines.append(f"{_capital(told_line)}: {share} of {', '.join(told)}.")
     return points(lines)
 
 
