@@ -112,6 +112,12 @@ def test_a_part_that_is_far_more_diverse_than_its_rest_is_foreign():
     assert not little.is_poisoned
 
 
+def test_the_contrast_of_a_whole_class_is_nothing_and_untold_where_nothing_is_told():
+    assert signs_of(diversity=0.5, rest_diversity=0.2).contrast == pytest.approx(0.3)
+    assert signs_of(diversity=0.5, rest_diversity=NAN).contrast == 0.0
+    assert np.isnan(signs_of(diversity=NAN, rest_diversity=NAN).contrast)
+
+
 def test_a_diversity_of_few_rows_is_uncertain():
     assert weigh(ten_classes(diversity=0.7, n_suspect=200), LEVEL)[0].is_poisoned
     assert not weigh(ten_classes(diversity=0.7, n_suspect=8), LEVEL)[0].is_poisoned

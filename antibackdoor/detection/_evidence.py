@@ -49,8 +49,9 @@ class Signs:
 
     @property
     def contrast(self) -> float:
-        """Of the diversity and that of the rest: 0 where the part is the whole class."""
-        return 0.0 if np.isnan(self.rest_diversity) else self.diversity - self.rest_diversity
+        """Diversity less that of the rest: 0 where the part is the whole class, nan if untold."""
+        is_whole = np.isnan(self.rest_diversity) and not np.isnan(self.diversity)
+        return 0.0 if is_whole else self.diversity - self.rest_diversity
 
 
 @dataclass(frozen=True)
