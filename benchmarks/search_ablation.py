@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
@@ -45,18 +44,8 @@ FALSE_ALARM_RATE = 0.05
 Stages = tuple[Any, ...]
 
 
-@contextmanager
-def _nothing_off() -> Iterator[None]:
-    yield
-
-
-def _no_sign(name: str) -> Any:
-    """Switch a p-value of a class off: it says nothing."""
-    return patch.object(_evidence.ClassEvidence, name, property(lambda self: 1.0))
-
-
 class _NoSign:
-    """A field of a frozen record that is given out as 1, whatever is put in."""
+    """A p-value that says nothing: given out as 1, whatever is put in."""
 
     def __get__(self, record: Any, kind: type | None = None) -> float:
         return 1.0
@@ -65,7 +54,7 @@ class _NoSign:
         pass
 
 
-def _no_field(name: str) -> Any:
+def _no_sign(name: str) -> Any:
     return patch.object(_evidence.ClassEvidence, name, _NoSign(), create=True)
 
 
@@ -84,10 +73,10 @@ def _of_the_most_diverse(self: _suspects.Candidates, usual: float, prediction: A
 
 #: What is switched off, and how.
 PARTS = {
-    "nothing": _nothing_off,
-    "diversity": lambda: _no_field("diversity_p"),
-    "contrast": lambda: _no_field("contrast_p"),
-    "transplant": lambda: _no_field("transplant_p"),
+    "nothing": nullcontext,
+    "diversity": lambda: _no_sign("diversity_p"),
+    "contrast": lambda: _no_sign("contrast_p"),
+    "transplant": lambda: _no_sign("transplant_p"),
     "signs together": lambda: _no_sign("together_p"),
     "error of few rows": lambda: patch.object(_evidence, "surely", lambda of, n_rows: of),
     "candidates": lambda: patch.object(_suspects.Candidates, "agree", _of_features),

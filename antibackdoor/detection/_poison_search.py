@@ -202,7 +202,6 @@ class PoisonSearch(BaseDetector):
 
     false_alarm_rate: float = 0.05
     epochs: int = 20
-    # Not parameters here: the schedule is one cycle, and images are not augmented.
     lr_schedule: str = field(init=False, default="onecycle")
     augment: None = field(init=False, default=None)
 
