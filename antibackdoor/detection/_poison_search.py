@@ -221,7 +221,8 @@ class PoisonSearch(BaseDetector):
         shares = SETTINGS.n_groups * SETTINGS.probe_epochs * SHARE_OF_A_PROBE
         further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
         # Each network checks on half of the rows, and finds the rest on all.
-        completion = SETTINGS.check_epochs + 2 * (SETTINGS.completion_epochs + further)
+        checks = SETTINGS.most_checks * SETTINGS.check_epochs
+        completion = checks + 2 * (SETTINGS.completion_epochs + further)
         return self.epochs * (1 + shares + completion)
 
     def _n_phases(self) -> int:

@@ -89,7 +89,7 @@ def find_poison(
     evidence = weigh(signs, n_known, level)
     detection = _conclude(evidence, shared, level, labels)
     if detection.isolation.mask.any():
-        detection = _complete(detection, samples, labels, fitted, probe)
+        detection = _complete(detection, foreignness, samples, labels, fitted, probe)
     of_others = [one.label for one in evidence if one.is_poisoned and one.is_of_other_classes]
     if shared.p_value < level:
         # Each of these classes has rows of another one.
@@ -190,6 +190,7 @@ def _signs(evidence: Sequence[ClassEvidence], shared: SharedPart) -> dict[str, n
 
 def _complete(
     detection: Detection,
+    foreignness: np.ndarray,
     samples: Samples,
     labels: np.ndarray,
     fitted: CrossFit,
@@ -197,10 +198,11 @@ def _complete(
 ) -> Detection:
     """Flag the rest of the poison of the poisoned classes."""
     poisoned = np.unique(labels[detection.isolation.mask])
-    told = find_rest(detection.isolation.scores, poisoned, samples, labels, fitted, probe)
+    suspicion = detection.isolation.scores
+    told = find_rest(suspicion, foreignness, poisoned, samples, labels, fitted, probe)
     is_told = np.isfinite(told)
     return replace(
         detection,
-        isolation=Isolation(np.where(is_told, told, detection.isolation.scores), SETTINGS.poison),
+        isolation=Isolation(np.where(is_told, told, suspicion), SETTINGS.poison),
         trusted=np.where(is_told, told <= SETTINGS.doubtful, detection.trusted),
     )

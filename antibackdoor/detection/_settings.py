@@ -65,8 +65,13 @@ class SearchSettings:
     check_epochs : float
         Further epochs of each cross-fitted network on half of the rows, to check the poison that is
         known, as a share of those of the search.
+    most_checks : int
+        The check is made again where it has dropped rows, so often at most.
     most_mistaken : float
-        Share of the known poison of a class that the check may drop.
+        Share of the known poison of a class that the checks may drop.
+    less_sure, surest : float
+        A row is found that is as sure to be poison as all but this share of the known rows that
+        were left by the check; no more sure than this need be.
     completion_epochs : float
         Further epochs of each cross-fitted network on all rows, in its first turn of finding the
         rest of the poison, as a share of those of the search.
@@ -111,9 +116,12 @@ class SearchSettings:
     probe_epochs: float = 0.4
     most_turns: int = 2
     well_known: float = 0.7
-    check_epochs: float = 0.25
-    most_mistaken: float = 0.05
-    completion_epochs: float = 0.15
+    check_epochs: float = 0.15
+    most_checks: int = 3
+    most_mistaken: float = 0.2
+    less_sure: float = 0.1
+    surest: float = 0.9
+    completion_epochs: float = 0.25
     completion_further: float = 0.1
     completion_turns: int = 4
     completion_growth: float = 0.03
