@@ -8,7 +8,7 @@ import pytest
 from antibackdoor import ActivationClustering, LossRank
 from antibackdoor.attacks import BadNets
 from antibackdoor.detection import Detection, flag_above
-from antibackdoor.inspection import detection_power
+from antibackdoor.inspection import describe_power, detection_power
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,17 @@ def test_a_trigger_is_found_if_half_of_its_rows_are_flagged(few):
     assert np.isnan(power["p_value"]).all()
     missed = detection_power(flag_hardly_any(), *few, n_rows=20, n_planted=1, random_state=0)
     assert not missed["found"].any()
+
+
+def test_it_is_told_in_a_sentence(few):
+    power = detection_power(FlagsNearlyAll(), *few, n_rows=20, n_planted=3, random_state=0)
+    assert describe_power(power) == (
+        "Detection power: of 3 known triggers, each planted in 20 unflagged rows, 3 were found "
+        "(badnets 2 of 2, blend 1 of 1). Other triggers may be harder to find."
+    )
+    del power["found"]
+    with pytest.raises(ValueError, match="power has no 'found'"):
+        describe_power(power)
 
 
 def test_the_same_for_a_seed_and_one_after_the_other(few):

@@ -143,6 +143,15 @@ def test_only_a_list(scanned, poisoned, tmp_path, capsys):
     assert "PoisonSearch" in shown
 
 
+@pytest.mark.filterwarnings("ignore:.*has not searched for poison:UserWarning")
+def test_the_power_is_told_at_the_end_and_on_the_page(poisoned, tmp_path, capsys):
+    words = ["--list-only", "--power", "1", *QUICKEST]
+    assert scan(poisoned, "--out", tmp_path / "out", *words) in (0, 3)
+    told = "Detection power: of 1 known trigger planted in"
+    assert told in capsys.readouterr().out
+    assert told in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_what_is_said(few, tmp_path, capsys):
     (few / "notes.txt").write_text("x")
     words = ["scan", str(few), "--out", str(tmp_path / "out"), *QUICKEST]
@@ -342,6 +351,8 @@ def test_too_little(classes, message, tmp_path, capsys):
         (["data", "--out", "out", "--epochs-scale", "0"], "--epochs-scale 0"),
         (["data", "--out", "out", "--epochs-scale", "nan"], "--epochs-scale nan"),
         (["data", "--out", "out", "--size", "0"], "--size 0"),
+        (["data", "--out", "out", "--power", "-1"], "--power -1"),
+        (["data", "--out", "out", "--power", "1", "--decisions", "x.csv"], "not searched then"),
         (["data", "--out", "out", "--backbone", "no-such"], "backbone='no-such'"),
         (["data", "--out", "out", "--device", "no-such"], "no-such"),
         (["data", "--out", "out", "--seed", "-1"], "random_state"),

@@ -30,6 +30,7 @@ from antibackdoor.cli._scan_facts import (
 )
 from antibackdoor.cli._scan_folder import ScanFolder
 from antibackdoor.cli._scan_output import ScanOutput
+from antibackdoor.cli._scan_power import tell_power
 from antibackdoor.cli._text import note, printable, say, to_csv
 from antibackdoor.cli._verdict import tell_verdict
 from antibackdoor.defenses import BaseDefense
@@ -124,6 +125,14 @@ def add_command(commands: Any) -> None:
         "model.safetensors",
     )
     training.add_argument(
+        "--power",
+        type=int,
+        default=0,
+        metavar="N",
+        help="then plant N known triggers, one at a time, in unflagged images, and tell how many "
+        "the search finds: N more searches (0)",
+    )
+    training.add_argument(
         "--epochs-scale",
         type=float,
         default=1.0,
@@ -169,7 +178,9 @@ def run(arguments: argparse.Namespace) -> int:
             folder.make()
             folder.write_log(tell_settings(arguments) + lines + tell_notes(data))
             classifier = _fit(arguments, data, suspects, folder)
-            remarks = [*tell_shortened(classifier, arguments), *told]
+            with _told_warnings(folder):
+                power = tell_power(classifier, data, arguments)
+            remarks = [*tell_shortened(classifier, arguments), *told, *power]
             _write(
                 classifier, data, folder, remarks=[*remarks, *lines], facts=tell_facts(arguments)
             )
@@ -198,6 +209,10 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError("--weights without --backbone: name the network that they are of.")
     if arguments.decisions is not None and arguments.list_only:
         raise ValueError("--decisions with --list-only: the list is what you have decided.")
+    if arguments.power < 0:
+        raise ValueError(f"--power {arguments.power}: wanted a number of triggers, 0 or more.")
+    if arguments.decisions is not None and arguments.power:
+        raise ValueError("--decisions with --power: the data is not searched then.")
 
 
 def _read(arguments: argparse.Namespace) -> tuple[Data, list[str]]:

@@ -7,7 +7,7 @@ from antibackdoor.inspection._fit_progress import FitProgress
 from antibackdoor.inspection._history_display import HistoryDisplay
 from antibackdoor.inspection._isolation_display import IsolationDisplay
 from antibackdoor.inspection._loss_recorder import LossRecorder
-from antibackdoor.inspection._power import detection_power
+from antibackdoor.inspection._power import describe_power, detection_power
 from antibackdoor.inspection._report import write_report
 from antibackdoor.inspection._suspects_display import SuspectsDisplay
 from antibackdoor.inspection._tradeoff_display import TradeoffDisplay
@@ -23,6 +23,7 @@ __all__ = [
     "SuspectsDisplay",
     "TradeoffDisplay",
     "TriggerDisplay",
+    "describe_power",
     "describe_verdict",
     "detection_power",
     "drop_confirmed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,13 +58,18 @@ def detection_power(
     -------
     dict of str to numpy.ndarray of shape (n_planted,)
         ``"attack"``: name of the attack. ``"target"``: its target class; the first one for an
-        all-to-all attack. ``"recall"``: share of the planted rows that were flagged.
-        ``"found"``: whether the recall is 0.5 or more. ``"p_value"``: p-value of the fit.
+        all-to-all attack. ``"n_rows"``: number of rows that got it. ``"recall"``: share of them
+        that were flagged. ``"found"``: whether the recall is 0.5 or more. ``"p_value"``: p-value
+        of the fit.
 
     Raises
     ------
     ValueError, TypeError
         If an argument is out of range, or a trigger cannot be planted in that many rows.
+
+    See Also
+    --------
+    describe_power : Tells the result in a sentence, for `write_report`.
 
     Examples
     --------
@@ -97,6 +102,49 @@ def detection_power(
     return {name: np.array([one[name] for one in found]) for name in found[0]}
 
 
+def describe_power(power: Mapping[str, np.ndarray]) -> str:
+    """Return what `detection_power` measured as a sentence.
+
+    Parameters
+    ----------
+    power : mapping of str to numpy.ndarray of shape (n_planted,)
+        As `detection_power` returns it.
+
+    Returns
+    -------
+    str
+        For the `remarks` of `write_report`.
+
+    Raises
+    ------
+    ValueError
+        If `power` lacks something.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.inspection import describe_power
+    >>> power = {"attack": ["badnets", "blend"], "n_rows": [50, 50], "found": [True, False]}
+    >>> describe_power({name: np.array(values) for name, values in power.items()})
+    'Detection power: of 2 known triggers, each planted in 50 unflagged rows, 1 was found (badnets
+    1 of 1, blend 0 of 1). Other triggers may be harder to find.'
+    """
+    missing = [name for name in ("attack", "n_rows", "found") if name not in power]
+    if missing:
+        raise ValueError(f"power has no {missing[0]!r}; wanted what detection_power returns.")
+    found = np.asarray(power["found"])
+    of_attacks = [
+        f"{attack} {found[power['attack'] == attack].sum()} of {(power['attack'] == attack).sum()}"
+        for attack in dict.fromkeys(power["attack"].tolist())
+    ]
+    triggers = "known trigger" if len(found) == 1 else "known triggers, each"
+    return (
+        f"Detection power: of {len(found)} {triggers} planted in {int(power['n_rows'][0]):,} "
+        f"unflagged rows, {found.sum()} {'was' if found.sum() == 1 else 'were'} found "
+        f"({', '.join(of_attacks)}). Other triggers may be harder to find."
+    )
+
+
 def _search_for(
     detector: BaseDetector,
     X: Any,
@@ -117,6 +165,7 @@ def _search_for(
     return {
         "attack": attack if isinstance(attack, str) else type(attack).__name__,
         "target": np.unique(y_bad[planted])[0],
+        "n_rows": int(planted.sum()),
         "recall": recall,
         "found": recall >= 0.5,
         "p_value": search.isolate_pvalue_,
