@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -81,16 +82,88 @@ def find_rest(
         Probability of the rows of these classes to bear the trigger; nan of those that are known,
         and elsewhere.
     """
-    known = suspicion > SETTINGS.poison
-    n_classes = int(labels.max()) + 1
-    n_known = np.bincount(labels[known], minlength=n_classes)
-    may_drop = (SETTINGS.most_mistaken * n_known).astype(int)
-    fewest, most = SETTINGS.shown_natural
-    poison_of = np.full(n_classes, -1)
-    poison_of[classes] = n_classes + np.arange(len(classes))
-    asked = np.flatnonzero(np.isin(labels, classes))
+    completion = _Completion(
+        known=suspicion > SETTINGS.poison,
+        classes=classes,
+        labels=labels,
+        samples=samples,
+        fitted=fitted,
+        probe=probe,
+    )
+    checked = completion.check_known(suspicion, foreignness)
+    told = completion.find(checked)
+    return np.where(completion.known, np.nan, told)
 
-    def turn(
+
+@dataclass
+class _Completion:
+    """The poison that is known, and the networks that are trained to find the rest of it.
+
+    Attributes
+    ----------
+    known : numpy.ndarray of shape (n_samples,), bool
+        Fewer after a check. What is found does not join it.
+    classes, labels, samples, fitted, probe
+        As of `find_rest`.
+    """
+
+    known: np.ndarray
+    classes: np.ndarray
+    labels: np.ndarray
+    samples: Samples
+    fitted: CrossFit
+    probe: Probe
+
+    def check_known(self, suspicion: np.ndarray, foreignness: np.ndarray) -> Answers:
+        """Drop known rows that look natural; return what the last check tells."""
+        n_classes = int(self.labels.max()) + 1
+        n_known = np.bincount(self.labels[self.known], minlength=n_classes)
+        may_drop = (SETTINGS.most_mistaken * n_known).astype(int)
+        told = suspicion
+        for _ in range(SETTINGS.most_checks):
+            checked = self._ask_unseen(told)
+            mistaken = np.concatenate(
+                [self._mistaken(one, checked, foreignness)[: may_drop[one]] for one in self.classes]
+            )
+            if not len(mistaken):
+                break
+            self.known[mistaken] = False
+            may_drop -= np.bincount(self.labels[mistaken], minlength=n_classes)
+            told = _least_suspect(checked)
+        return checked
+
+    def find(self, checked: Answers) -> np.ndarray:
+        """Train both networks in turns; return the probabilities of the last one."""
+        threshold = self._threshold(checked)
+        n_turns = SETTINGS.completion_turns
+        everything = np.ones(len(self.labels), dtype=bool)
+        networks = [copy.deepcopy(network) for network in self.fitted.networks]
+        shares = np.linspace(*SETTINGS.shown_natural, 2 * n_turns).reshape(2, n_turns)
+        told = _least_suspect(checked)
+        for network, shares_natural in zip(networks, shares, strict=True):
+            for further, share_natural in enumerate(shares_natural):
+                n_before = self._is_poison(told).sum()
+                epochs = SETTINGS.completion_further if further else SETTINGS.completion_epochs
+                answers = self._turn(network, told, everything, share_natural, epochs)
+                told = expit(answers.odds - threshold)
+                n_found = self._is_poison(told).sum()
+                if further and n_found < (1 + SETTINGS.completion_growth) * n_before:
+                    break
+        return told
+
+    def _ask_unseen(self, told: np.ndarray) -> Answers:
+        """Train copies of the networks on their halves; ask each about the other half."""
+        answers = np.empty((2, len(self.labels)))
+        fewest, _ = SETTINGS.shown_natural
+        for number, network in enumerate(self.fitted.networks):
+            its_half = self.fitted.half == number
+            further = copy.deepcopy(network)
+            of_all = self._turn(further, told, its_half, fewest, SETTINGS.check_epochs)
+            answers[:, ~its_half] = np.stack(of_all)[:, ~its_half]
+        return Answers(*answers)
+
+    def _turn(
+        self,
         network: Network,
         told: np.ndarray,
         may_show: np.ndarray,
@@ -98,87 +171,66 @@ def find_rest(
         epochs: float,
     ) -> Answers:
         """Train a network further, and ask it about all rows of these classes."""
-        shown, called = _call(told, known, classes, labels, share_natural)
-        trained = probe(shown & may_show, epochs, network, gently=True, labels=called).network
-        logits = compute_logits(trained, samples).double().cpu()[asked]
+        labels = self.labels
+        shown, called = self._call(told, share_natural)
+        trained = self.probe(shown & may_show, epochs, network, gently=True, labels=called).network
+        asked = np.flatnonzero(np.isin(labels, self.classes))
+        logits = compute_logits(trained, self.samples).double().cpu()[asked]
+        as_poison = self._poison_of()[labels[asked]]
         odds, natural = np.full((2, len(labels)), np.nan)
-        odds[asked] = log_odds(logits, torch.as_tensor(poison_of[labels[asked]])).numpy()
+        odds[asked] = log_odds(logits, torch.as_tensor(as_poison)).numpy()
         natural[asked] = expit(log_odds(logits, torch.as_tensor(labels[asked])).numpy())
         return Answers(odds, natural)
 
-    def check(told: np.ndarray) -> Answers:
-        """Ask about each row a network that was not shown it."""
-        answers = np.empty((2, len(labels)))
-        for number, network in enumerate(fitted.networks):
-            its_half = fitted.half == number
-            further = copy.deepcopy(network)
-            of_all = turn(further, told, its_half, fewest, SETTINGS.check_epochs)
-            answers[:, ~its_half] = np.stack(of_all)[:, ~its_half]
-        return Answers(*answers)
+    def _call(self, told: np.ndarray, share_natural: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return which rows may be shown to a network, and what they are called.
 
-    told = suspicion
-    for _ in range(SETTINGS.most_checks):
-        checked = check(told)
-        of_class = [_mistaken(known & (labels == one), checked, foreignness) for one in classes]
-        mistaken = np.concatenate(
-            [rows[: may_drop[one]] for one, rows in zip(classes, of_class, strict=True)]
-        )
-        known[mistaken] = False
-        may_drop -= np.bincount(labels[mistaken], minlength=n_classes)
-        # For now the check only says which rows are the least suspect: of few rows it is not sure.
-        told = np.minimum(expit(checked.odds), SETTINGS.poison)
-        if not len(mistaken):
-            break
+        The poison of each class is a class of its own. Of its other rows that share is shown that
+        is told to be the least likely poison.
+        """
+        is_poison = self._is_poison(told)
+        called = np.where(is_poison, self._poison_of()[self.labels], self.labels)
+        shown = ~np.isin(self.labels, self.classes) | is_poison
+        for label in self.classes:
+            natural = np.flatnonzero((self.labels == label) & ~is_poison)
+            least = natural[np.argsort(told[natural], kind="stable")]
+            shown[least[: int(share_natural * len(natural))]] = True
+        return shown, called
 
-    least, highest = logit([SETTINGS.poison, SETTINGS.surest])
-    surely = np.quantile(checked.odds[known], SETTINGS.less_sure) if known.any() else least
-    threshold = np.clip(surely, least, highest)
-    n_turns = SETTINGS.completion_turns
-    everything = np.ones(len(labels), dtype=bool)
-    networks = [copy.deepcopy(network) for network in fitted.networks]
-    shares = np.linspace(fewest, most, 2 * n_turns).reshape(2, n_turns)
-    for network, shares_natural in zip(networks, shares, strict=True):
-        for further, share_natural in enumerate(shares_natural):
-            n_before = (known | (told > SETTINGS.poison)).sum()
-            epochs = SETTINGS.completion_further if further else SETTINGS.completion_epochs
-            answers = turn(network, told, everything, share_natural, epochs)
-            told = expit(answers.odds - threshold)
-            n_found = (known | (told > SETTINGS.poison)).sum()
-            if further and n_found < (1 + SETTINGS.completion_growth) * n_before:
-                break
-    return np.where(known, np.nan, told)
+    def _poison_of(self) -> np.ndarray:
+        """Return what the poison of each class is called, shape (n_classes,)."""
+        n_classes = int(self.labels.max()) + 1
+        poison_of = np.arange(n_classes)
+        poison_of[self.classes] = n_classes + np.arange(len(self.classes))
+        return poison_of
+
+    def _is_poison(self, told: np.ndarray) -> np.ndarray:
+        of_these = np.isin(self.labels, self.classes)
+        return of_these & (self.known | (told > SETTINGS.poison))
+
+    def _mistaken(self, label: int, checked: Answers, foreignness: np.ndarray) -> np.ndarray:
+        """Return the known rows of a class that are taken for natural, the surest first.
+
+        A network that hardly knows the trigger takes much poison for natural. It takes little of it
+        for natural that a network which does not know the class takes for other classes.
+        """
+        is_poison = expit(checked.odds) > SETTINGS.doubtful
+        is_natural = ~is_poison & (checked.natural > SETTINGS.poison) & (foreignness < 0)
+        mistaken = np.flatnonzero(self.known & (self.labels == label) & is_natural)
+        return mistaken[np.argsort(checked.odds[mistaken], kind="stable")]
+
+    def _threshold(self, checked: Answers) -> float:
+        """Return the log odds from which on a row is found: as sure as most known poison was."""
+        least, highest = logit([SETTINGS.poison, SETTINGS.surest])
+        if not self.known.any():
+            return float(least)
+        most_known = np.quantile(checked.odds[self.known], SETTINGS.less_sure)
+        return float(np.clip(most_known, least, highest))
 
 
-def _call(
-    told: np.ndarray,
-    known: np.ndarray,
-    classes: np.ndarray,
-    labels: np.ndarray,
-    share_natural: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows may be shown to a network, and what they are called.
+def _least_suspect(checked: Answers) -> np.ndarray:
+    """Return what a check tells of which rows are the least suspect; it finds none.
 
-    The poison of each class is a class of its own. Of its other rows that share is shown that is
-    told to be the least likely poison.
+    Networks that were shown half of the rows are not sure enough.
     """
-    shown, called = ~np.isin(labels, classes), labels.copy()
-    is_poison = known | (told > SETTINGS.poison)
-    for number, label in enumerate(classes):
-        of_class = labels == label
-        called[of_class & is_poison] = labels.max() + 1 + number
-        natural = np.flatnonzero(of_class & ~is_poison)
-        least = natural[np.argsort(told[natural], kind="stable")]
-        shown[of_class & is_poison] = True
-        shown[least[: int(share_natural * len(natural))]] = True
-    return shown, called
-
-
-def _mistaken(known: np.ndarray, checked: Answers, foreignness: np.ndarray) -> np.ndarray:
-    """Return the known rows of a class that are taken for natural, the surest first.
-
-    A network that hardly knows the trigger takes much poison for natural. It takes little of it for
-    natural that a network which does not know the class takes for other classes.
-    """
-    is_natural = (expit(checked.odds) <= SETTINGS.doubtful) & (checked.natural > SETTINGS.poison)
-    mistaken = np.flatnonzero(known & is_natural & (foreignness < 0))
-    return mistaken[np.argsort(checked.odds[mistaken], kind="stable")]
+    return np.minimum(expit(checked.odds), SETTINGS.poison)
