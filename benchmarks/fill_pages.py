@@ -23,7 +23,7 @@ from antibackdoor.benchmark import RowFormat, read_rows
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/how-good.md", "docs/guide/photos.md")
+PAGES = ("README.md", "docs/how-good.md", "docs/guide/photos.md", "docs/guide/progress.md")
 WIDTH = 100
 
 Row = dict[str, Any]
@@ -31,6 +31,15 @@ Row = dict[str, Any]
 COSTS = RowFormat(
     key=itemgetter("side", "n_images"),
     columns=("side", "n_images", "backbone", "minutes", *PROVENANCE),
+    supersedes=True,
+)
+
+ESTIMATES = RowFormat(
+    key=itemgetter("data", "fit"),
+    columns=(
+        *("data", "fit", "n_images", "estimated_before", "seconds", "estimated_after"),
+        *("seconds_of_training", "seconds_of_processor", *PROVENANCE),
+    ),
     supersedes=True,
 )
 
@@ -117,6 +126,23 @@ def photos_table() -> str:
     photos = sorted((row for row in costs() if row["n_images"] == 1000), key=itemgetter("side"))
     head = '| 1,000 photos, two cores | network of `"auto"` | `ABLClassifier()` |'
     return table(head, map(_cost_cells, reversed(photos)))
+
+
+def estimates_table() -> str:
+    head = "| data | fit | estimate before, after | the fit took | it, to their mean |"
+    return table(
+        head,
+        (
+            (
+                f"{row['n_images']:,} images, {_SETS.get(row['data'], row['data'])}",
+                row["fit"],
+                f"{row['estimated_before']:.0f}, {row['estimated_after']:.0f} s",
+                f"{row['seconds']:.0f} s",
+                f"{2 * row['seconds'] / (row['estimated_before'] + row['estimated_after']):.2f}",
+            )
+            for row in read_rows(RESULTS / "estimates.jsonl", ESTIMATES)
+        ),
+    )
 
 
 # --- what the search finds
@@ -262,6 +288,7 @@ def clean_table() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "costs": costs_table,
     "costs-of-photos": photos_table,
+    "estimates": estimates_table,
     "found": found,
     "missed": missed,
     "flagged-wrongly": wrong,

@@ -21,8 +21,15 @@ from antibackdoor.defenses._cbd_terms import (
 from antibackdoor.defenses._cures import judge_doubtful
 from antibackdoor.defenses._detecting import DetectingDefense
 from antibackdoor.defenses._relative_loss import RelativeLoss
-from antibackdoor.detection import BaseDetector, Detection, Isolation, LossRank, flag_above
-from antibackdoor.training import Run, ShuffledRows, compute_features, compute_losses
+from antibackdoor.detection import (
+    BaseDetector,
+    Detection,
+    Isolation,
+    LossRank,
+    flag_above,
+    settle,
+)
+from antibackdoor.training import Passes, Run, ShuffledRows, compute_features, compute_losses
 from antibackdoor.utils import ImageLayout, parameters
 
 # Tables are not searched. There the default rejects rows below this share of the median weight.
@@ -228,10 +235,11 @@ class CBDClassifier(DetectingDefense):
         n_backdoored = 0 if isinstance(self.detector, LossRank) else 1
         return self._n_detector_phases() + n_backdoored + 1
 
-    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
+    def _passes(self, n_rows: int, *, images: bool = True, reviewed: bool = False) -> list[Passes]:
+        expected = super()._passes(n_rows, images=images, reviewed=reviewed)
         # A list holds no network either.
-        backdoored = LossRank()._n_passes() if reviewed else 0.0
-        return backdoored + super()._n_passes(images=images, reviewed=reviewed)
+        backdoored = settle(LossRank(), self)._passes(n_rows) if reviewed else []
+        return [*backdoored, *expected]
 
     def _train(self, run: Run) -> tuple[Network, Isolation]:
         detection = self._detection(run)

@@ -29,6 +29,7 @@ from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import (
     CrossEntropy,
     HeldLoss,
+    Passes,
     Run,
     ShuffledRows,
     TrainingEstimator,
@@ -215,20 +216,30 @@ class PoisonSearch(BaseDetector):
         "epochs": [Interval(Integral, 1, None, closed="left")],
     }
 
-    @property
-    def n_passes(self) -> float:
-        """About how many passes over all rows it makes if it finds poison."""
-        shares = SETTINGS.n_groups * SETTINGS.probe_epochs * SHARE_OF_A_PROBE
-        further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
-        # Each network checks on half of the rows, and finds the rest on all.
-        completion = SETTINGS.check_epochs + 2 * (SETTINGS.completion_epochs + further)
-        return self.epochs * (1 + shares + completion)
-
     def _n_phases(self) -> int:
         return MOST_PROBES
 
-    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
-        return self.n_passes if images else 0.0
+    def _passes(self, n_rows: int, *, images: bool = True, reviewed: bool = False) -> list[Passes]:
+        """Return those of a search that finds poison."""
+        further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
+        # Probes of easy data have one turn, those of hard data the most.
+        turns = (1 + SETTINGS.most_turns) / 2
+        # Networks, the share of the epochs that each has, and of the rows that it is trained on.
+        trained = [
+            (1, SETTINGS.first_epochs, 1.0),
+            (2, 1 - SETTINGS.first_epochs, 0.5),
+            (SETTINGS.n_groups, turns * SETTINGS.probe_epochs, SHARE_OF_A_PROBE),
+            (2, SETTINGS.check_epochs, 0.5),
+            (2, SETTINGS.completion_epochs + further, 1.0),
+        ]
+        return [
+            Passes(
+                networks * share * self.epochs * of_rows,
+                of=self,
+                batch_size=self._batch_size(int(of_rows * n_rows)),
+            )
+            for networks, share, of_rows in (trained if images else [])
+        ]
 
     def _detect(self, run: Run) -> Detection:
         labels = run.labels.cpu().numpy()

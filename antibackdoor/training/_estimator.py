@@ -37,7 +37,7 @@ from antibackdoor.training._run import Run
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
 from antibackdoor.training._store import PhaseStore
-from antibackdoor.training._work import Work, count_epochs_named
+from antibackdoor.training._work import Passes, Work, count_epochs_named, count_passes
 from antibackdoor.utils import (
     CheckedParameters,
     ImageLayout,
@@ -197,7 +197,11 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
                     lambda: identify_fit(rows_digest, labels, masks, first, samples)
                 ),
                 work=Work(
-                    self._n_passes(images=samples.layout is not None, reviewed="suspects" in masks)
+                    count_passes(
+                        self._passes(
+                            len(y), images=samples.layout is not None, reviewed="suspects" in masks
+                        )
+                    )
                 ),
             )
             # The masks are not passed as metadata, since callbacks pass metadata to scorers.
@@ -223,17 +227,19 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
     def _n_phases(self) -> int:
         """Return the largest number of times that `_train` trains a network."""
 
-    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
-        """Return about how many passes over all rows `_train` makes, for estimates of its time.
+    def _passes(self, n_rows: int, *, images: bool = True, reviewed: bool = False) -> list[Passes]:
+        """Return about which passes over all rows `_train` makes, in their order.
 
         Parameters
         ----------
+        n_rows : int
+            Number of training rows.
         images : bool, default=True
             Whether the rows are images, not those of a table.
         reviewed : bool, default=False
             Whether `fit` is given a list of suspects, in place of a detector.
         """
-        return count_epochs_named(self.get_params())
+        return [Passes(count_epochs_named(self.get_params()), of=self)]
 
     def _check_given(self, given: Mapping[str, Any], y: np.ndarray) -> dict[str, np.ndarray]:
         """Return the checked masks given to `fit`, without those that are None."""
