@@ -247,7 +247,6 @@ class _WithPoison:
     rows : torch.Tensor of shape (n_poisoned,), int64
     inputs : torch.Tensor of shape (n_poisoned, C, H, W)
         The inputs that replace them.
-    n_samples : int
     """
 
     def __init__(self, rows: torch.Tensor, inputs: torch.Tensor, n_samples: int) -> None:

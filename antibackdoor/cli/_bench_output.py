@@ -83,10 +83,6 @@ class BenchOutput:
         rows : sequence of dict
             As `run_benchmark` returns them.
 
-        Returns
-        -------
-        list of Path
-
         Raises
         ------
         OSError

@@ -16,11 +16,6 @@ def expand(word: str, path: str | os.PathLike[str]) -> Path:
     ----------
     word : str
         What it was given as, for the message.
-    path : str or path
-
-    Returns
-    -------
-    Path
 
     Raises
     ------

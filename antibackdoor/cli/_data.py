@@ -64,14 +64,6 @@ def add_data(parser: Any) -> None:
 def find_data(paths: Sequence[str]) -> list[Path]:
     """Return the paths of a folder, of an .npz file or of two .npy files.
 
-    Parameters
-    ----------
-    paths : sequence of str
-
-    Returns
-    -------
-    list of Path
-
     Raises
     ------
     ValueError
@@ -98,15 +90,10 @@ def read_data(paths: Sequence[str], *, size: int | None, crop: bool) -> Data:
 
     Parameters
     ----------
-    paths : sequence of str
     size : int or None
         As in `load_image_folder`.
     crop : bool
         Likewise.
-
-    Returns
-    -------
-    Data
 
     Raises
     ------

@@ -72,10 +72,6 @@ class PoisonOutput:
     def check(self, data: Path) -> None:
         """Refuse what may not be written to.
 
-        Parameters
-        ----------
-        data : Path
-
         Raises
         ------
         ValueError

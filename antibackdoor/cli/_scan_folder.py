@@ -15,12 +15,7 @@ _FIRST_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ antibackdoor scan\b")
 
 
 class ScanFolder:
-    """The folder of results and checkpoints of a scan.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """The folder of results and checkpoints of a scan."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -99,10 +99,6 @@ class ScanOutput:
         It is the folder of the command line. If that holds results, it is a folder next to it,
         which replaces it in `finish`.
 
-        Parameters
-        ----------
-        data : Path
-
         Raises
         ------
         ValueError

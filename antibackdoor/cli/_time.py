@@ -19,11 +19,6 @@ def tell_time(seconds: float, data: Data) -> list[str]:
     ----------
     seconds : float
         As `estimate_fit` gives them.
-    data : Data
-
-    Returns
-    -------
-    list of str
     """
     lines = [f"estimated time, from a few steps: about {in_words(seconds)}"]
     if seconds <= _LONG:

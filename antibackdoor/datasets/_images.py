@@ -98,7 +98,6 @@ def read_image(path: Path, depth: int | None = None) -> tuple[Image, list[str]]:
 
     Parameters
     ----------
-    path : Path
     depth : int, default=None
         For grey levels of 16 bits or more: result of `find_depth` for all images of its folder.
         None: its own.
@@ -168,16 +167,11 @@ def find_depths(paths: Iterable[Path]) -> dict[Path, int]:
 def probe_image(path: Path) -> tuple[int, int, bool]:
     """Read only the header of an image file, which is fast.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     height, width : int
         Size of the upright image. PNG files may store the orientation after the pixels, and are
         assumed to be upright.
-    is_grey : bool
 
     Raises
     ------
@@ -198,7 +192,6 @@ def fit_image(image: Image, height: int, width: int, *, crop: bool) -> np.ndarra
 
     Parameters
     ----------
-    image : PIL.Image.Image
     height, width : int
         Wanted size.
     crop : bool
@@ -225,7 +218,6 @@ def to_row(image: Image, row_shape: tuple[int, ...], *, crop: bool) -> np.ndarra
 
     Parameters
     ----------
-    image : PIL.Image.Image
     row_shape : tuple of int
         Height, width and channels: 1 for grey, 3 for RGB.
     crop : bool

@@ -83,14 +83,6 @@ class DetectingDefense(BaseDefense):
         """Set parameters; those of the detector are ``detector__name``.
 
         If `detector` is None, it becomes a `PoisonSearch` with these parameters.
-
-        Parameters
-        ----------
-        **params : dict
-
-        Returns
-        -------
-        self : object
         """
         nested = any(name.startswith("detector__") for name in params)
         if nested and params.get("detector", self.detector) is None:

@@ -197,7 +197,6 @@ def choose_pruned(
     features : torch.Tensor of shape (n_rows, n_channels)
         Input of the head for the clean rows.
     labels : torch.Tensor of shape (n_rows,), int64
-    head : torch.nn.Linear
     max_accuracy_drop : float
         Largest loss of accuracy, as a share between 0 and 1.
 

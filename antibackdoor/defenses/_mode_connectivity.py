@@ -268,7 +268,6 @@ def measure_batch_norm(
     ----------
     network : Network
         Afterwards in evaluation mode.
-    samples : Samples
     rows : torch.Tensor of shape (n_rows,), int64
         Rows to use. All batches have the same weight, a smaller last one too.
     generator : torch.Generator

@@ -248,7 +248,6 @@ def attentions(
 
     Parameters
     ----------
-    network : Network
     inputs : torch.Tensor of shape (n, ...)
 
     Returns
@@ -274,10 +273,6 @@ def last_maps(body: nn.Module) -> Iterator[dict[tuple[int, ...], torch.Tensor]]:
     out, since their attention is always one.
 
     The hooks are removed at the end of the block, so that no copy of the network has any.
-
-    Parameters
-    ----------
-    body : torch.nn.Module
 
     Yields
     ------

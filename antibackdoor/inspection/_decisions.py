@@ -76,10 +76,6 @@ class Decision:
     ----------
     place : str
         Place of the line, for messages.
-    row : int
-    label, word, digest : str
-    flagged : bool
-    file_name : str or None
     """
 
     place: str

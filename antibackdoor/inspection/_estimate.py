@@ -96,7 +96,6 @@ def time_passes(
 
     Parameters
     ----------
-    expected : iterable of Passes
     X : numpy.ndarray or LazyRows of shape (n_samples, ...)
     y : numpy.ndarray of shape (n_samples,)
     known : dict, default=None

@@ -58,7 +58,6 @@ def to_pixels(X: np.ndarray, layout: ImageLayout, limits: tuple[float, float]) -
     Parameters
     ----------
     X : numpy.ndarray of shape (n, *layout.input_shape)
-    layout : ImageLayout
     limits : tuple of two float
         The values of black and white.
 
