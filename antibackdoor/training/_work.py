@@ -93,7 +93,15 @@ class Passes:
 
 
 def count_passes(parts: Iterable[Passes]) -> float:
-    """Return how many passes these are together."""
+    """Return how many passes these are together.
+
+    Examples
+    --------
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.training import Passes, count_passes
+    >>> count_passes([Passes(number, of=UndefendedClassifier()) for number in (3, 4)])
+    7
+    """
     return sum(part.number for part in parts)
 
 
