@@ -46,29 +46,11 @@ class AdaptiveBlend(Blend):
         Share of the pieces that a training row gets, rounded, at least one piece.
     conservatism : float, default=1.0
         Cover rows per poisoned row; 0 for none.
-    pattern : array-like of shape (n_features,), (H, W), (H, W, C) or (C, H, W), default=None
-        The pattern, in the units of X: shaped as one row, folded or not, or as (H, W) for
-        the same in every channel. None: uniform noise over `value_range_`.
-    random_state : int, RandomState instance or None, default=0
-        Seed of the noise. A seed, and not None, by default: the
-        trigger at test time has to be the trigger of training.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    pattern, random_state, target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
-    pattern_ : ndarray of float64, shape `input_shape_`
-        The pattern, in the units of X.
-    classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
+    pattern_, classes_, input_shape_, layout_, n_features_in_, value_range_
 
     References
     ----------

@@ -79,24 +79,10 @@ class Dynamic(LearnedAttack):
         both, a victim then learns neither well.
     generator_epochs : int, default=10
         Epochs of the generator's training with the surrogate.
-    surrogate : str, torch.nn.Module or callable, default="auto"
-        Surrogate of the victim's network: a backbone, as for the classifiers.
+    surrogate
     surrogate_epochs : int, default=10
         Epochs of the surrogate on the clean rows, in which the mask network is trained too.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    device, random_state, target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
@@ -105,7 +91,6 @@ class Dynamic(LearnedAttack):
     history_ : list of dict
         A row for every epoch of the surrogate; accuracy and loss are of the clean rows.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------

@@ -65,18 +65,10 @@ class FeatureCollision(LearnedAttack):
         more than there are classes.
     surrogate_epochs : int, default=10
         Epochs of the surrogate.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
+    device, random_state
     target_label : int, float, bool or str, default=0
         Class whose rows are poisoned, and that the network shall predict for triggered rows.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    value_range, image_shape, layout
 
     Attributes
     ----------
@@ -89,7 +81,6 @@ class FeatureCollision(LearnedAttack):
     history_ : list of dict
         One entry for each epoch of the surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------

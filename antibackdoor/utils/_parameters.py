@@ -8,6 +8,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from itertools import chain
 from typing import Any, TypeVar, dataclass_transform
 
+from antibackdoor.utils._described import describe
+
 Kind = TypeVar("Kind", bound=type)
 
 
@@ -18,6 +20,9 @@ def parameters(kind: Kind) -> Kind:
     A parameter is an annotated attribute with a default. It stands once, in the class that it
     belongs to; a class below may give it another default. What `fit` sets is marked by
     ``field(init=False)`` where it is annotated.
+
+    It is described there too. In the sections of a docstring a line of names alone, without types,
+    stands for what the bases say of them.
 
     Raises
     ------
@@ -48,6 +53,7 @@ def parameters(kind: Kind) -> Kind:
     for name in _inherited(kind) & set(vars(kind)) - set(inspect.get_annotations(kind)):
         raise TypeError(f"{kind.__name__}.{name} has no type; wanted {name}: type = default.")
     _check_defaults(kind)
+    describe(kind)
     # Neither `__eq__` nor `__repr__`: scikit-learn's estimators have their own ways.
     dataclass(kw_only=True, eq=False, repr=False)(kind)
     init: Any = vars(kind)["__init__"]
