@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import COVER_RATIO
@@ -88,38 +87,10 @@ class AdaptiveBlend(Blend):
         """Cover rows per poisoned row: `conservatism`."""
         return float(self.conservatism)
 
-    def transform_training(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Blend some pieces of every row with the pattern.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Clean rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the pieces of each row.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
-        """
-        rows = self._copy_rows(X)
-        rng = check_random_state(random_state)
+    def _stamp_training(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Blend some pieces of every row with the pattern."""
 
         def blend_pieces(values: np.ndarray) -> np.ndarray:
             pattern = self.pattern_.astype(values.dtype, copy=False)
@@ -131,39 +102,12 @@ class AdaptiveBlend(Blend):
             return values
 
         change_in_float(rows, blend_pieces, self.value_range_)
-        return rows
 
-    def transform_cover(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Do the same as `transform_training`: cover rows differ only in their label.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Clean rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the pieces of each row.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
-        """
-        return self.transform_training(X, y, random_state=random_state)
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Do the same as `_stamp_training`: cover rows differ only in their label."""
+        self._stamp_training(rows, y, rng)
 
     def _draw_pixels(self, n_rows: int, rng: np.random.RandomState) -> np.ndarray:
         """Draw the pixels of each row to blend: bool (n, H, W)."""

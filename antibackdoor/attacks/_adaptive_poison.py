@@ -130,37 +130,10 @@ class AdaptivePoison(LearnedAttack):
     pattern_: np.ndarray = field(init=False)
     surrogates_: nn.ModuleList = field(init=False)
 
-    def transform_training(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Change rows so that they are learned slowly, and put the patch on them.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Clean rows as in `fit`.
-        y : array-like of shape (n,)
-            Their true labels, from which the attacker's labels follow.
-        random_state : int, RandomState instance or None, default=None
-            Not used.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `transform`, or if y is missing or does not match X.
-        """
-        rows = self._copy_rows(X)
+    def _stamp_training(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Change rows so that they are learned slowly, and put the patch on them."""
         if y is None:
             raise ValueError(
                 f"y=None; wanted the true label of every row: {type(self).__name__} derives the "
@@ -169,7 +142,6 @@ class AdaptivePoison(LearnedAttack):
         check_consistent_length(rows, y)
         codes = encode(check_labels(self.transform_target(y)), self.classes_)
         self._poison(rows, codes, next(self.surrogates_.parameters()).device)
-        return rows
 
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
         check_fits("size", self.size, self.size, self.size, self.layout_)

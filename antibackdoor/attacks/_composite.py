@@ -131,43 +131,15 @@ class Composite(BaseAttack):
         donor = self._find_donor(self._known_classes(labels, classes))
         return np.where(labels == donor, labels, wanted)
 
-    def transform_cover(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Give every row the right half of another row of its class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Rows as in `fit`.
-        y : array-like of shape (n,)
-            Their labels. A row that is alone in its class stays as it is.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the partner of each row.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`, or if there is no y.
-        """
-        rows = self._copy_rows(X)
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Give every row the right half of another row of its class, if there is one."""
         labels = self._check_has_labels(y)
         check_consistent_length(rows, labels)
-        partners = _draw_partners(labels, check_random_state(random_state))
+        partners = _draw_partners(labels, rng)
         # All right halves are read before any is written, since rows are partners of each other.
         self._right_half(rows)[:] = self._right_half(rows)[partners]
-        return rows
 
     def __sklearn_tags__(self) -> Tags:
         """Declare that labels are needed."""

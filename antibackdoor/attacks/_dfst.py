@@ -133,39 +133,11 @@ class DFST(LearnedAttack):
         """Cover rows per poisoned row: `detox_ratio`."""
         return float(self.detox_ratio)
 
-    def transform_cover(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Recolour every row to the style's means and deviations.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Not used.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
-        """
-        rows = self._copy_rows(X)
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Recolour every row to the style's means and deviations."""
         self._change_inputs(rows, self.generator_, lambda inputs, _which: self._recolour(inputs))
-        return rows
 
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
         self._resolve_style()

@@ -114,37 +114,13 @@ class LabelConsistent(LearnedAttack):
     pattern_: np.ndarray = field(init=False)
     surrogate_: Network = field(init=False)
 
-    def transform_training(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
+    def _stamp_training(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
         """Make the content of rows hard to learn, and put the trigger on them.
 
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Clean rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Their true labels. None: all are of the target class.
-        random_state : int, RandomState instance or None, default=None
-            Not used.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`, or if y holds a label that is no class.
+        Without labels, all are of the target class.
         """
-        rows = self._copy_rows(X)
         labels = self._codes(len(rows), y)
         device = next(self.surrogate_.parameters()).device
 
@@ -154,7 +130,6 @@ class LabelConsistent(LearnedAttack):
 
         move_within(self, rows, self.surrogate_, certainty, eps=self.eps, steps=self.steps)
         self._stamp(rows)
-        return rows
 
     def _codes(self, n_rows: int, y: ArrayLike | None) -> np.ndarray:
         if y is None:

@@ -105,38 +105,10 @@ class WaNet(BaseAttack):
         """Cover rows per poisoned row: `noise_ratio`."""
         return float(self.noise_ratio)
 
-    def transform_cover(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Warp every row, with noise of its own on top.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the noise.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
-        """
-        rows = self._copy_rows(X)
-        rng = check_random_state(random_state)
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Warp every row, with noise of its own on top."""
         _, height, width = self.layout_.chw
         self._check_grid()
 
@@ -150,7 +122,6 @@ class WaNet(BaseAttack):
             return self.layout_.from_nchw(warped)
 
         change_in_float(rows, warp_with_noise, self.value_range_)
-        return rows
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
         _, height, width = self.layout_.chw
