@@ -42,6 +42,9 @@ _BATCH = 32
 _SMALLEST_BATCH = 8
 _FEWEST_STEPS, _MOST_STEPS = 40, 160
 
+# How often a search looks at all rows, or as many, without training; each look is a third of a pass.
+_LOOKS = 24
+
 # `learning_rate` is for steps of this many samples. Smaller steps are noisier and get a
 # proportionally smaller rate: otherwise a small trigger is not learned in few epochs.
 _WHOLE_RATE = 64
@@ -232,14 +235,17 @@ class PoisonSearch(BaseDetector):
             (2, SETTINGS.check_epochs, 0.5),
             (2, SETTINGS.completion_epochs + further, 1.0),
         ]
-        return [
+        if not images:
+            return []
+        expected = [
             Passes(
                 networks * share * self.epochs * of_rows,
                 of=self,
                 batch_size=self._batch_size(int(of_rows * n_rows)),
             )
-            for networks, share, of_rows in (trained if images else [])
+            for networks, share, of_rows in trained
         ]
+        return [*expected, Passes(_LOOKS / 3, of=self, batch_size=self._batch_size(n_rows))]
 
     def _detect(self, run: Run) -> Detection:
         labels = run.labels.cpu().numpy()
