@@ -99,13 +99,7 @@ class PoisonSearch(BaseDetector):
     epochs : int, default=20
         Half of them train the first network, on all rows. The other half train its two copies,
         each on its half of the rows. A probe takes two fifths of them.
-    backbone : str, torch.nn.Module or callable, default="auto"
-        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
-        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
-        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
-        trained further. A callable takes the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer of a module must be the
-        `torch.nn.Linear` that gives the logits.
+    backbone
     batch_size : int, default=128
         Largest number of samples per training step. Usually 32 are taken: fewer for training on
         less than 1,280 rows, more for training on more than 5,120. That makes about 40 to 160
@@ -114,42 +108,17 @@ class PoisonSearch(BaseDetector):
         Learning rate of stochastic gradient descent, for steps of 64 samples or more. Smaller
         steps have a proportionally smaller rate. For the first network it is constant, for the
         others the peak of one cycle. A probe that is trained further has half of it.
-    momentum : float, default=0.9
-        Nesterov momentum.
-    weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights (L2 penalty).
-    image_shape : tuple of int, default=None
-        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
-        None: a 2-D `X` is a table.
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
-        a ValueError where the shape is ambiguous.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    compile : {"auto", True, False}, default="auto"
-        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
-        the fit warns once (RuntimeWarning) and continues without it.
-    cache_dir : str or path, default=None
-        Folder in which every phase of the training is saved, epoch by epoch. It is created if
-        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
-        grid search, train their common phases once. The result is the same as without it, and
-        fits may run in parallel. Requires the extra ``[persist]``.
+    momentum, weight_decay, image_shape, layout, device, compile, cache_dir
     random_state : int, RandomState instance or None, default=None
         Seed of the weights and the order of the samples.
 
     Attributes
     ----------
-    classes_ : numpy.ndarray of shape (n_classes,)
-        Labels, sorted.
-    isolate_ : numpy.ndarray of shape (n_isolated,), int64
-        Flagged training rows, most suspect first.
-    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
-        The same, as a mask.
+    classes_, isolate_, isolate_mask_
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
         Suspicion score: probability between 0 and 1 that the row is poison. Below 0.5 in a class
         that is not found poisoned.
-    isolate_threshold_ : float
-        Rows with a score above it are flagged.
+    isolate_threshold_
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
         Labels of the flagged rows: the suspected target classes.
     isolate_pvalue_ : float
@@ -165,13 +134,7 @@ class PoisonSearch(BaseDetector):
         of these classes where it rises the least.
         ``"relabelling"``: share of its rows that become one other class when what the foreign rows
         of all classes share is added to them, times how well that tells the classes apart.
-    history_ : list of dict
-        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
-        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
-    n_features_in_ : int
-        ``X.shape[1]``.
-    input_shape_ : tuple of int
-        Shape of one row of `X`.
+    history_, n_features_in_, input_shape_
 
     See Also
     --------
