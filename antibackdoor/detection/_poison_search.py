@@ -42,7 +42,7 @@ _BATCH = 32
 _SMALLEST_BATCH = 8
 _FEWEST_STEPS, _MOST_STEPS = 40, 160
 
-# How often a search looks at all rows, or as many, without training; each look is a third of a pass.
+# How often a search looks at all rows, or as many, without training: each is a third of a pass.
 _LOOKS = 24
 
 # `learning_rate` is for steps of this many samples. Smaller steps are noisier and get a
