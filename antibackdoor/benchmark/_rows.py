@@ -138,11 +138,6 @@ def check_rows(rows: Iterable[tuple[str, Any]], of: RowFormat) -> list[Row]:
     -------
     list of dict
         In their order; of those that supersede one another the last, in the place of the first.
-
-    Raises
-    ------
-    ValueError
-        If one is not.
     """
     kept: dict[Hashable, tuple[str, Row]] = {}
     version = None
@@ -204,11 +199,6 @@ def check_version(row: Row, where: str, wanted: str | None) -> str | None:
         Names the row in errors.
     wanted : str or None
         None: rows that do not say.
-
-    Raises
-    ------
-    ValueError
-        If it is another one.
     """
     version = _version(row)
     if version != wanted:

@@ -62,15 +62,7 @@ def add_data(parser: Any) -> None:
 
 
 def find_data(paths: Sequence[str]) -> list[Path]:
-    """Return the paths of a folder, of an .npz file or of two .npy files.
-
-    Raises
-    ------
-    ValueError
-        If it is none of these.
-    FileNotFoundError
-        If one is not there.
-    """
+    """Return the paths of a folder, of an .npz file or of two .npy files."""
     found = [expand("DATA", path) for path in paths]
     for path, given in zip(found, paths, strict=True):
         if not path.exists():

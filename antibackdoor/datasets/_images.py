@@ -72,11 +72,6 @@ def decode_images(
     -------
     X : ndarray of uint8, shape (n, image_size, image_size, 3)
     y : ndarray of int64, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be decoded.
     """
     # Filled row by row, since a list of images would double the memory.
     X = np.empty((len(samples), image_size, image_size, 3), dtype=np.uint8)
