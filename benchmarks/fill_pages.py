@@ -43,6 +43,15 @@ ESTIMATES = RowFormat(
     supersedes=True,
 )
 
+PHOTOS = RowFormat(
+    key=itemgetter("side", "patch", "backbone", "fit", "n_images", "seed"),
+    columns=(
+        *("side", "patch", "backbone", "fit", "n_images", "seed", "p_value", "tpr", "fpr"),
+        *("ca", "asr", "minutes_estimated", "minutes", "minutes_of_processor", *PROVENANCE),
+    ),
+    supersedes=True,
+)
+
 _SETS = {
     "cifar10": "CIFAR-10",
     "fashion": "Fashion-MNIST",
@@ -126,6 +135,26 @@ def photos_table() -> str:
     photos = sorted((row for row in costs() if row["n_images"] == 1000), key=itemgetter("side"))
     head = '| 1,000 photos, two cores | network of `"auto"` | `ABLClassifier()` |'
     return table(head, map(_cost_cells, reversed(photos)))
+
+
+def sizes_table() -> str:
+    head = "| images | searched at | network | patch | found | flagged wrongly | one core |"
+    rows = read_rows(RESULTS / "photos.jsonl", PHOTOS)
+    return table(
+        head,
+        (
+            (
+                f"{row['n_images']:,}",
+                f"{row['side']} x {row['side']}",
+                f"`{row['backbone']}`",
+                f"{row['patch']} pixels, {row['patch'] * row['side'] / 224:.1f} at that size",
+                f"{per_cent(row['tpr'])} %",
+                f"{per_cent(row['fpr'])} %",
+                told_time(row["minutes_of_processor"]),
+            )
+            for row in sorted(rows, key=itemgetter("n_images", "side", "patch"))
+        ),
+    )
 
 
 def estimates_table() -> str:
@@ -289,6 +318,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "costs": costs_table,
     "costs-of-photos": photos_table,
     "estimates": estimates_table,
+    "sizes-of-photos": sizes_table,
     "found": found,
     "missed": missed,
     "flagged-wrongly": wrong,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from antibackdoor import (
     ABLClassifier,
@@ -19,7 +20,7 @@ from antibackdoor import (
 )
 from antibackdoor.attacks import BadNets
 from antibackdoor.cli import main
-from antibackdoor.cli._data import Data
+from antibackdoor.cli._data import Data, read_data
 from antibackdoor.cli._time import tell_time
 from antibackdoor.inspection import estimate_fit
 from antibackdoor.utils import in_words
@@ -67,6 +68,19 @@ def test_an_attack_that_is_not_found_names_the_path(tmp_path, capsys):
 )
 def test_a_time_in_words(seconds, words):
     assert in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "wanted"), [(224, None, 64), (224, 224, 224), (48, None, 48)]
+)
+def test_large_photos_are_made_small_unless_asked_otherwise(side, size, wanted, tmp_path):
+    for name in ("cats/1.png", "dogs/1.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (side, side)).save(tmp_path / name)
+    data = read_data([str(tmp_path)], size=size, crop=True)
+    assert data.X.shape == (2, wanted, wanted, 3)
+    told = "\n".join(data.lines)
+    assert ("--size 224 sees it, and takes about 12 times as long" in told) == (wanted < side)
 
 
 def test_above_an_hour_it_says_what_makes_it_shorter():
@@ -141,10 +155,6 @@ def test_a_fit_that_cannot_be_estimated(digits):
 
 @pytest.mark.parametrize("parts", [("train", "test"), ("Train", "cats"), ("cats", "dogs")])
 def test_the_parts_of_a_set_get_a_remark(parts, tmp_path):
-    from PIL import Image
-
-    from antibackdoor.cli._data import read_data
-
     for name in parts:
         (tmp_path / name).mkdir()
         for number in range(2):
