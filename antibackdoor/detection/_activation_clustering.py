@@ -191,7 +191,6 @@ def reduce(features: np.ndarray, n_components: int, *, whiten: bool) -> np.ndarr
     Parameters
     ----------
     features : numpy.ndarray of shape (n_rows, n_features)
-    n_components : int
     whiten : bool
         Scale each component to variance 1.
 
@@ -219,10 +218,6 @@ def split_in_two(points: np.ndarray, seed: int) -> Clusters:
         Not all the same.
     seed : int
         Seed of the first centres.
-
-    Returns
-    -------
-    Clusters
     """
     distances = KMeans(2, n_init=10, random_state=seed).fit(points).transform(points)
     smaller = int((distances[:, 1] < distances[:, 0]).mean() < 0.5)
