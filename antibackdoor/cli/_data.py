@@ -15,12 +15,12 @@ from antibackdoor.datasets import load_arrays, load_image_folder
 from antibackdoor.utils import LazyRows
 
 #: Larger images are made smaller unless asked otherwise: at 224 pixels the time is thirteen times
-#: that at 64 (`benchmarks/costs.py`), and what is as large as `TRIGGER_PIXELS` is found at 64 too
-#: (`benchmarks/photos.py`).
+#: that at 64 (`benchmarks/costs.py`).
 LARGEST_UNASKED = 64
 
-#: Width of the smallest trigger that a search finds, in pixels of the size that is searched.
-TRIGGER_PIXELS = 3
+#: Width of a patch of 3 x 3 cells that is not blurred, in pixels of the size that is searched
+#: (`benchmarks/photos.py`).
+TRIGGER_PIXELS = 6
 
 # Shorter lists are shown whole.
 _MOST_SHOWN = 5
@@ -140,7 +140,7 @@ def _read_folder(folder: Path, size: int | None, crop: bool) -> Data:
         times = (full / side) ** 2
         lines.append(
             f"most files have {images.usual_size[1]} x {images.usual_size[0]} pixels: a trigger of "
-            f"fewer than about {TRIGGER_PIXELS * full / side:.0f} pixels in width is not seen at "
+            f"fewer than about {TRIGGER_PIXELS * full / side:.0f} pixels in width may be missed at "
             f"this size; --size {full} sees it, and takes about {times:.0f} times as long"
         )
     if images.n_cropped:
