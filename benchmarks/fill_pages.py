@@ -23,7 +23,7 @@ from antibackdoor.benchmark import RowFormat, read_rows
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/how-good.md", "docs/guide/photos.md")
+PAGES = ("README.md", "docs/how-good.md", "docs/guide/photos.md", "docs/guide/progress.md")
 WIDTH = 100
 
 Row = dict[str, Any]
@@ -31,6 +31,24 @@ Row = dict[str, Any]
 COSTS = RowFormat(
     key=itemgetter("side", "n_images"),
     columns=("side", "n_images", "backbone", "minutes", *PROVENANCE),
+    supersedes=True,
+)
+
+ESTIMATES = RowFormat(
+    key=itemgetter("data", "fit"),
+    columns=(
+        *("data", "fit", "n_images", "estimated_before", "seconds", "estimated_after"),
+        *("seconds_of_training", "seconds_of_processor", *PROVENANCE),
+    ),
+    supersedes=True,
+)
+
+PHOTOS = RowFormat(
+    key=itemgetter("side", "patch", "backbone", "fit", "n_images", "seed"),
+    columns=(
+        *("side", "patch", "backbone", "fit", "n_images", "seed", "p_value", "tpr", "fpr"),
+        *("ca", "asr", "minutes_estimated", "minutes", "minutes_of_processor", *PROVENANCE),
+    ),
     supersedes=True,
 )
 
@@ -117,6 +135,43 @@ def photos_table() -> str:
     photos = sorted((row for row in costs() if row["n_images"] == 1000), key=itemgetter("side"))
     head = '| 1,000 photos, two cores | network of `"auto"` | `ABLClassifier()` |'
     return table(head, map(_cost_cells, reversed(photos)))
+
+
+def sizes_table() -> str:
+    head = "| images | searched at | network | patch | found | flagged wrongly | one core |"
+    rows = read_rows(RESULTS / "photos.jsonl", PHOTOS)
+    return table(
+        head,
+        (
+            (
+                f"{row['n_images']:,}",
+                f"{row['side']} x {row['side']}",
+                f"`{row['backbone']}`",
+                f"{row['patch']} pixels, {row['patch'] * row['side'] / 224:.1f} at that size",
+                f"{per_cent(row['tpr'])} %",
+                f"{per_cent(row['fpr'])} %",
+                told_time(row["minutes_of_processor"]),
+            )
+            for row in sorted(rows, key=itemgetter("n_images", "side", "patch"))
+        ),
+    )
+
+
+def estimates_table() -> str:
+    head = "| data | fit | estimate before, after | the fit took | it, to their mean |"
+    return table(
+        head,
+        (
+            (
+                f"{row['n_images']:,} images, {_SETS.get(row['data'], row['data'])}",
+                row["fit"],
+                f"{row['estimated_before']:.0f}, {row['estimated_after']:.0f} s",
+                f"{row['seconds']:.0f} s",
+                f"{2 * row['seconds'] / (row['estimated_before'] + row['estimated_after']):.2f}",
+            )
+            for row in read_rows(RESULTS / "estimates.jsonl", ESTIMATES)
+        ),
+    )
 
 
 # --- what the search finds
@@ -262,6 +317,8 @@ def clean_table() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "costs": costs_table,
     "costs-of-photos": photos_table,
+    "estimates": estimates_table,
+    "sizes-of-photos": sizes_table,
     "found": found,
     "missed": missed,
     "flagged-wrongly": wrong,

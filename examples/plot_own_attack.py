@@ -45,6 +45,8 @@ class Frame(BaseAttack):
         images = self.layout_.to_nchw(rows)
         brightest = self.value_range_[1]
         framed = images + self.strength * (brightest - images.astype(np.float64))
+        # Whole numbers are rounded: numpy would cut off their fraction.
+        framed = framed if rows.dtype.kind == "f" else framed.round()
         images[...] = np.where(self.frame_, framed, images)
 
 

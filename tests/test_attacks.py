@@ -325,7 +325,7 @@ def test_training_rows_are_triggered_rows_unless_the_attack_says_otherwise():
         fitted = fit(attack, X)
         made = fitted.transform_training(X, three_classes(X), random_state=0)
         same = np.array_equal(made, fitted.transform(X))
-        assert same == ("transform_training" not in vars(type(attack)))
+        assert same == ("_stamp_training" not in vars(type(attack)))
 
 
 @pytest.mark.parametrize("attack", ALL, ids=repr)

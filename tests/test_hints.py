@@ -1,20 +1,26 @@
 """What a newcomer tries first, and what the answer points to."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from antibackdoor import (
     ABLClassifier,
     CBDClassifier,
     FitProgress,
+    LossRank,
+    Mixed,
     PoisonSearch,
+    RelativeLoss,
     UndefendedClassifier,
 )
 from antibackdoor.attacks import BadNets
 from antibackdoor.cli import main
-from antibackdoor.cli._data import Data
+from antibackdoor.cli._data import Data, read_data
 from antibackdoor.cli._time import tell_time
 from antibackdoor.inspection import estimate_fit
 from antibackdoor.utils import in_words
@@ -64,6 +70,19 @@ def test_a_time_in_words(seconds, words):
     assert in_words(seconds) == words
 
 
+@pytest.mark.parametrize(
+    ("side", "size", "wanted"), [(224, None, 64), (224, 224, 224), (48, None, 48)]
+)
+def test_large_photos_are_made_small_unless_asked_otherwise(side, size, wanted, tmp_path):
+    for name in ("cats/1.png", "dogs/1.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (side, side)).save(tmp_path / name)
+    data = read_data([str(tmp_path)], size=size, crop=True)
+    assert data.X.shape == (2, wanted, wanted, 3)
+    told = "\n".join(data.lines)
+    assert ("--size 224 sees it, and takes about 12 times as long" in told) == (wanted < side)
+
+
 def test_above_an_hour_it_says_what_makes_it_shorter():
     photos = Data(np.zeros((2, 224, 224, 3)), np.zeros(2), folder=Path("photos"))
     assert tell_time(3000, photos) == ["estimated time, from a few steps: about 50 min"]
@@ -85,12 +104,46 @@ def test_a_fit_is_estimated_from_a_few_rows(digits):
     assert estimate_fit(UndefendedClassifier(epochs=1, backbone="mlp"), X, rare) > 0
 
 
+class Waiting(torch.nn.Module):
+    """Takes the same time for a step, however many samples it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(64, 10)
+
+    def forward(self, x):
+        if self.training and len(x) > 2:  # not when it is looked at before
+            time.sleep(0.005)
+        return self.head(x.flatten(1))
+
+
+def test_the_steps_of_a_search_are_timed(digits):
+    X, y = digits[0][:200], digits[1][:200]
+    plain = UndefendedClassifier(backbone=Waiting(), epochs=10)
+    search = PoisonSearch(backbone=Waiting(), epochs=10)
+    both = ABLClassifier(detector=PoisonSearch(epochs=10), backbone=Waiting(), epochs=10)
+    of_plain, of_search, of_both = (estimate_fit(each, X, y) for each in (plain, search, both))
+    # Two steps a pass, of 128 samples; 25 of 8 samples, and three times as many passes.
+    assert 15 < of_search / of_plain < 100
+    assert of_both == pytest.approx(of_search + of_plain, rel=0.5)
+
+
 def test_a_fit_that_cannot_be_estimated(digits):
     X, y = digits
     with pytest.raises(TypeError, match="classifier=.*wanted a classifier or detector"):
         estimate_fit(ABLClassifier, X, y)
     with pytest.raises(ValueError, match="'epochs' parameter"):
         estimate_fit(UndefendedClassifier(epochs=0), X, y)
+    for clf, what in (
+        (ABLClassifier(detector=LossRank(ratio=7)), "'ratio' parameter of LossRank"),
+        (ABLClassifier(detector=LossRank(lr_schedule=(5, 3))), "lr_schedule"),
+        (ABLClassifier(cure=Mixed(bound=-1.0)), "'bound' parameter of Mixed"),
+        (CBDClassifier(weighting=RelativeLoss(rejection=-1.0)), "'rejection' parameter"),
+        (PoisonSearch(learning_rate=1e300), "learning_rate=1e.300; wanted a number"),
+    ):
+        for asked in (lambda clf: estimate_fit(clf, X, y), lambda clf: clf.fit(X, y)):
+            with pytest.raises(ValueError, match=what):
+                asked(clf)
     with pytest.raises(ValueError, match="X and y"):
         estimate_fit(UndefendedClassifier(), X, y[:10])
     with pytest.raises(TypeError, match="estimate='no'; wanted True or False"):
@@ -102,10 +155,6 @@ def test_a_fit_that_cannot_be_estimated(digits):
 
 @pytest.mark.parametrize("parts", [("train", "test"), ("Train", "cats"), ("cats", "dogs")])
 def test_the_parts_of_a_set_get_a_remark(parts, tmp_path):
-    from PIL import Image
-
-    from antibackdoor.cli._data import read_data
-
     for name in parts:
         (tmp_path / name).mkdir()
         for number in range(2):

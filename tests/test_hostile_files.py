@@ -166,7 +166,7 @@ def a_file_of_joblib(good):
     return file.getvalue()
 
 
-@builder("a zip archive, no file of safetensors")
+@builder("a zip archive, such as the files of skops")
 def a_file_of_torch(good):
     file = io.BytesIO()
     torch.save(Payload(), file)

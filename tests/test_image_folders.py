@@ -244,6 +244,19 @@ def test_a_large_size_is_not_kept_though_all_have_it(tmp_path):
     assert load_image_folder(tmp_path).X.shape == (2, 224, 224, 1)
 
 
+@pytest.mark.parametrize("load", [load_image_folder, open_image_folder])
+@pytest.mark.parametrize(
+    ("side", "max_size", "wanted"), [(70, 224, 70), (70, 64, 64), (40, 64, 40), (70, 16, 16)]
+)
+def test_a_size_that_is_not_asked_for_has_a_limit(load, side, max_size, wanted, tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        save(tmp_path / name, plain("L", 9, (side, side)))
+    images = load(tmp_path, max_size=max_size)
+    assert images.X.shape == (2, wanted, wanted, 1)
+    assert images.usual_size == (side, side)
+    assert load(tmp_path, size=side, max_size=max_size).X.shape[1] == side
+
+
 def test_the_middle_is_kept_or_all_of_it(tmp_path):
     wide = plain("RGB", GREEN, (64, 16))
     wide.paste(RED, (0, 0, 20, 16))
@@ -409,6 +422,8 @@ def test_damaged_bytes_never_stop_the_others(folder):
         (TypeError, "size='8'", {"size": "8"}),
         (TypeError, "size=True", {"size": True}),
         (ValueError, "size=0", {"size": 0}),
+        (ValueError, "max_size=0", {"max_size": 0}),
+        (TypeError, "max_size=None", {"max_size": None}),
     ],
 )
 def test_bad_sizes(kind, message, how, folder):

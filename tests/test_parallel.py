@@ -13,8 +13,10 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr
 from datetime import timedelta
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from antibackdoor import (
     ABLClassifier,
     CBDClassifier,
     DBDClassifier,
+    FitProgress,
     LossRank,
     NADClassifier,
     PoisonSearch,
@@ -236,6 +239,10 @@ def run(place, rank):
         stopping.set_callbacks(AfterEpoch(2, lambda clf, X: len(clf.predict(X)) == len(X)))
     answers["stopped after"] = len(stopping.fit(X, y).history_)
 
+    with redirect_stderr(StringIO()) as shown:
+        undefended(epochs=1).set_callbacks(FitProgress()).fit(X, y)
+    answers["shown"] = shown.getvalue()
+
     def fail(clf, X):
         raise TypeError("a callback of one process")
 
@@ -377,6 +384,12 @@ def test_different_fits_are_refused_on_every_process(given, differing, two):
 
 def test_a_callback_of_one_process_stops_all(two):
     assert [answers["stopped after"] for answers in two("answers")] == [2, 2]
+
+
+def test_the_first_process_shows_the_progress(two):
+    first, second = (answers["shown"] for answers in two("answers"))
+    assert "estimated time" in first and "100 %" in first
+    assert not second
 
 
 def test_where_one_fails_the_other_ends(two):

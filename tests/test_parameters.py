@@ -1,13 +1,25 @@
 """Constructors that `parameters` makes, and those that users write."""
 
 import inspect
-from dataclasses import field
+import re
+from collections.abc import Sequence
+from dataclasses import field, is_dataclass
+from typing import ClassVar, get_type_hints
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
 
-from antibackdoor import ABLClassifier, LossRank, PoisonSearch, UndefendedClassifier
+from antibackdoor import (
+    ABLClassifier,
+    LossRank,
+    Mixed,
+    PoisonSearch,
+    UndefendedClassifier,
+    attacks,
+    defenses,
+    detection,
+)
 from antibackdoor.attacks import SIG
 from antibackdoor.detection import BaseDetector, Detection, flag_most_suspect
 from antibackdoor.utils import parameters
@@ -33,6 +45,16 @@ class Written(Brightest):
 
     def __init__(self, *, share=0.2, layout="auto", random_state=None):
         super().__init__(share=share, layout=layout, random_state=random_state)
+
+
+#: All that users construct with `@parameters`.
+PUBLIC = [
+    kind
+    for part in (attacks, defenses, detection)
+    for name in part.__all__
+    if is_dataclass(kind := getattr(part, name)) and issubclass(kind, BaseEstimator)
+    if not name.startswith(("Base", "Learned"))
+]
 
 
 def names(kind):
@@ -104,6 +126,121 @@ def test_a_parameter_without_a_default_is_refused():
         @parameters
         class Open(BaseEstimator):
             strength: float
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("strength", {"strength": 1.0, "__annotations__": {"strength": float}}),
+        ("share", {"share": 0.3}),
+        ("__init__", {"__init__": lambda self, *, share=0.3: None}),
+    ],
+)
+def test_a_class_between_that_would_be_ignored_is_refused(name, written):
+    between = type("Between", (Brightest,), {**written, "__module__": __name__})
+    with pytest.raises(TypeError, match=rf"Between has no @parameters, and its {name} would be"):
+
+        @parameters
+        class Last(between):
+            level: int = 3
+
+
+def test_parameters_of_a_mixin_that_would_be_ignored_are_refused():
+    class Strength:
+        strength: float = 1.0
+
+    with pytest.raises(TypeError, match="Strength has no @parameters, and its strength would be"):
+
+        @parameters
+        class Both(Strength, Brightest):
+            level: int = 3
+
+
+def test_a_class_between_that_lists_nothing_is_none_to_refuse():
+    class Between(Brightest):
+        kind: ClassVar[str] = "between"
+        found_: int
+
+        def _n_phases(self):
+            return 1
+
+    @parameters
+    class Last(Between):
+        level: int = 3
+
+    assert Last(level=4, share=0.2).get_params()["share"] == 0.2
+
+
+@pytest.mark.parametrize("kind", [ABLClassifier, LossRank, PoisonSearch, SIG, Mixed, Brightest])
+def test_the_types_of_a_constructor_are_known(kind):
+    hints = get_type_hints(kind.__init__)
+    assert set(names(kind)) <= set(hints)
+    assert not [name for name, hint in hints.items() if isinstance(hint, str)]
+
+
+def test_the_type_is_that_of_the_class_that_lists_it_last():
+    assert get_type_hints(LossRank.__init__)["augment"] == str | Sequence[str] | None
+    assert get_type_hints(ABLClassifier.__init__)["batch_size"] is int
+
+
+def test_what_is_only_listed_is_described_as_the_bases_do():
+    @parameters
+    class First(BaseEstimator):
+        """First.
+
+        Parameters
+        ----------
+        epochs : int, default=3
+            Passes over the data.
+
+            Two paragraphs.
+        rate : float, default=0.1
+            A rate.
+        """
+
+        epochs: int = 3
+        rate: float = 0.1
+
+    @parameters
+    class Second(First):
+        """Second.
+
+        Parameters
+        ----------
+        share : float, default=0.5
+            A share.
+        rate, epochs
+
+        Notes
+        -----
+        rate, epochs
+        """
+
+        share: float = 0.5
+
+    @parameters
+    class Third(Second):
+        """Third.
+
+        Parameters
+        ----------
+        share, epochs
+        unknown
+        """
+
+    share = "share : float, default=0.5\n    A share.\n"
+    rate = "rate : float, default=0.1\n    A rate.\n"
+    epochs = "epochs : int, default=3\n    Passes over the data.\n\n    Two paragraphs.\n"
+    head = "Parameters\n----------\n"
+    notes = "\nNotes\n-----\nrate, epochs"
+    assert Second.__doc__ == f"Second.\n\n{head}{share}{rate}{epochs}{notes}"
+    assert Third.__doc__ == f"Third.\n\n{head}{share}{epochs}unknown"
+
+
+@pytest.mark.parametrize("kind", PUBLIC, ids=lambda kind: kind.__name__)
+def test_every_parameter_is_described(kind):
+    for name in names(kind):
+        assert re.search(rf"^{name} : .+\n    ", kind.__doc__, re.MULTILINE), name
 
 
 def test_an_estimator_that_all_would_share_is_refused():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
@@ -419,38 +418,11 @@ def test_a_parameter_that_is_newer_than_the_file_has_its_default(fitted, path):
     np.testing.assert_array_equal(loaded.predict(images()), fitted.predict(images()))
 
 
-def skops_file(schema=None, members=(), compression=zipfile.ZIP_DEFLATED):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", compression) as archive:
-        for name in members:
-            archive.writestr(name, bytes(100))
-        if schema is not None:
-            archive.writestr("schema.json", schema)
-    return packed.getvalue()
-
-
-STAMP = """{"_file": {"content": {"antibackdoor": {
-  "__class__": "str",
-  "content": "\\"0.1.0.dev0\\"",
-  "is_json": true}}}}"""
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (skops_file(STAMP, ["1.npy"]), r"file of skops, written by version '0\.1\.0\.dev0' of"),
-        (skops_file(STAMP, compression=zipfile.ZIP_STORED), r"version '0\.1\.0\.dev0' of"),
-        (skops_file("{}"), "skops, written by an earlier development version of antibackdoor"),
-        (skops_file(bytes(2**25)), "skops, written by an earlier development version"),
-        (skops_file(STAMP, compression=zipfile.ZIP_LZMA), "is a zip archive, no file of safe"),
-        (skops_file(members=["data.pkl"]), "is a zip archive, no file of safetensors"),
-        (skops_file(STAMP)[:-1], "is a zip archive, no file of safetensors"),
-        (skops_file(STAMP) + b"PK\x01\x02" * 10_001, "is a zip archive, no file of safetensors"),
-    ],
-)
-def test_files_of_before_are_refused_and_say_who_wrote_them(content, message, path):
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is not loaded: .*{message}"):
+def test_files_of_before_are_refused(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("schema.json", "{}")
+    message = "is not loaded: it is a zip archive, such as the files of skops.*fit again"
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} {message}"):
         load_model(path)
 
 

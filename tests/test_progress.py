@@ -1,6 +1,8 @@
 """How far a fit is: the work that is expected, and the callback that shows it."""
 
 import pickle
+import random
+import re
 import sys
 import time
 
@@ -21,7 +23,7 @@ from antibackdoor import (
 )
 from antibackdoor.attacks import Dynamic
 from antibackdoor.detection import Detection, flag_most_suspect
-from antibackdoor.training import CrossEntropy, PairedRows, ShuffledRows, Work
+from antibackdoor.training import CrossEntropy, PairedRows, Passes, ShuffledRows, Work
 
 SMALL = {"backbone": "mlp", "random_state": 0}
 
@@ -79,8 +81,8 @@ class Early(LossRank):
     def _n_phases(self):
         return 3
 
-    def _n_passes(self, *, images=True, reviewed=False):
-        return 3.0 * self.epochs
+    def _passes(self, n_rows, *, images=True, reviewed=False):
+        return [Passes(3 * self.epochs, of=self)]
 
     def _detect(self, run):
         rows = ShuffledRows(run.every_row[::2], 32)
@@ -135,7 +137,8 @@ def test_phases_weigh_as_much_as_their_epochs_and_rows(few):
 
 def test_the_search_tells_its_passes(few):
     told = watched(ABLClassifier(detector=PoisonSearch(epochs=2), epochs=3, **SMALL), *few)
-    assert told[0] == ("fit", 0, round(PoisonSearch(epochs=2).n_passes, 6) + 3)
+    # Those of a search that finds poison, 3.2 to 4.7 times its epochs, and its looks at all rows.
+    assert told[0] == ("fit", 0, pytest.approx(3 + 2 * 4.02 + 8))
     done, left = told[-1][1:]
     assert done > 0 and 0 <= left <= 3
 
@@ -187,6 +190,35 @@ def test_the_fit_is_the_same(few, capsys):
     undrawn = np.random.RandomState(0)
     UndefendedClassifier(epochs=1, backbone="mlp", random_state=undrawn).fit(X, y)
     assert drawn.randint(1000) == undrawn.randint(1000)
+
+
+def test_the_fit_is_the_same_with_a_backbone_that_draws_from_global_generators(few, capsys):
+    X, y = few
+
+    def backbone(input_shape, n_classes):
+        head = torch.nn.Linear(64, n_classes)
+        with torch.no_grad():
+            head.weight += np.random.rand() + random.random()
+        return torch.nn.Sequential(torch.nn.Flatten(), head)
+
+    def fit(*callbacks):
+        np.random.seed(0)
+        random.seed(0)
+        clf = UndefendedClassifier(backbone=backbone, epochs=1, random_state=0)
+        return clf.set_callbacks(*callbacks).fit(X, y).predict_proba(X)
+
+    np.testing.assert_array_equal(fit(), fit(FitProgress()))
+
+
+def test_the_time_left_heeds_what_the_steps_take(few, capsys):
+    # A step takes the same time of 8 samples as of all.
+    clf = ABLClassifier(
+        detector=LossRank(batch_size=8, epochs=2), cure=Retrain(), backbone=Slow(), epochs=8
+    )
+    clf.set_callbacks(FitProgress()).fit(*few)
+    line = next(line for line in capsys.readouterr().err.splitlines() if "finetune" in line)
+    # 8 steps of 0.06 s after 30 of them: by passes it would be four times what is done.
+    assert 1 <= int(re.search(r"about (\d+) s left", line)[1]) <= 3
 
 
 def test_lines_where_there_is_no_terminal(few, capsys):

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._base import COVER_RATIO
@@ -46,29 +45,11 @@ class AdaptiveBlend(Blend):
         Share of the pieces that a training row gets, rounded, at least one piece.
     conservatism : float, default=1.0
         Cover rows per poisoned row; 0 for none.
-    pattern : array-like of shape (n_features,), (H, W), (H, W, C) or (C, H, W), default=None
-        The pattern, in the units of X: shaped as one row, folded or not, or as (H, W) for
-        the same in every channel. None: uniform noise over `value_range_`.
-    random_state : int, RandomState instance or None, default=0
-        Seed of the noise. A seed, and not None, by default: the
-        trigger at test time has to be the trigger of training.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    pattern, random_state, target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
-    pattern_ : ndarray of float64, shape `input_shape_`
-        The pattern, in the units of X.
-    classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
+    pattern_, classes_, input_shape_, layout_, n_features_in_, value_range_
 
     References
     ----------
@@ -106,38 +87,10 @@ class AdaptiveBlend(Blend):
         """Cover rows per poisoned row: `conservatism`."""
         return float(self.conservatism)
 
-    def transform_training(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Blend some pieces of every row with the pattern.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Clean rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the pieces of each row.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
-        """
-        rows = self._copy_rows(X)
-        rng = check_random_state(random_state)
+    def _stamp_training(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Blend some pieces of every row with the pattern."""
 
         def blend_pieces(values: np.ndarray) -> np.ndarray:
             pattern = self.pattern_.astype(values.dtype, copy=False)
@@ -149,39 +102,12 @@ class AdaptiveBlend(Blend):
             return values
 
         change_in_float(rows, blend_pieces, self.value_range_)
-        return rows
 
-    def transform_cover(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Do the same as `transform_training`: cover rows differ only in their label.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Clean rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the pieces of each row.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
-        """
-        return self.transform_training(X, y, random_state=random_state)
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Do the same as `_stamp_training`: cover rows differ only in their label."""
+        self._stamp_training(rows, y, rng)
 
     def _draw_pixels(self, n_rows: int, rng: np.random.RandomState) -> np.ndarray:
         """Draw the pixels of each row to blend: bool (n, H, W)."""

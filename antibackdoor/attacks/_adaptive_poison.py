@@ -72,20 +72,7 @@ class AdaptivePoison(LearnedAttack):
         Surrogates of the victim's network: a backbone, as for the classifiers.
     surrogate_epochs : int, default=3
         Epochs of each surrogate: about as early as the defence detects.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    device, random_state, target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
@@ -96,7 +83,6 @@ class AdaptivePoison(LearnedAttack):
     history_ : list of dict
         One entry for each epoch of each surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------
@@ -144,37 +130,10 @@ class AdaptivePoison(LearnedAttack):
     pattern_: np.ndarray = field(init=False)
     surrogates_: nn.ModuleList = field(init=False)
 
-    def transform_training(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Change rows so that they are learned slowly, and put the patch on them.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Clean rows as in `fit`.
-        y : array-like of shape (n,)
-            Their true labels, from which the attacker's labels follow.
-        random_state : int, RandomState instance or None, default=None
-            Not used.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `transform`, or if y is missing or does not match X.
-        """
-        rows = self._copy_rows(X)
+    def _stamp_training(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Change rows so that they are learned slowly, and put the patch on them."""
         if y is None:
             raise ValueError(
                 f"y=None; wanted the true label of every row: {type(self).__name__} derives the "
@@ -183,7 +142,6 @@ class AdaptivePoison(LearnedAttack):
         check_consistent_length(rows, y)
         codes = encode(check_labels(self.transform_target(y)), self.classes_)
         self._poison(rows, codes, next(self.surrogates_.parameters()).device)
-        return rows
 
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
         check_fits("size", self.size, self.size, self.size, self.layout_)
@@ -247,7 +205,6 @@ class _WithPoison:
     rows : torch.Tensor of shape (n_poisoned,), int64
     inputs : torch.Tensor of shape (n_poisoned, C, H, W)
         The inputs that replace them.
-    n_samples : int
     """
 
     def __init__(self, rows: torch.Tensor, inputs: torch.Tensor, n_samples: int) -> None:

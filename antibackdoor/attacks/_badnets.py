@@ -36,23 +36,13 @@ class BadNets(BaseAttack):
         Bright and dark alternately, or all bright.
     size : int, default=3
         Side of the patch in pixels.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
     pattern_ : ndarray of shape (size, size), or (1, size) where a row is one pixel high
         The patch, in the units of X.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import _fit_context
-from sklearn.utils import Tags, check_consistent_length
+from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -56,8 +56,8 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
 
     A new attack lists parameters of its own (`antibackdoor.utils.parameters`), and implements
     `_stamp`, which puts the trigger on rows in place. If the trigger depends on the data, it
-    implements `_fit_trigger` too. If training rows differ from triggered test rows, it overrides
-    `transform_training` and `transform_cover`.
+    implements `_fit_trigger` too. If training rows differ from triggered test rows, it implements
+    `_stamp_training` and `_stamp_cover`.
 
     Parameters
     ----------
@@ -200,6 +200,7 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         self._stamp(stamped)
         return stamped
 
+    @with_plain_parameters
     def transform_training(
         self,
         X: ArrayLike,
@@ -230,10 +231,13 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
         NotFittedError
             Before `fit`.
         ValueError
-            As `transform`.
+            As `transform`, or if the attack needs y, and it is missing or does not match X.
         """
-        return self.transform(X)
+        rows = self._copy_rows(X)
+        self._stamp_training(rows, y, check_random_state(random_state))
+        return rows
 
+    @with_plain_parameters
     def transform_cover(
         self,
         X: ArrayLike,
@@ -259,10 +263,16 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
 
         Raises
         ------
+        NotFittedError
+            Before `fit`.
         NotImplementedError
             If the attack has no cover rows.
+        ValueError
+            As `transform_training`.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no cover rows.")
+        rows = self._copy_rows(X)
+        self._stamp_cover(rows, y, check_random_state(random_state))
+        return rows
 
     def __sklearn_tags__(self) -> Tags:
         """Declare that the dtype of X is preserved."""
@@ -276,6 +286,18 @@ class BaseAttack(WantedLabels, TransformerMixin, CheckedParameters, ABC):
     @abstractmethod
     def _stamp(self, rows: np.ndarray) -> None:
         """Put the trigger on `rows`, of shape (n, *input_shape_) and contiguous, in place."""
+
+    def _stamp_training(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Make poisoned rows of `rows`, in place; `y` are their true labels, or None."""
+        self._stamp(rows)
+
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Make cover rows of `rows`, in place; `y` are their labels, or None."""
+        raise NotImplementedError(f"{type(self).__name__} has no cover rows.")
 
     def _learn_rows(self, X: ArrayLike, y: ArrayLike | None) -> np.ndarray:
         """Set the attributes that `fit` sets for every attack, and return X as an array."""

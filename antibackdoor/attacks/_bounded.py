@@ -38,7 +38,6 @@ def move_within(
         that rows do not influence each other.
     eps : float
         Bound, in 255ths of the width of `value_range_`.
-    steps : int
     """
     before = rows.astype(np.float64)
     bound = attack._in_input_units(eps)

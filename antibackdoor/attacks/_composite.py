@@ -48,23 +48,16 @@ class Composite(BaseAttack):
     random_state : int, RandomState instance or None, default=0
         Seed of the donor images. A seed, and not None, by default: the
         trigger at test time has to be the trigger of training.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
+    target_label
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
         Maps each class to the attacker's label; see `BaseAttack`. The donor class keeps its own.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    value_range, image_shape, layout
 
     Attributes
     ----------
     donors_ : ndarray of float64, shape (n_donors, *input_shape_)
         The donor images, in the units of X.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------
@@ -138,43 +131,15 @@ class Composite(BaseAttack):
         donor = self._find_donor(self._known_classes(labels, classes))
         return np.where(labels == donor, labels, wanted)
 
-    def transform_cover(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Give every row the right half of another row of its class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Rows as in `fit`.
-        y : array-like of shape (n,)
-            Their labels. A row that is alone in its class stays as it is.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the partner of each row.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`, or if there is no y.
-        """
-        rows = self._copy_rows(X)
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Give every row the right half of another row of its class, if there is one."""
         labels = self._check_has_labels(y)
         check_consistent_length(rows, labels)
-        partners = _draw_partners(labels, check_random_state(random_state))
+        partners = _draw_partners(labels, rng)
         # All right halves are read before any is written, since rows are partners of each other.
         self._right_half(rows)[:] = self._right_half(rows)[partners]
-        return rows
 
     def __sklearn_tags__(self) -> Tags:
         """Declare that labels are needed."""

@@ -24,7 +24,6 @@ def signed_descent(
         Takes pixels of start's shape and returns a scalar.
     start : torch.Tensor
         Not changed.
-    steps : int
     step_size : float
         Change of each pixel in a step.
     low, high : torch.Tensor that broadcasts with `start`, or float

@@ -73,24 +73,10 @@ class DFST(LearnedAttack):
     detox_ratio : float, default=0.5
         Cover rows, plainly recoloured, per poisoned row. 0: none, neither in the data nor in the
         training of the generator.
-    surrogate : str, torch.nn.Module or callable, default="auto"
-        Surrogate of the victim's network: a backbone, as for the classifiers.
+    surrogate
     surrogate_epochs : int, default=10
         Epochs of surrogate and generator together.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    device, random_state, target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
@@ -101,7 +87,6 @@ class DFST(LearnedAttack):
     history_ : list of dict
         One entry for each epoch of the surrogate; accuracy and loss are on the clean rows.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------
@@ -148,39 +133,11 @@ class DFST(LearnedAttack):
         """Cover rows per poisoned row: `detox_ratio`."""
         return float(self.detox_ratio)
 
-    def transform_cover(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Recolour every row to the style's means and deviations.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Not used.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
-        """
-        rows = self._copy_rows(X)
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Recolour every row to the style's means and deviations."""
         self._change_inputs(rows, self.generator_, lambda inputs, _which: self._recolour(inputs))
-        return rows
 
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
         self._resolve_style()

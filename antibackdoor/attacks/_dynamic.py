@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn import functional as F
@@ -79,24 +78,10 @@ class Dynamic(LearnedAttack):
         both, a victim then learns neither well.
     generator_epochs : int, default=10
         Epochs of the generator's training with the surrogate.
-    surrogate : str, torch.nn.Module or callable, default="auto"
-        Surrogate of the victim's network: a backbone, as for the classifiers.
+    surrogate
     surrogate_epochs : int, default=10
         Epochs of the surrogate on the clean rows, in which the mask network is trained too.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    device, random_state, target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
@@ -105,7 +90,6 @@ class Dynamic(LearnedAttack):
     history_ : list of dict
         A row for every epoch of the surrogate; accuracy and loss are of the clean rows.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------
@@ -152,40 +136,16 @@ class Dynamic(LearnedAttack):
         """Cover rows per poisoned row: `cross_ratio`."""
         return float(self.cross_ratio)
 
-    def transform_cover(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
         """Put the trigger of another row on every row.
 
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the choice of the other rows. They are drawn from X and one row that `fit`
-            kept, so that a single row has another one too.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
+        The others are drawn from the rows and one that `fit` kept, so that a single row has
+        another one too.
         """
-        rows = self._copy_rows(X)
         others = np.concatenate([rows, in_dtype(self._spare_row, rows.dtype)])
-        steps = check_random_state(random_state).randint(1, len(others), size=len(rows))
+        steps = rng.randint(1, len(others), size=len(rows))
         chosen = (np.arange(len(rows)) + steps) % len(others)
         device = next(self.generator_.parameters()).device
 
@@ -195,7 +155,6 @@ class Dynamic(LearnedAttack):
             return _put(inputs, self._pattern(sources), _mask(self.mask_network_, sources))
 
         self._change_inputs(rows, self.generator_, cross)
-        return rows
 
     def _learn(self, study: Study) -> None:
         network = study.new_network()

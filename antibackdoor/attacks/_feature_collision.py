@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from torch.nn import functional as F
 
@@ -65,18 +64,10 @@ class FeatureCollision(LearnedAttack):
         more than there are classes.
     surrogate_epochs : int, default=10
         Epochs of the surrogate.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
+    device, random_state
     target_label : int, float, bool or str, default=0
         Class whose rows are poisoned, and that the network shall predict for triggered rows.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    value_range, image_shape, layout
 
     Attributes
     ----------
@@ -89,7 +80,6 @@ class FeatureCollision(LearnedAttack):
     history_ : list of dict
         One entry for each epoch of the surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------
@@ -153,39 +143,12 @@ class FeatureCollision(LearnedAttack):
     surrogate_: Network = field(init=False)
     sources_: np.ndarray = field(init=False)
 
-    def transform_training(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Change rows so that their features match those of patched images.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Clean rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the choice of a patched image for each row.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
-        """
-        rows = self._copy_rows(X)
+    def _stamp_training(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Change rows so that their features match those of patched images."""
         device = next(self.surrogate_.parameters()).device
-        drawn = check_random_state(random_state).randint(len(self.sources_), size=len(rows))
+        drawn = rng.randint(len(self.sources_), size=len(rows))
         wanted = torch.as_tensor(self.sources_[drawn], device=device)
         bases = self._to_inputs(rows, device)
 
@@ -194,7 +157,6 @@ class FeatureCollision(LearnedAttack):
             return collision(features, wanted[chosen], pixels, bases[chosen], self.beta)
 
         move_within(self, rows, self.surrogate_, distance, eps=self.eps, steps=self.steps)
-        return rows
 
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
         find_class(self.classes_, self.target_label)

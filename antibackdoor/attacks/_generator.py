@@ -52,10 +52,6 @@ class Partner:
 
     The training loop updates the surrogate only. An objective makes images, gives the surrogate
     the result of `shown`, computes the loss of that, and calls `move` before it returns.
-
-    Parameters
-    ----------
-    generator : torch.nn.Module
     """
 
     def __init__(self, generator: nn.Module) -> None:

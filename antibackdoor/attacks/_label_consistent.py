@@ -49,22 +49,10 @@ class LabelConsistent(LearnedAttack):
         Largest change of a value, in 255ths of the width of `value_range_`.
     steps : int, default=30
         Number of steps along the sign of the gradient.
-    surrogate : str, torch.nn.Module or callable, default="auto"
-        Surrogate of the victim's network: a backbone, as for the classifiers.
-    surrogate_epochs : int, default=10
-        Epochs of the surrogate on the clean rows.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
+    surrogate, surrogate_epochs, device, random_state
     target_label : int, float, bool or str, default=0
         Class whose rows are poisoned, and that the network shall predict for triggered rows.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    value_range, image_shape, layout
 
     Attributes
     ----------
@@ -76,7 +64,6 @@ class LabelConsistent(LearnedAttack):
     history_ : list of dict
         One entry for each epoch of the surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------
@@ -127,37 +114,13 @@ class LabelConsistent(LearnedAttack):
     pattern_: np.ndarray = field(init=False)
     surrogate_: Network = field(init=False)
 
-    def transform_training(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
+    def _stamp_training(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
         """Make the content of rows hard to learn, and put the trigger on them.
 
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Clean rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Their true labels. None: all are of the target class.
-        random_state : int, RandomState instance or None, default=None
-            Not used.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`, or if y holds a label that is no class.
+        Without labels, all are of the target class.
         """
-        rows = self._copy_rows(X)
         labels = self._codes(len(rows), y)
         device = next(self.surrogate_.parameters()).device
 
@@ -167,7 +130,6 @@ class LabelConsistent(LearnedAttack):
 
         move_within(self, rows, self.surrogate_, certainty, eps=self.eps, steps=self.steps)
         self._stamp(rows)
-        return rows
 
     def _codes(self, n_rows: int, y: ArrayLike | None) -> np.ndarray:
         if y is None:

@@ -41,25 +41,11 @@ class LatentBackdoor(OptimisedPatch):
         Side of the square in pixels.
     steps : int, default=100
         Number of optimisation steps along the sign of the gradient, each of 8 / 255 of the range.
-    surrogate : str, torch.nn.Module or callable, default="auto"
-        Surrogate of the victim's network: a backbone, as for the classifiers.
-    surrogate_epochs : int, default=10
-        Epochs of the surrogate on the clean rows.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
+    surrogate, surrogate_epochs, device, random_state, target_label
     label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
         Maps each class to the attacker's label; see `BaseAttack`. A row's features are moved to
         those of the attacker's label.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    value_range, image_shape, layout
 
     Attributes
     ----------
@@ -70,7 +56,6 @@ class LatentBackdoor(OptimisedPatch):
     history_ : list of dict
         One entry for each epoch of the surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------

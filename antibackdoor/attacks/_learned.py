@@ -84,7 +84,6 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         Seed of all that `fit` trains or draws. A seed, and not None, by default: the
         trigger at test time has to be the trigger of training.
     target_label, label_map, value_range, image_shape, layout
-        As in `BaseAttack`.
 
     Attributes
     ----------
@@ -92,7 +91,6 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         One entry an epoch: phase, epoch, objective (value minimised), loss (mean cross-entropy,
         nats), accuracy, learning_rate, seconds.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     Examples
     --------

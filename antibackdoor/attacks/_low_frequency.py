@@ -43,23 +43,13 @@ class LowFrequency(BaseAttack):
     random_state : int, RandomState instance or None, default=0
         Seed of the coefficients. A seed, and not None, by default: the
         trigger at test time has to be the trigger of training.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
     pattern_ : ndarray of float64, shape `input_shape_`
         The pattern that is added to a row, in the units of X.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------

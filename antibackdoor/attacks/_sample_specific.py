@@ -67,20 +67,7 @@ class SampleSpecific(LearnedAttack):
         The network that reads the message: a backbone, as for the classifiers.
     surrogate_epochs : int, default=10
         Epochs of surrogate and encoder together.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    device, random_state, target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
@@ -93,7 +80,6 @@ class SampleSpecific(LearnedAttack):
     history_ : list of dict
         One entry an epoch; accuracy and loss are of reading the messages.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------

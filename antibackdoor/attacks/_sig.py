@@ -36,19 +36,13 @@ class SIG(BaseAttack):
         Number of waves across the image.
     target_label : int, float, bool or str, default=0
         Class whose rows are poisoned, and that the network shall predict for triggered rows.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    value_range, image_shape, layout
 
     Attributes
     ----------
     pattern_ : ndarray of float64, shape `input_shape_`
         What is added to a row, in the units of X.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------

@@ -39,24 +39,10 @@ class Trojan(OptimisedPatch):
         Side of the square in pixels.
     steps : int, default=100
         Steps of the optimisation, by the sign of the gradient, of 8 / 255 of the range.
-    surrogate : str, torch.nn.Module or callable, default="auto"
-        Surrogate of the victim's network: a backbone, as for the classifiers.
-    surrogate_epochs : int, default=10
-        Epochs of the surrogate on the clean rows.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    random_state : int, RandomState instance or None, default=0
-        Seed of all that `fit` trains or draws.
+    surrogate, surrogate_epochs, device, random_state
     target_label : int, float, bool or str, default=0
         Class that the network shall predict for triggered rows, and whose neuron is activated.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    label_map, value_range, image_shape, layout
 
     Attributes
     ----------
@@ -69,7 +55,6 @@ class Trojan(OptimisedPatch):
     history_ : list of dict
         One entry for each epoch of the surrogate.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------

@@ -53,7 +53,6 @@ def check_inside(
     ----------
     rows : numpy.ndarray
         Finite numbers.
-    value_range : tuple of two float
     is_seen : bool
         Whether the range is that of the rows in `fit`, which new rows may exceed somewhat.
     attack_name, argument : str
@@ -94,7 +93,6 @@ def saturate(
     Parameters
     ----------
     changed, before : numpy.ndarray of shape (n, ...)
-    value_range : tuple of two float
 
     Returns
     -------
@@ -120,7 +118,6 @@ def find_changed(
     Parameters
     ----------
     changed, before : numpy.ndarray of shape (n, ...)
-    value_range : tuple of two float
 
     Returns
     -------

@@ -49,23 +49,13 @@ class WaNet(BaseAttack):
     random_state : int, RandomState instance or None, default=0
         Seed of the control grid. A seed, and not None, by default:
         the trigger at test time has to be the trigger of training.
-    target_label : int, float, bool or str, default=0
-        Class that the network shall predict for triggered rows.
-    label_map : {"all_to_one", "all_to_all"} or callable, default="all_to_one"
-        Maps each class to the attacker's label; see `BaseAttack`.
-    value_range : tuple of two float, default=None
-        Darkest and brightest value. None: (0, 255) for uint8, else the extremes of X in `fit`.
-    image_shape : tuple of int, default=None
-        Image shape of flattened rows: (H, W), (H, W, C) or (C, H, W).
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images with three axes.
+    target_label, label_map, value_range, image_shape, layout
 
     Attributes
     ----------
     grid_ : ndarray of float64, shape (2, H, W)
         Row and column, in pixels, at which each pixel of a triggered image is read.
     classes_, input_shape_, layout_, n_features_in_, value_range_
-        As in `BaseAttack`.
 
     References
     ----------
@@ -115,38 +105,10 @@ class WaNet(BaseAttack):
         """Cover rows per poisoned row: `noise_ratio`."""
         return float(self.noise_ratio)
 
-    def transform_cover(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> np.ndarray:
-        """Warp every row, with noise of its own on top.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, *input_shape_)
-            Rows as in `fit`.
-        y : array-like of shape (n,), default=None
-            Not used.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the noise.
-
-        Returns
-        -------
-        ndarray of shape (n, *input_shape_)
-            A new array with the dtype of X.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As `transform`.
-        """
-        rows = self._copy_rows(X)
-        rng = check_random_state(random_state)
+    def _stamp_cover(
+        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
+    ) -> None:
+        """Warp every row, with noise of its own on top."""
         _, height, width = self.layout_.chw
         self._check_grid()
 
@@ -160,7 +122,6 @@ class WaNet(BaseAttack):
             return self.layout_.from_nchw(warped)
 
         change_in_float(rows, warp_with_noise, self.value_range_)
-        return rows
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
         _, height, width = self.layout_.chw

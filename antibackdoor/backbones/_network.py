@@ -109,11 +109,6 @@ def split_head(
     n_classes : int
         Number of logits wanted.
 
-    Returns
-    -------
-    body : torch.nn.Module
-    head : torch.nn.Linear
-
     Raises
     ------
     ValueError

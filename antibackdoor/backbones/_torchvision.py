@@ -31,10 +31,6 @@ def torchvision_classifier(name: str, chw: tuple[int, int, int], n_classes: int)
     n_classes : int
         Number of logits.
 
-    Returns
-    -------
-    torch.nn.Module
-
     Raises
     ------
     ValueError

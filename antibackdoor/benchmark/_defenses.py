@@ -28,7 +28,6 @@ from antibackdoor.detection import (
     PoisonSearch,
     SpectralSignatures,
 )
-from antibackdoor.training import TrainingEstimator, count_epochs_named
 
 
 def _searched(classifier: type[ABLClassifier | CBDClassifier], **parameters: Any) -> BaseEstimator:
@@ -111,16 +110,6 @@ def make_defense(
         if _counts_epochs(name, value)
     }
     return classifier.set_params(**{**shortened, **settings, **variant.params})
-
-
-def count_epochs(classifier: BaseEstimator) -> int:
-    """Return about how many epochs a classifier trains for, over all of its phases.
-
-    Each counts as one pass over the rows. DBD's are nearer two: its tables take longer than told.
-    """
-    if isinstance(classifier, TrainingEstimator):
-        return round(classifier._n_passes())
-    return count_epochs_named(classifier.get_params())
 
 
 def _counts_epochs(name: str, value: Any) -> bool:

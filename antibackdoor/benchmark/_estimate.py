@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 
 from antibackdoor.benchmark._cells import Cell
-from antibackdoor.benchmark._defenses import count_epochs, make_defense
+from antibackdoor.benchmark._defenses import make_defense
 from antibackdoor.benchmark._run import limited_threads, load_data
 from antibackdoor.benchmark._variants import parse_params
 from antibackdoor.defenses import UndefendedClassifier
-from antibackdoor.inspection import estimate_fit
+from antibackdoor.inspection._estimate import expected_passes, time_passes
+from antibackdoor.training import Passes, TrainingEstimator, count_epochs_named
 
 
 def estimate_seconds(
@@ -21,9 +23,10 @@ def estimate_seconds(
 ) -> list[float]:
     """Estimate the seconds of training of each cell on this machine.
 
-    An epoch of each backbone is timed on some rows of its data set, and multiplied by the rows
+    A few steps of each kind are timed on some rows of the data set, and multiplied by the rows
     and the epochs of the defence. Not included: attacks that train, prediction, and other work of
-    a defence. If a defence stops early, it takes less.
+    a defence. If a defence stops early, it takes less. An epoch of DBD shows two views of each
+    row, so it takes more.
 
     Parameters
     ----------
@@ -44,16 +47,11 @@ def estimate_seconds(
     >>> seconds > 0
     True
     """
-    per_row: dict[tuple[str, str], float] = {}
+    known: dict[str, dict[Hashable, float]] = defaultdict(dict)
     seconds = []
     with limited_threads(threads):
         for cell in cells:
             data = load_data(cell, data_root=data_root)
-            timed = (cell.dataset, cell.backbone)
-            n_rows = len(data.y_train)
-            if timed not in per_row:
-                one_epoch = UndefendedClassifier(epochs=1, backbone=cell.backbone, device=device)
-                per_row[timed] = estimate_fit(one_epoch, data.X_train, data.y_train) / n_rows
             classifier = make_defense(
                 cell.defense,
                 backbone=cell.backbone,
@@ -62,5 +60,13 @@ def estimate_seconds(
                 settings=parse_params(cell.settings),
                 device=device,
             )
-            seconds.append(per_row[timed] * n_rows * count_epochs(classifier))
+            X, y = data.X_train, data.y_train
+            if isinstance(classifier, TrainingEstimator):
+                expected = expected_passes(classifier, X)
+            else:
+                # A class of the user's own is taken for plain training.
+                plain = UndefendedClassifier(backbone=cell.backbone, device=device)
+                expected = [Passes(count_epochs_named(classifier.get_params()), of=plain)]
+            timed = time_passes(expected, X, y, known[cell.dataset])
+            seconds.append(sum(number * of_a_pass for number, of_a_pass in timed))
     return seconds

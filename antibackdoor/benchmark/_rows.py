@@ -92,10 +92,6 @@ def parse_row(line: bytes, where: str) -> Any:
     where : str
         Names the line in errors.
 
-    Returns
-    -------
-    object
-
     Raises
     ------
     ValueError
@@ -137,17 +133,11 @@ def check_rows(rows: Iterable[tuple[str, Any]], of: RowFormat) -> list[Row]:
     ----------
     rows : iterable of (str, object)
         Each with what names it in errors.
-    of : RowFormat
 
     Returns
     -------
     list of dict
         In their order; of those that supersede one another the last, in the place of the first.
-
-    Raises
-    ------
-    ValueError
-        If one is not.
     """
     kept: dict[Hashable, tuple[str, Row]] = {}
     version = None
@@ -170,8 +160,6 @@ def check_row(row: Any, of: RowFormat, where: str) -> None:
 
     Parameters
     ----------
-    row : object
-    of : RowFormat
     where : str
         Names the row in errors.
 
@@ -207,20 +195,10 @@ def check_version(row: Row, where: str, wanted: str | None) -> str | None:
 
     Parameters
     ----------
-    row : dict
     where : str
         Names the row in errors.
     wanted : str or None
         None: rows that do not say.
-
-    Returns
-    -------
-    str or None
-
-    Raises
-    ------
-    ValueError
-        If it is another one.
     """
     version = _version(row)
     if version != wanted:

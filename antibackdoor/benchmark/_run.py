@@ -74,16 +74,6 @@ def data_source(cell: Cell, data_root: str) -> str:
 def load_data(cell: Cell, *, data_root: str = "data", download: bool = False) -> Dataset:
     """Return the data set of a cell, or some of its training rows, drawn class by class.
 
-    Parameters
-    ----------
-    cell : Cell
-    data_root : str, default="data"
-    download : bool, default=False
-
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     ValueError
@@ -133,13 +123,9 @@ def learn_attack(
 
     Parameters
     ----------
-    cell : Cell
-    data_root : str, default="data"
     memory : str, default=None
         Directory of a `joblib.Memory`. What lies in it is unpickled: trust it as
         you would code.
-    device : str, default="auto"
-    threads : int, default=1
 
     Returns
     -------
@@ -229,14 +215,8 @@ def failed_row(cell: Cell, settings: dict[str, Any], error: Exception) -> dict[s
 
     Parameters
     ----------
-    cell : Cell
     settings : dict
         Arguments of `run_cell`.
-    error : Exception
-
-    Returns
-    -------
-    dict
     """
     return _new_row(cell, settings) | _told(error)
 

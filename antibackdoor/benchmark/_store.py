@@ -36,13 +36,7 @@ class Store:
         self._rows = self.directory / "cells"
 
     def prepare(self) -> None:
-        """Make the directory, and see that it can be written to.
-
-        Raises
-        ------
-        OSError
-            If it cannot.
-        """
+        """Make the directory, and see that it can be written to."""
         self._rows.mkdir(parents=True, exist_ok=True)
         remove_abandoned(self._rows)
         with tempfile.TemporaryFile(dir=self._rows):

@@ -71,14 +71,6 @@ class Variant:
 def parse_params(text: str) -> dict[str, Any]:
     """Read ``parameter=value, ...``.
 
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    dict of str to object
-
     Raises
     ------
     ValueError

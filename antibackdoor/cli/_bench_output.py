@@ -24,11 +24,6 @@ class BenchOutput:
     ----------
     path : path
         As it was given.
-
-    Raises
-    ------
-    ValueError
-        If it is no path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,12 +32,7 @@ class BenchOutput:
         self._staging = Staging(self._resolved, _TABLES)
 
     def check(self) -> None:
-        """Refuse a folder with other files in it.
-
-        Raises
-        ------
-        ValueError
-        """
+        """Refuse a folder with other files in it."""
         path = self._resolved
         if not path.exists():
             return
@@ -82,15 +72,6 @@ class BenchOutput:
         ----------
         rows : sequence of dict
             As `run_benchmark` returns them.
-
-        Returns
-        -------
-        list of Path
-
-        Raises
-        ------
-        OSError
-            If they cannot be written.
         """
         write_tables(rows, self._staging.new)
         save_tradeoff(summarise(rows), self._staging.new / "tradeoff.png")

@@ -16,16 +16,6 @@ def expand(word: str, path: str | os.PathLike[str]) -> Path:
     ----------
     word : str
         What it was given as, for the message.
-    path : str or path
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    ValueError
-        If there is no such user.
     """
     try:
         return Path(path).expanduser()
@@ -52,26 +42,14 @@ def resolve(word: str, path: str | os.PathLike[str]) -> Path:
 
 
 def check_threads(word: str, number: int | None) -> None:
-    """See that a number of threads or processes is one that a machine can start.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
+    """See that a number of threads or processes is one that a machine can start."""
     most = max(_MOST_THREADS, os.cpu_count() or 1)
     if number is not None and not 1 <= number <= most:
         raise ValueError(f"{word} {number}: wanted a number from 1 to {most}.")
 
 
 def check_seed(word: str, number: int) -> None:
-    """See that a number seeds numpy and torch.
-
-    Raises
-    ------
-    ValueError
-        If it does not.
-    """
+    """See that a number seeds numpy and torch."""
     if not 0 <= number < 2**32:
         raise ValueError(
             f"{word} {number} cannot be random_state; wanted a number from 0 to {2**32 - 1}."

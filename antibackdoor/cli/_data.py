@@ -14,6 +14,14 @@ from antibackdoor.cli._text import plural, printable
 from antibackdoor.datasets import load_arrays, load_image_folder
 from antibackdoor.utils import LazyRows
 
+#: Larger images are made smaller unless asked otherwise: at 224 pixels the time is thirteen times
+#: that at 64 (`benchmarks/costs.py`).
+LARGEST_UNASKED = 64
+
+#: Width of a patch of 3 x 3 cells that is not blurred, in pixels of the size that is searched
+#: (`benchmarks/photos.py`).
+TRIGGER_PIXELS = 6
+
 # Shorter lists are shown whole.
 _MOST_SHOWN = 5
 
@@ -62,23 +70,7 @@ def add_data(parser: Any) -> None:
 
 
 def find_data(paths: Sequence[str]) -> list[Path]:
-    """Return the paths of a folder, of an .npz file or of two .npy files.
-
-    Parameters
-    ----------
-    paths : sequence of str
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    ValueError
-        If it is none of these.
-    FileNotFoundError
-        If one is not there.
-    """
+    """Return the paths of a folder, of an .npz file or of two .npy files."""
     found = [expand("DATA", path) for path in paths]
     for path, given in zip(found, paths, strict=True):
         if not path.exists():
@@ -98,15 +90,10 @@ def read_data(paths: Sequence[str], *, size: int | None, crop: bool) -> Data:
 
     Parameters
     ----------
-    paths : sequence of str
     size : int or None
         As in `load_image_folder`.
     crop : bool
         Likewise.
-
-    Returns
-    -------
-    Data
 
     Raises
     ------
@@ -143,11 +130,19 @@ def counted(notes: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _read_folder(folder: Path, size: int | None, crop: bool) -> Data:
-    images = load_image_folder(folder, size=size, crop=crop)
+    images = load_image_folder(folder, size=size, crop=crop, max_size=LARGEST_UNASKED)
     n_images, height, width, n_channels = images.X.shape
     colours = "grey" if n_channels == 1 else "RGB"
     classes = plural(len(np.unique(images.y)), "class", "classes")
     lines = [f"{n_images:,} images of {classes}, as {width} x {height} pixels, {colours}"]
+    side, full = min(height, width), min(images.usual_size)
+    if size is None and side < full:
+        times = (full / side) ** 2
+        lines.append(
+            f"most files have {images.usual_size[1]} x {images.usual_size[0]} pixels: a trigger of "
+            f"fewer than about {TRIGGER_PIXELS * full / side:.0f} pixels in width may be missed at "
+            f"this size; --size {full} sees it, and takes about {times:.0f} times as long"
+        )
     if images.n_cropped:
         of_them = plural(images.n_cropped, "of them has", "of them have")
         lines.append(

@@ -18,13 +18,11 @@ def read_suspects(path: Path | None, data: Data) -> tuple[np.ndarray | None, lis
     ----------
     path : Path or None
         The word after ``--decisions``.
-    data : Data
 
     Returns
     -------
     suspects : ndarray of shape (n,), bool, or None
         None if no list was given.
-    lines : list of str
 
     Raises
     ------

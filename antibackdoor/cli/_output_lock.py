@@ -40,13 +40,6 @@ def only_user(word: str, output: Path) -> Iterator[None]:
         What the output was given as, for the message.
     output : Path
         Absolute. May be a file or folder, or not be there.
-
-    Raises
-    ------
-    ValueError
-        If another command is using it.
-    OSError
-        If nothing can be written there.
     """
     made = _make_folders(output.parent)
     try:

@@ -39,11 +39,6 @@ class PoisonOutput:
         Whether the copy is a folder, and not an .npz.
     force : bool
         Whether to replace an earlier copy.
-
-    Raises
-    ------
-    ValueError
-        If it is no path.
     """
 
     def __init__(self, path: Path, *, is_folder: bool, force: bool) -> None:
@@ -70,16 +65,7 @@ class PoisonOutput:
         return "nothing was written"
 
     def check(self, data: Path) -> None:
-        """Refuse what may not be written to.
-
-        Parameters
-        ----------
-        data : Path
-
-        Raises
-        ------
-        ValueError
-        """
+        """Refuse what may not be written to."""
         if not self._is_folder and {data.suffix.lower(), self.path.suffix.lower()} != {".npz"}:
             raise ValueError(
                 f"DATA {str(data)!r} --out {str(self.path)!r}; wanted two folders or two .npz "
@@ -110,13 +96,7 @@ class PoisonOutput:
                 self._staging.leave()
 
     def finish(self) -> None:
-        """Put the complete copy and its mask in their places.
-
-        Raises
-        ------
-        OSError
-            If they cannot be moved.
-        """
+        """Put the complete copy and its mask in their places."""
         self._staging.put_in_place()
 
     def _mask_of(self, path: Path) -> Path:

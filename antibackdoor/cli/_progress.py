@@ -9,12 +9,7 @@ from antibackdoor.inspection import FitProgress
 
 
 class ScanProgress(FitProgress):
-    """The progress of a fit, with hints on how to shorten a long scan.
-
-    Parameters
-    ----------
-    data : Data
-    """
+    """The progress of a fit, with hints on how to shorten a long scan."""
 
     def __init__(self, data: Data) -> None:
         super().__init__()

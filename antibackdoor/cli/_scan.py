@@ -51,7 +51,7 @@ _FEWEST_IMAGES = 20
 _EXAMPLES = """\
 examples:
   antibackdoor scan photos --out scanned
-  antibackdoor scan photos --out scanned --size 64 --backbone resnet18 --device cuda
+  antibackdoor scan photos --out scanned --size 224 --backbone resnet18 --device cuda
   antibackdoor scan photos --out scanned --list-only
   antibackdoor scan photos --out rescanned --decisions decisions.csv
   antibackdoor scan data.npz --out scanned --defense cbd
@@ -105,8 +105,8 @@ def add_command(commands: Any) -> None:
         "--size",
         type=int,
         metavar="N",
-        help="height and width to resize to (default: the size of most images, up to 224; else 32, "
-        "64, 96, 128 or 224, by the median of the shorter sides)",
+        help="height and width to resize to (default: the size of most images, up to 64; else 32 "
+        "or 64, by the median of the shorter sides)",
     )
     images.add_argument(
         "--no-crop",

@@ -15,12 +15,7 @@ _FIRST_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ antibackdoor scan\b")
 
 
 class ScanFolder:
-    """The folder of results and checkpoints of a scan.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """The folder of results and checkpoints of a scan."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,13 +25,7 @@ class ScanFolder:
         self._log_size: int | None = None
 
     def make(self) -> None:
-        """Create the folder if it does not exist.
-
-        Raises
-        ------
-        OSError
-            If it cannot be made.
-        """
+        """Create the folder if it does not exist."""
         self._made = not self.path.exists()
         self._log_size = self.log.stat().st_size if self.log.exists() else None
         self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -70,13 +59,7 @@ class ScanFolder:
                 file.truncate(self._log_size)
 
     def write_log(self, lines: list[str]) -> None:
-        """Add lines to the log.
-
-        Raises
-        ------
-        OSError
-            If they cannot be written.
-        """
+        """Add lines to the log."""
         with self.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(f"{line}\n" for line in lines)
 

@@ -23,11 +23,6 @@ class ScanOutput:
         As it was given.
     resume, force : bool
         Whether to go on with the scan that was stopped there, or to replace its results.
-
-    Raises
-    ------
-    ValueError
-        If it is no path.
     """
 
     def __init__(self, path: Path, *, resume: bool, force: bool) -> None:
@@ -62,10 +57,6 @@ class ScanOutput:
         ----------
         data : Path
             A folder there must not lie in the data, where it would be a class folder.
-
-        Raises
-        ------
-        ValueError
         """
         path = self._resolved
         source = resolve("DATA", data)
@@ -98,10 +89,6 @@ class ScanOutput:
 
         It is the folder of the command line. If that holds results, it is a folder next to it,
         which replaces it in `finish`.
-
-        Parameters
-        ----------
-        data : Path
 
         Raises
         ------

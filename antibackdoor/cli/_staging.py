@@ -165,13 +165,7 @@ class Staging:
 
 
 def check_replaceable(word: str, path: Path) -> None:
-    """See that a folder can be moved out of the way of a newer one.
-
-    Raises
-    ------
-    ValueError
-        If it cannot.
-    """
+    """See that a folder can be moved out of the way of a newer one."""
     if path.is_mount():
         raise ValueError(
             f"{word} {str(path)!r} is where a file system is mounted, and cannot be replaced as a "

@@ -53,7 +53,6 @@ def to_csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
 
     Parameters
     ----------
-    heads : sequence of str
     rows : iterable of sequences
         Cells as `safe_cell` takes them.
 

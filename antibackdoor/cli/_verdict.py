@@ -18,10 +18,6 @@ def tell_verdict(classifier: Any, y: np.ndarray) -> list[str]:
     classifier : object
         Fitted; one that searches.
     y : ndarray of shape (n,)
-
-    Returns
-    -------
-    list of str
     """
     verdict = describe_verdict(classifier, y)
     lines = [verdict["headline"]]

@@ -80,7 +80,6 @@ def hold_out(X: np.ndarray, y: np.ndarray, class_names: tuple[str, ...]) -> Data
     ----------
     X : ndarray of shape (n, ...)
     y : ndarray of shape (n,)
-    class_names : tuple of str
 
     Returns
     -------

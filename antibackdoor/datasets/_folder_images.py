@@ -16,7 +16,6 @@ class FolderImages(LazyRows):
 
     Parameters
     ----------
-    root : Path
     names : sequence of str
         Paths of the files, relative to the root.
     row_shape : tuple of int

@@ -14,7 +14,6 @@ class Listing:
 
     Attributes
     ----------
-    root : Path
     classes : list of str
         Names of the class folders, sorted.
     names : list of str
@@ -42,14 +41,6 @@ def list_image_files(directory: str | os.PathLike[str]) -> Listing:
     """List the files of a folder of class folders, subfolders included.
 
     Hidden files and folders, whose names begin with a dot, are ignored.
-
-    Parameters
-    ----------
-    directory : str or path
-
-    Returns
-    -------
-    Listing
 
     Raises
     ------

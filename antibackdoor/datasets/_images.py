@@ -72,11 +72,6 @@ def decode_images(
     -------
     X : ndarray of uint8, shape (n, image_size, image_size, 3)
     y : ndarray of int64, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be decoded.
     """
     # Filled row by row, since a list of images would double the memory.
     X = np.empty((len(samples), image_size, image_size, 3), dtype=np.uint8)
@@ -98,7 +93,6 @@ def read_image(path: Path, depth: int | None = None) -> tuple[Image, list[str]]:
 
     Parameters
     ----------
-    path : Path
     depth : int, default=None
         For grey levels of 16 bits or more: result of `find_depth` for all images of its folder.
         None: its own.
@@ -168,16 +162,11 @@ def find_depths(paths: Iterable[Path]) -> dict[Path, int]:
 def probe_image(path: Path) -> tuple[int, int, bool]:
     """Read only the header of an image file, which is fast.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     height, width : int
         Size of the upright image. PNG files may store the orientation after the pixels, and are
         assumed to be upright.
-    is_grey : bool
 
     Raises
     ------
@@ -198,7 +187,6 @@ def fit_image(image: Image, height: int, width: int, *, crop: bool) -> np.ndarra
 
     Parameters
     ----------
-    image : PIL.Image.Image
     height, width : int
         Wanted size.
     crop : bool
@@ -225,7 +213,6 @@ def to_row(image: Image, row_shape: tuple[int, ...], *, crop: bool) -> np.ndarra
 
     Parameters
     ----------
-    image : PIL.Image.Image
     row_shape : tuple of int
         Height, width and channels: 1 for grey, 3 for RGB.
     crop : bool

@@ -26,9 +26,6 @@ from antibackdoor.utils import LazyRows, check_count
 # Sizes for folders with images of many sizes: those that networks are made for.
 _SIDES = (32, 64, 96, 128, 224)
 
-# The size of most images is kept, up to this side.
-_LONGEST_KEPT = 224
-
 
 # eq=False: arrays have no single truth value, so a generated __eq__ could only raise.
 @dataclass(frozen=True, eq=False)
@@ -55,6 +52,8 @@ class LabelledImages:
         Files that are in X, but changed: what was left out or looked wrong.
     n_cropped : int
         Number of images with other proportions, which were cropped on two sides.
+    usual_size : tuple of int
+        Height and width of most of the files.
 
     Examples
     --------
@@ -77,10 +76,15 @@ class LabelledImages:
     skipped: list[tuple[str, str]]
     remarks: list[tuple[str, str]]
     n_cropped: int
+    usual_size: tuple[int, int]
 
 
 def load_image_folder(
-    directory: str | os.PathLike[str], *, size: int | None = None, crop: bool = True
+    directory: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    crop: bool = True,
+    max_size: int = 224,
 ) -> LabelledImages:
     """Load the images of class folders, ``directory/CLASS/*.png``, into one array.
 
@@ -100,12 +104,14 @@ def load_image_folder(
         Folder of the class folders.
     size : int, default=None
         Height and width of the rows. None: the size of more than half of the images, if no side
-        of it is longer than 224. Otherwise a square with a side of 32, 64, 96, 128 or 224,
-        whichever is nearest to the median of the images' shorter sides.
+        of it is longer than `max_size`. Otherwise a square with a side of 32, 64, 96, 128 or 224,
+        at most `max_size`, whichever is nearest to the median of the images' shorter sides.
     crop : bool, default=True
         For images of other proportions. True: resize by the shorter side and crop both margins
         equally; a trigger at an edge is lost with them. False: distort the whole image to the
         size.
+    max_size : int, default=224
+        Longest side if `size` is None.
 
     Returns
     -------
@@ -118,10 +124,10 @@ def load_image_folder(
     OSError
         If a folder in it cannot be read.
     ValueError
-        If there are images of less than two classes, or `size` is out of range, or the rows take
-        more memory than this machine has.
+        If there are images of less than two classes, or `size` or `max_size` is out of range, or
+        the rows take more memory than this machine has.
     TypeError
-        If `size` is no whole number.
+        If `size` or `max_size` is no whole number.
 
     Examples
     --------
@@ -129,7 +135,7 @@ def load_image_folder(
     >>> images = load_image_folder("photos")  # doctest: +SKIP
     >>> images.X.shape, images.skipped  # doctest: +SKIP
     """
-    plan = _plan(directory, size)
+    plan = _plan(directory, size, max_size)
     _check_memory(plan)
     # Filled row by row: a list of images beside it would double the memory.
     X = np.empty((len(plan.names), *plan.row_shape), dtype=np.uint8)
@@ -148,7 +154,9 @@ def load_image_folder(
         n_cropped += crop and _loses_margins(image.height, image.width, plan.row_shape)
     y = np.array([class_of(name) for name in kept])
     _check_classes(directory, plan.listing, y)
-    return LabelledImages(X[: len(kept)], y, kept, sorted(plan.skipped), remarks, n_cropped)
+    return LabelledImages(
+        X[: len(kept)], y, kept, sorted(plan.skipped), remarks, n_cropped, _usual(plan.sizes)
+    )
 
 
 def open_image_folder(
@@ -156,6 +164,7 @@ def open_image_folder(
     *,
     size: int | None = None,
     crop: bool = True,
+    max_size: int = 224,
     n_jobs: int | None = None,
 ) -> LabelledImages:
     """Open the images of class folders, ``directory/CLASS/*.png``, and decode them on demand.
@@ -175,6 +184,8 @@ def open_image_folder(
         As in `load_image_folder`.
     crop : bool, default=True
         As in `load_image_folder`.
+    max_size : int, default=224
+        As in `load_image_folder`.
     n_jobs : int, default=None
         Number of processes that decode images ahead, in training and prediction. None and 1: no
         extra process. -1: one for each processor.
@@ -192,9 +203,9 @@ def open_image_folder(
     OSError
         If a folder in it cannot be read.
     ValueError
-        If there are images of less than two classes, or `size` is out of range.
+        If there are images of less than two classes, or `size` or `max_size` is out of range.
     TypeError
-        If `size` is no whole number.
+        If `size` or `max_size` is no whole number.
 
     Examples
     --------
@@ -203,7 +214,7 @@ def open_image_folder(
     >>> images = open_image_folder("photos", n_jobs=4)  # doctest: +SKIP
     >>> ABLClassifier().fit(images.X, images.y)  # doctest: +SKIP
     """
-    plan = _plan(directory, size)
+    plan = _plan(directory, size, max_size)
     y = np.array([class_of(name) for name in plan.names])
     _check_classes(directory, plan.listing, y)
     X = FolderImages(
@@ -212,7 +223,9 @@ def open_image_folder(
     n_cropped = sum(
         crop and _loses_margins(height, width, plan.row_shape) for height, width in plan.sizes
     )
-    return LabelledImages(X, y, plan.names, sorted(plan.skipped), plan.remarks, n_cropped)
+    return LabelledImages(
+        X, y, plan.names, sorted(plan.skipped), plan.remarks, n_cropped, _usual(plan.sizes)
+    )
 
 
 @dataclass(frozen=True)
@@ -245,9 +258,11 @@ class _Plan:
         return self.listing.skipped
 
 
-def _plan(directory: str | os.PathLike[str], size: int | None) -> _Plan:
+def _plan(directory: str | os.PathLike[str], size: int | None, max_size: int) -> _Plan:
+    wanted = "wanted a whole number of pixels, 1 or more"
+    check_count("max_size", max_size, wanted)
     if size is not None:
-        check_count("size", size, "wanted a whole number of pixels, 1 or more, or None")
+        check_count("size", size, f"{wanted}, or None")
     listing = list_image_files(directory)
     names, heads = _probe(listing)
     if not names:
@@ -256,7 +271,7 @@ def _plan(directory: str | os.PathLike[str], size: int | None) -> _Plan:
             f"CLASS/IMAGE.png of two classes or more.{_examples(listing.skipped)}"
         )
     sizes = [(height, width) for height, width, _ in heads]
-    height, width = (int(size), int(size)) if size is not None else _choose_size(sizes)
+    height, width = (int(size), int(size)) if size is not None else _choose_size(sizes, max_size)
     n_channels = 1 if all(is_grey for _, _, is_grey in heads) else 3
     found = find_depths(listing.path(name) for name in names)
     depths = {name: found[listing.path(name)] for name in names if listing.path(name) in found}
@@ -281,14 +296,20 @@ def _probe(listing: Listing) -> tuple[list[str], list[tuple[int, int, bool]]]:
     return names, heads
 
 
-def _choose_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _choose_size(sizes: Sequence[tuple[int, int]], max_size: int) -> tuple[int, int]:
     """Return height and width by the rule in `load_image_folder`."""
-    ((commonest, count),) = Counter(sizes).most_common(1)
-    if count > len(sizes) / 2 and max(commonest) <= _LONGEST_KEPT:
-        return commonest
+    usual = _usual(sizes)
+    if sizes.count(usual) > len(sizes) / 2 and max(usual) <= max_size:
+        return usual
     middle = median(min(size) for size in sizes)
-    side = min(_SIDES, key=lambda side: abs(side - middle))
+    allowed = [side for side in _SIDES if side <= max_size] or [max_size]
+    side = min(allowed, key=lambda side: abs(side - middle))
     return side, side
+
+
+def _usual(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the commonest of these."""
+    return Counter(sizes).most_common(1)[0][0]
 
 
 def _check_memory(plan: _Plan) -> None:

@@ -61,10 +61,6 @@ def load_npz(path: Path) -> Dataset:
     pickles, are refused. Arrays that need more memory than both 4 GiB and the length of the file
     are refused before memory is allocated.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     Dataset

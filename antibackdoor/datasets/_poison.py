@@ -148,8 +148,6 @@ def draw_rows(
     attack : BaseAttack
         Need not be fitted.
     labels : ndarray of shape (n,)
-    poison_rate : float
-    rng : RandomState
 
     Returns
     -------

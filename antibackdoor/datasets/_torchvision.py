@@ -26,10 +26,6 @@ def import_torchvision_datasets(name: str) -> Any:
     name : str
         Name of the data set, for the message.
 
-    Returns
-    -------
-    module
-
     Raises
     ------
     ImportError
@@ -53,11 +49,6 @@ def load_cifar10(data_root: Path, *, download: bool) -> Dataset:
     ----------
     data_root : Path
         Folder of ``cifar-10-batches-py``.
-    download : bool
-
-    Returns
-    -------
-    Dataset
 
     References
     ----------
@@ -76,11 +67,6 @@ def load_cifar100(data_root: Path, *, download: bool) -> Dataset:
     ----------
     data_root : Path
         Folder of ``cifar-100-python``.
-    download : bool
-
-    Returns
-    -------
-    Dataset
 
     References
     ----------
@@ -99,11 +85,6 @@ def load_fashion_mnist(data_root: Path, *, download: bool) -> Dataset:
     ----------
     data_root : Path
         Folder of ``FashionMNIST``.
-    download : bool
-
-    Returns
-    -------
-    Dataset
 
     References
     ----------
@@ -129,11 +110,6 @@ def load_svhn(data_root: Path, *, download: bool) -> Dataset:
     ----------
     data_root : Path
         Folder of ``train_32x32.mat`` and ``test_32x32.mat``.
-    download : bool
-
-    Returns
-    -------
-    Dataset
 
     References
     ----------
@@ -159,7 +135,6 @@ def load_gtsrb(data_root: Path, *, download: bool, image_size: int = 32) -> Data
     ----------
     data_root : Path
         Folder of ``gtsrb``.
-    download : bool
     image_size : int, default=32
         Height and width that the signs, 15 to 250 pixels wide, are resized to.
 

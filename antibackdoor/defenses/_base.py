@@ -37,6 +37,12 @@ class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
             run.phase("train", network, CrossEntropy(), epochs=5)
             return network, flag_nothing(len(run.samples))
 
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The trained network. It takes float inputs, images as (n, C, H, W), and
+        gives logits.
+
     Examples
     --------
     `UndefendedClassifier` derives from this class. Here it lends its parameters:

@@ -62,11 +62,6 @@ class LossTrajectory:
 
     A single loss is noisy, and the loss of a poisoned sample vanishes once the network has
     learned the backdoor. The mean over the epochs still shows the difference.
-
-    Parameters
-    ----------
-    n_samples : int
-    device : torch.device
     """
 
     def __init__(self, n_samples: int, device: torch.device) -> None:
@@ -117,7 +112,6 @@ class Discriminator(nn.Module):
     ----------
     n_clean, n_backdoored : int
         Lengths of the two feature vectors.
-    n_hidden : int, default=64
     """
 
     def __init__(self, n_clean: int, n_backdoored: int, n_hidden: int = 64) -> None:
@@ -171,10 +165,6 @@ class Bottleneck(nn.Module):
 
     The features are the mean of p(z|x); its variance is learned from them. The noise starts
     small compared with features of the order of one.
-
-    Parameters
-    ----------
-    n_features : int
     """
 
     def __init__(self, n_features: int) -> None:
@@ -241,7 +231,6 @@ class CausalObjective:
     complementary : torch.Tensor of shape (n_samples,), bool
         Rows whose label is wrong, for negative learning: f_C shall give their label no more than
         chance.
-    generator : torch.Generator
     """
 
     def __init__(

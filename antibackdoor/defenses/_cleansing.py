@@ -30,6 +30,27 @@ class CleansingDefense(BaseDefense):
     """Base of the defences that train on all rows and then repair the network with clean ones.
 
     A defence implements `_train` with `_train_backdoored`, `_clean_rows` and `_finetune`.
+
+    Parameters
+    ----------
+    finetune_rate : float, default=0.05
+        Highest learning rate of fine-tuning, under the same schedule. Too low a rate leaves the
+        backdoor in.
+    clean_share : float, default=0.05
+        Share of the rows of every class, at least one row, that counts as clean if `fit` gets no
+        ``clean_mask``; otherwise unused. These rows are drawn at random: if the data holds
+        poison, some of it is drawn too, and the defence then removes little or nothing.
+
+    Attributes
+    ----------
+    clean_mask_ : numpy.ndarray of shape (n_samples,), bool
+        Rows that counted as clean.
+    isolate_ : numpy.ndarray of shape (n_isolated,), int64
+        Empty: this method flags no rows.
+    isolate_classes_ : numpy.ndarray of shape (0,)
+        Labels of the flagged rows, of which there are none.
+    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
+        Zeros.
     """
 
     epochs: int = 60

@@ -141,7 +141,6 @@ def nt_xent(projected: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
     ----------
     projected : torch.Tensor of shape (2 n, n_dimensions)
         A view of each sample, and then another of each.
-    temperature : float, default=0.5
 
     Returns
     -------
@@ -164,7 +163,6 @@ class Contrast:
 
     Parameters
     ----------
-    views : RandomViews
     projection : torch.nn.Module
         Projection head: maps the features to where views are compared. It is trained too, and
         not kept.

@@ -98,10 +98,6 @@ class Cure(CheckedParameters, metaclass=ABCMeta):
             Result of the detector.
         epochs : int
             Epochs of the final network.
-
-        Returns
-        -------
-        Cured
         """
 
 

@@ -33,8 +33,8 @@ class DBDClassifier(BaseDefense):
     Call `fit` with all the data there is, then `predict`::
 
         clf = DBDClassifier().fit(X, y)
-        clf.predict(X_test)   # by a network trained on the credible labels
-        clf.isolate_scores_   # higher is more suspect; no row is flagged
+        clf.predict(X_test)  # by a network trained on the credible labels
+        clf.isolate_scores_  # higher is more suspect; no row is flagged
 
     A network learns the trigger together with the attacker's label, so they are separated. There
     are three phases:
@@ -76,64 +76,31 @@ class DBDClassifier(BaseDefense):
     unlabelled_weight : float, default=15.0
         Weight lambda_U of the loss on rows without a label. It rises to this value from zero over
         the `finetune_epochs`.
-    backbone : str, torch.nn.Module or callable, default="auto"
-        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
-        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
-        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
-        trained further. A callable takes the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer of a module must be the
-        `torch.nn.Linear` that gives the logits.
+    backbone
     batch_size : int, default=128
         Samples per step of the head, and labelled samples per step of MixMatch.
     learning_rate : float, default=0.1
         Highest rate of stochastic gradient descent, for the head and for MixMatch.
-    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
-            default="onecycle"
-        How the rate changes over the epochs of each phase. Integers are the epochs from
-        which it is divided by ten once more.
-    momentum : float, default=0.9
-        Nesterov momentum.
-    weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights (L2 penalty).
+    lr_schedule, momentum, weight_decay
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
         Random changes of the images in the last phase. ``"auto"``: ``"crop"`` for images of 16
         pixels and more, ``"flip"`` for colour images. The views of the first phase are mirrored
         if it includes ``"flip"``, and otherwise do not depend on it.
-    image_shape : tuple of int, default=None
-        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
-        None: a 2-D `X` is a table.
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
-        a ValueError where the shape is ambiguous.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    compile : {"auto", True, False}, default="auto"
-        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
-        the fit warns once (RuntimeWarning) and continues without it.
-    cache_dir : str or path, default=None
-        Folder in which every phase of the training is saved, epoch by epoch. It is created if
-        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
-        grid search, train their common phases once. The result is the same as without it, and
-        fits may run in parallel. Requires the extra ``[persist]``.
+    image_shape, layout, device, compile, cache_dir
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the order of the samples, the views, the augmentation and the
         mixing.
 
     Attributes
     ----------
-    classes_ : numpy.ndarray of shape (n_classes,)
-        Labels, sorted.
-    module_ : torch.nn.Module
-        The trained network. It takes float inputs, images as (n, C, H, W), and
-        gives logits.
+    classes_, module_
     credible_mask_ : numpy.ndarray of shape (n_samples,), bool
         Rows that kept their label in the last phase. Most of the other rows are clean.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
         Empty: a label that is not credible does not make a row suspect.
     isolate_classes_ : numpy.ndarray of shape (0,)
         Labels of the flagged rows: empty.
-    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
-        The same, as a mask.
+    isolate_mask_
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
         Symmetric cross-entropy of every row under the head of the second phase, in nats: higher
         is more suspect. Hard clean rows rank as high as poison.
@@ -144,10 +111,7 @@ class DBDClassifier(BaseDefense):
         cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds. In
         the first phase the head is not trained yet. In the last, samples are mixtures, and loss
         and accuracy include the dropped labels: read the objective there.
-    n_features_in_ : int
-        ``X.shape[1]``.
-    input_shape_ : tuple of int
-        Shape of one row of `X`.
+    n_features_in_, input_shape_
 
     See Also
     --------

@@ -20,7 +20,7 @@ from antibackdoor.detection import (
     run_inside,
     settle,
 )
-from antibackdoor.training import Run, count_epochs_named
+from antibackdoor.training import Passes, Run, count_epochs_named, count_passes
 from antibackdoor.utils import Fitted, all_or_nothing, parameters
 
 
@@ -83,14 +83,6 @@ class DetectingDefense(BaseDefense):
         """Set parameters; those of the detector are ``detector__name``.
 
         If `detector` is None, it becomes a `PoisonSearch` with these parameters.
-
-        Parameters
-        ----------
-        **params : dict
-
-        Returns
-        -------
-        self : object
         """
         nested = any(name.startswith("detector__") for name in params)
         if nested and params.get("detector", self.detector) is None:
@@ -109,16 +101,17 @@ class DetectingDefense(BaseDefense):
     def _n_detector_phases(self) -> int:
         return (PoisonSearch() if self.detector is None else self.detector)._n_phases()
 
-    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
-        of_detector = 0.0
+    def _passes(self, n_rows: int, *, images: bool = True, reviewed: bool = False) -> list[Passes]:
+        of_detector = []
         if not reviewed:
-            of_detector = self._resolve_detector(images=images)._n_passes(images=images)
+            detector = settle(self._resolve_detector(images=images), self)
+            of_detector = detector._passes(n_rows, images=images)
         own = {
             name: value
             for name, value in self.get_params().items()
             if not name.startswith("detector__")
         }
-        return of_detector + count_epochs_named(own)
+        return [*of_detector, Passes(count_epochs_named(own), of=self)]
 
     def _detection(self, run: Run) -> Detection:
         """Run the detector, or use the list of `suspects` if one was given."""
@@ -135,9 +128,9 @@ class DetectingDefense(BaseDefense):
         """Run a detector inside this fit."""
         settled = settle(detector, self)
         own_randomness = detector.random_state is not None
-        passes = settled._n_passes(images=run.has_images)
+        passes = settled._passes(len(run.samples), images=run.has_images)
         with (
-            run.work.part(passes),
+            run.work.part(count_passes(passes)),
             run_inside(settled, run, own_randomness=own_randomness) as inside,
         ):
             return settled._train(inside)

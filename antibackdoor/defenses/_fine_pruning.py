@@ -44,84 +44,28 @@ class FinePruningClassifier(CleansingDefense):
         Largest loss of accuracy on the clean rows by pruning, as a share between 0 and 1.
     finetune_epochs : int, default=20
         Epochs of fine-tuning on the clean rows.
-    finetune_rate : float, default=0.05
-        Highest learning rate of fine-tuning, under the same schedule. Too low a rate leaves the
-        backdoor in.
-    clean_share : float, default=0.05
-        Share of the rows of every class, at least one row, that counts as clean if `fit` gets no
-        ``clean_mask``; otherwise unused. These rows are drawn at random: if the data holds
-        poison, some of it is drawn too, and the defence then removes little or nothing.
-    backbone : str, torch.nn.Module or callable, default="auto"
-        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
-        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
-        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
-        trained further. A callable takes the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer of a module must be the
-        `torch.nn.Linear` that gives the logits.
+    finetune_rate, clean_share, backbone
     batch_size : int, default=128
         Samples per training step. With few clean rows the batches on them are smaller, down to
         eight, so that an epoch has twenty steps.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent, on all rows.
-    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
-            default="onecycle"
-        How the rate changes over the epochs of each phase. Integers are the epochs from
-        which it is divided by ten once more.
-    momentum : float, default=0.9
-        Nesterov momentum.
-    weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights (L2 penalty).
-    augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
-        pixels and more, ``"flip"`` for colour images.
-    image_shape : tuple of int, default=None
-        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
-        None: a 2-D `X` is a table.
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
-        a ValueError where the shape is ambiguous.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    compile : {"auto", True, False}, default="auto"
-        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
-        the fit warns once (RuntimeWarning) and continues without it.
-    cache_dir : str or path, default=None
-        Folder in which every phase of the training is saved, epoch by epoch. It is created if
-        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
-        grid search, train their common phases once. The result is the same as without it, and
-        fits may run in parallel. Requires the extra ``[persist]``.
+    lr_schedule, momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the order of the samples, the augmentation and the draw of
         `clean_share`.
 
     Attributes
     ----------
-    classes_ : numpy.ndarray of shape (n_classes,)
-        Labels, sorted.
+    classes_
     module_ : torch.nn.Module
         The cleansed network. It takes float inputs, images as (n, C, H, W), and
         gives logits.
-    clean_mask_ : numpy.ndarray of shape (n_samples,), bool
-        Rows that counted as clean.
+    clean_mask_
     pruned_ : numpy.ndarray of shape (n_pruned,), int64
         Pruned channels, whose weights in the head are zero; least active first.
-    isolate_ : numpy.ndarray of shape (n_isolated,), int64
-        Empty: this method flags no rows.
-    isolate_classes_ : numpy.ndarray of shape (0,)
-        Labels of the flagged rows, of which there are none.
-    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
-        The same, as a mask.
-    isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
-        Zeros.
-    isolate_threshold_ : float
-        Rows with a score above it are flagged.
-    history_ : list of dict
-        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
-        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
-    n_features_in_ : int
-        ``X.shape[1]``.
-    input_shape_ : tuple of int
-        Shape of one row of `X`.
+    isolate_, isolate_classes_, isolate_mask_, isolate_scores_, isolate_threshold_, history_,
+    n_features_in_, input_shape_
 
     See Also
     --------
@@ -197,7 +141,6 @@ def choose_pruned(
     features : torch.Tensor of shape (n_rows, n_channels)
         Input of the head for the clean rows.
     labels : torch.Tensor of shape (n_rows,), int64
-    head : torch.nn.Linear
     max_accuracy_drop : float
         Largest loss of accuracy, as a share between 0 and 1.
 

@@ -39,7 +39,6 @@ def draw_weights(n: int, like: torch.Tensor) -> torch.Tensor:
 
     Parameters
     ----------
-    n : int
     like : torch.Tensor
         A tensor with the wanted type and device.
 
@@ -69,7 +68,6 @@ class MixMatch:
     ----------
     n_unlabelled : int
         Rows at the end of each batch whose labels are ignored.
-    augmentation : Augmentation or None
     weight : float
         lambda_U.
     n_steps : int

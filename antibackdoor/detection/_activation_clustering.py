@@ -66,74 +66,33 @@ class ActivationClustering(FeatureDetector):
         Number of components; fewer if the features have fewer directions.
     epochs : int, default=60
         Passes over all rows, for the network whose features are clustered.
-    backbone : str, torch.nn.Module or callable, default="auto"
-        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
-        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
-        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
-        trained further. A callable takes the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer of a module must be the
-        `torch.nn.Linear` that gives the logits.
+    backbone
     batch_size : int, default=128
         Samples per training step.
-    learning_rate : float, default=0.1
-        Highest rate of the schedule of stochastic gradient descent.
+    learning_rate
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
         How the rate changes over the epochs of training. Integers are the epochs
         from which it is divided by ten once more.
-    momentum : float, default=0.9
-        Nesterov momentum.
-    weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights (L2 penalty).
-    augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
-        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
-        pixels and more, ``"flip"`` for colour images.
-    image_shape : tuple of int, default=None
-        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
-        None: a 2-D `X` is a table.
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
-        a ValueError where the shape is ambiguous.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    compile : {"auto", True, False}, default="auto"
-        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
-        the fit warns once (RuntimeWarning) and continues without it.
-    cache_dir : str or path, default=None
-        Folder in which every phase of the training is saved, epoch by epoch. It is created if
-        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
-        grid search, train their common phases once. The result is the same as without it, and
-        fits may run in parallel. Requires the extra ``[persist]``.
+    momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the order of the samples, the augmentation and the clusters.
 
     Attributes
     ----------
-    classes_ : numpy.ndarray of shape (n_classes,)
-        Labels, sorted.
-    isolate_ : numpy.ndarray of shape (n_isolated,), int64
-        Flagged training rows, most suspect first.
-    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
-        The same, as a mask.
+    classes_, isolate_, isolate_mask_
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
         Nearness to the centre of the smaller cluster of the class, relative to the larger one:
         0 to 1, with 0.5 halfway. It is halved in a class that is not suspect. It is 0 in a class
         of fewer than 20 rows, which is not split.
     isolate_threshold_ : float
         0.5: rows with a score above it are flagged.
-    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels of the flagged rows.
+    isolate_classes_
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         Evidence of poison in each class of `classes_`, nan for a class that was not split.
         ``"size"``: share of the smaller cluster; low means poison. ``"silhouette"``: mean
         silhouette of the two clusters; high means poison.
-    history_ : list of dict
-        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
-        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
-    n_features_in_ : int
-        ``X.shape[1]``.
-    input_shape_ : tuple of int
-        Shape of one row of `X`.
+    history_, n_features_in_, input_shape_
 
     See Also
     --------
@@ -232,7 +191,6 @@ def reduce(features: np.ndarray, n_components: int, *, whiten: bool) -> np.ndarr
     Parameters
     ----------
     features : numpy.ndarray of shape (n_rows, n_features)
-    n_components : int
     whiten : bool
         Scale each component to variance 1.
 
@@ -260,10 +218,6 @@ def split_in_two(points: np.ndarray, seed: int) -> Clusters:
         Not all the same.
     seed : int
         Seed of the first centres.
-
-    Returns
-    -------
-    Clusters
     """
     distances = KMeans(2, n_init=10, random_state=seed).fit(points).transform(points)
     smaller = int((distances[:, 1] < distances[:, 0]).mean() < 0.5)

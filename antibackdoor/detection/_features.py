@@ -38,7 +38,6 @@ class FeatureDetector(BaseDetector):
 
         Parameters
         ----------
-        run : Run
         features : numpy.ndarray of shape (n_samples, n_features), float64
             Features from a network trained on all rows.
         labels : numpy.ndarray of shape (n_samples,), int
@@ -46,7 +45,6 @@ class FeatureDetector(BaseDetector):
 
         Returns
         -------
-        isolation : Isolation
         signs : dict of str to numpy.ndarray of shape (n_classes,)
             Evidence of poison in each class.
         """

@@ -29,6 +29,7 @@ from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import (
     CrossEntropy,
     HeldLoss,
+    Passes,
     Run,
     ShuffledRows,
     TrainingEstimator,
@@ -40,6 +41,9 @@ from antibackdoor.utils import parameters
 _BATCH = 32
 _SMALLEST_BATCH = 8
 _FEWEST_STEPS, _MOST_STEPS = 40, 160
+
+# How often a search looks at all rows, or as many, without training: each is a third of a pass.
+_LOOKS = 24
 
 # `learning_rate` is for steps of this many samples. Smaller steps are noisier and get a
 # proportionally smaller rate: otherwise a small trigger is not learned in few epochs.
@@ -95,13 +99,7 @@ class PoisonSearch(BaseDetector):
     epochs : int, default=20
         Half of them train the first network, on all rows. The other half train its two copies,
         each on its half of the rows. A probe takes two fifths of them.
-    backbone : str, torch.nn.Module or callable, default="auto"
-        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
-        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
-        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
-        trained further. A callable takes the shape of a sample, channels first, and the number
-        of classes, and returns a module. The last layer of a module must be the
-        `torch.nn.Linear` that gives the logits.
+    backbone
     batch_size : int, default=128
         Largest number of samples per training step. Usually 32 are taken: fewer for training on
         less than 1,280 rows, more for training on more than 5,120. That makes about 40 to 160
@@ -110,42 +108,17 @@ class PoisonSearch(BaseDetector):
         Learning rate of stochastic gradient descent, for steps of 64 samples or more. Smaller
         steps have a proportionally smaller rate. For the first network it is constant, for the
         others the peak of one cycle. A probe that is trained further has half of it.
-    momentum : float, default=0.9
-        Nesterov momentum.
-    weight_decay : float, default=5e-4
-        Factor of the squared norm of the weights (L2 penalty).
-    image_shape : tuple of int, default=None
-        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
-        None: a 2-D `X` is a table.
-    layout : {"auto", "channels_first", "channels_last"}, default="auto"
-        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
-        a ValueError where the shape is ambiguous.
-    device : str or torch.device, default="auto"
-        ``"auto"``: CUDA if available, else the CPU.
-    compile : {"auto", True, False}, default="auto"
-        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
-        the fit warns once (RuntimeWarning) and continues without it.
-    cache_dir : str or path, default=None
-        Folder in which every phase of the training is saved, epoch by epoch. It is created if
-        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
-        grid search, train their common phases once. The result is the same as without it, and
-        fits may run in parallel. Requires the extra ``[persist]``.
+    momentum, weight_decay, image_shape, layout, device, compile, cache_dir
     random_state : int, RandomState instance or None, default=None
         Seed of the weights and the order of the samples.
 
     Attributes
     ----------
-    classes_ : numpy.ndarray of shape (n_classes,)
-        Labels, sorted.
-    isolate_ : numpy.ndarray of shape (n_isolated,), int64
-        Flagged training rows, most suspect first.
-    isolate_mask_ : numpy.ndarray of shape (n_samples,), bool
-        The same, as a mask.
+    classes_, isolate_, isolate_mask_
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
         Suspicion score: probability between 0 and 1 that the row is poison. Below 0.5 in a class
         that is not found poisoned.
-    isolate_threshold_ : float
-        Rows with a score above it are flagged.
+    isolate_threshold_
     isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
         Labels of the flagged rows: the suspected target classes.
     isolate_pvalue_ : float
@@ -161,13 +134,7 @@ class PoisonSearch(BaseDetector):
         of these classes where it rises the least.
         ``"relabelling"``: share of its rows that become one other class when what the foreign rows
         of all classes share is added to them, times how well that tells the classes apart.
-    history_ : list of dict
-        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
-        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
-    n_features_in_ : int
-        ``X.shape[1]``.
-    input_shape_ : tuple of int
-        Shape of one row of `X`.
+    history_, n_features_in_, input_shape_
 
     See Also
     --------
@@ -215,21 +182,33 @@ class PoisonSearch(BaseDetector):
         "epochs": [Interval(Integral, 1, None, closed="left")],
     }
 
-    @property
-    def n_passes(self) -> float:
-        """About how many passes over all rows it makes if it finds poison."""
-        shares = SETTINGS.n_groups * SETTINGS.probe_epochs * SHARE_OF_A_PROBE
-        further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
-        # Each network checks on half of the rows, and finds the rest on all.
-        checks = SETTINGS.most_checks * SETTINGS.check_epochs
-        completion = checks + 2 * (SETTINGS.completion_epochs + further)
-        return self.epochs * (1 + shares + completion)
-
     def _n_phases(self) -> int:
         return MOST_PROBES
 
-    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
-        return self.n_passes if images else 0.0
+    def _passes(self, n_rows: int, *, images: bool = True, reviewed: bool = False) -> list[Passes]:
+        """Return those of a search that finds poison."""
+        further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
+        # Probes of easy data have one turn, those of hard data the most. Checks likewise.
+        turns, checks = (1 + SETTINGS.most_turns) / 2, (1 + SETTINGS.most_checks) / 2
+        # Networks, the share of the epochs that each has, and of the rows that it is trained on.
+        trained = [
+            (1, SETTINGS.first_epochs, 1.0),
+            (2, 1 - SETTINGS.first_epochs, 0.5),
+            (SETTINGS.n_groups, turns * SETTINGS.probe_epochs, SHARE_OF_A_PROBE),
+            (2, checks * SETTINGS.check_epochs, 0.5),
+            (2, SETTINGS.completion_epochs + further, 1.0),
+        ]
+        if not images:
+            return []
+        expected = [
+            Passes(
+                networks * share * self.epochs * of_rows,
+                of=self,
+                batch_size=self._batch_size(int(of_rows * n_rows)),
+            )
+            for networks, share, of_rows in trained
+        ]
+        return [*expected, Passes(_LOOKS / 3, of=self, batch_size=self._batch_size(n_rows))]
 
     def _detect(self, run: Run) -> Detection:
         labels = run.labels.cpu().numpy()

@@ -24,7 +24,6 @@ def check_isolates(classifier: Any, name: str = "classifier") -> None:
 
     Parameters
     ----------
-    classifier : object
     name : str, default="classifier"
         Name of the argument, for messages.
 

@@ -76,10 +76,6 @@ class Decision:
     ----------
     place : str
         Place of the line, for messages.
-    row : int
-    label, word, digest : str
-    flagged : bool
-    file_name : str or None
     """
 
     place: str
@@ -251,13 +247,7 @@ def as_cell(text: str) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the identity of a file: the start of its SHA-256.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read.
-    """
+    """Return the identity of a file: the start of its SHA-256."""
     try:
         with path.open("rb") as file:
             digest = sha256()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from antibackdoor.inspection._estimate import seconds_a_pass
-from antibackdoor.training import TrainingEstimator
+from antibackdoor.inspection._estimate import expected_passes, time_passes
+from antibackdoor.training import TrainingEstimator, current_team
 from antibackdoor.utils import in_words
 
 # Below this share of the work the time left is told by the estimate, where there is one: the first
@@ -37,7 +37,12 @@ class _Fit:
     began: float = field(default_factory=time.perf_counter)
     share: float = 0.0
     doing: str = ""
-    seconds_a_pass: float | None = None
+    #: Numbers of passes and seconds of each, in the order of the fit; empty without an estimate.
+    timed: list[tuple[float, float]] = field(default_factory=list)
+
+    def weigh(self, done: float, left: float) -> tuple[float, float]:
+        """Return the seconds of the first passes and of the last ones; without times, passes."""
+        return _seconds(self.timed, done), _seconds(self.timed[::-1], left)
 
 
 class FitProgress:
@@ -57,7 +62,8 @@ class FitProgress:
 
     The unit is the training pass over all rows. The phases that are expected weigh as much as they
     have epochs and rows, and the bar moves within an epoch. Where a detector finds nothing and
-    leaves out phases, the bar jumps. The result of the fit is the same as without it.
+    leaves out phases, the bar jumps. The result of the fit is the same as without it, also where a
+    backbone draws from global generators. Under torchrun the first process alone shows it.
 
     Parameters
     ----------
@@ -101,8 +107,13 @@ class FitProgress:
         context : sklearn.callback.CallbackContext
             Of the fit.
         """
+        # Under torchrun all processes are equally far.
+        if current_team().rank:
+            view: _View = _Nothing()
+        else:
+            view = _Bar() if _can_redraw() else _Lines()
         # The fits of a grid search share one callback, and may run in threads.
-        self._fits[id(context)] = _Fit(context, _Bar() if _can_redraw() else _Lines())
+        self._fits[id(context)] = _Fit(context, view)
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Leave the screen as it is.
@@ -134,8 +145,9 @@ class FitProgress:
         """
         fit = self._find(context)
         if context is fit.context:
-            if self.estimate and isinstance(estimator, TrainingEstimator):
-                fit.seconds_a_pass = _time_a_pass(estimator, X, y)
+            is_shown = not isinstance(fit.view, _Nothing)
+            if self.estimate and is_shown and isinstance(estimator, TrainingEstimator):
+                fit.timed = _time_passes(estimator, X, y)
             fit.began = time.perf_counter()
         elif context.parent is fit.context:
             n_epochs = context.max_subtasks
@@ -156,15 +168,16 @@ class FitProgress:
         """
         fit = self._find(context)
         if context is fit.context:
-            if fit.seconds_a_pass is not None:
-                self.tell_estimate(fit.seconds_a_pass * left)
+            if fit.timed:
+                self.tell_estimate(fit.weigh(done, left)[1])
             return
         # Where more is left than was expected, the bar waits.
         fit.share = max(fit.share, done / (done + left) if done + left else 0.0)
-        if fit.seconds_a_pass is not None and fit.share < _EARLY:
-            seconds = fit.seconds_a_pass * left
+        of_done, of_left = fit.weigh(done, left)
+        if fit.timed and fit.share < _EARLY:
+            seconds = of_left
         elif done:
-            seconds = (time.perf_counter() - fit.began) * left / done
+            seconds = (time.perf_counter() - fit.began) * of_left / of_done
         else:
             seconds = None
         told = "" if seconds is None else f"about {in_words(seconds)} left"
@@ -203,6 +216,14 @@ class FitProgress:
     def __getstate__(self) -> dict[str, Any]:
         # Another process shows its own fits.
         return {**vars(self), "_fits": {}}
+
+
+class _Nothing:
+    def show(self, share: float, left: str, doing: str) -> None:
+        return
+
+    def close(self) -> None:
+        return
 
 
 class _Lines:
@@ -268,13 +289,23 @@ def _can_redraw() -> bool:
     return Console(stderr=True).is_interactive
 
 
-def _time_a_pass(estimator: Any, X: Any, y: Any) -> float | None:
+def _time_passes(estimator: TrainingEstimator, X: Any, y: Any) -> list[tuple[float, float]]:
     try:
-        return seconds_a_pass(estimator, X, y)
+        return time_passes(expected_passes(estimator, X), X, y)
     except Exception as error:
         # A fit does not fail for want of an estimate.
         _print(f"no estimate of the time: {type(error).__name__}: {error}")
-        return None
+        return []
+
+
+def _seconds(timed: list[tuple[float, float]], passes: float) -> float:
+    """Return the seconds of so many passes from the beginning; more take as long as the last."""
+    seconds, of_a_pass = 0.0, 1.0
+    for number, of_a_pass in timed:
+        taken = min(number, passes)
+        seconds += taken * of_a_pass
+        passes -= taken
+    return seconds + passes * of_a_pass
 
 
 def _percent(share: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,6 +30,7 @@ _NO_SCORES = {
 }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class HistoryDisplay:
     """Plot of accuracy and losses by epoch, through all phases of a fit.
 
@@ -69,21 +71,13 @@ class HistoryDisplay:
     ['accuracy on the training labels']
     """
 
-    ax_: np.ndarray
-    figure_: Figure | None
+    phases: Sequence[str]
+    starts: Sequence[int]
+    rates: Mapping[str, np.ndarray]
+    losses: Mapping[str, np.ndarray]
 
-    def __init__(
-        self,
-        *,
-        phases: Sequence[str],
-        starts: Sequence[int],
-        rates: Mapping[str, np.ndarray],
-        losses: Mapping[str, np.ndarray],
-    ) -> None:
-        self.phases = phases
-        self.starts = starts
-        self.rates = rates
-        self.losses = losses
+    ax_: np.ndarray = field(init=False)
+    figure_: Figure | None = field(init=False)
 
     @classmethod
     def from_estimator(

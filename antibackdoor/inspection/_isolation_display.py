@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class IsolationDisplay:
     """Histogram of the suspicion scores of the training rows, with the threshold of the flags.
 
@@ -54,15 +56,12 @@ class IsolationDisplay:
     'suspicion'
     """
 
-    ax_: Axes
-    figure_: Figure | None
+    scores: np.ndarray
+    threshold: float
+    poison_mask: np.ndarray | None = None
 
-    def __init__(
-        self, *, scores: np.ndarray, threshold: float, poison_mask: np.ndarray | None = None
-    ) -> None:
-        self.scores = scores
-        self.threshold = threshold
-        self.poison_mask = poison_mask
+    ax_: Axes = field(init=False)
+    figure_: Figure | None = field(init=False)
 
     @classmethod
     def from_estimator(

@@ -33,7 +33,6 @@ def make_pairs(
         As `check_isolates` lets it through.
     X : numpy.ndarray or LazyRows of shape (n_samples, *layout.input_shape)
     y : numpy.ndarray of shape (n_samples,)
-    layout : ImageLayout
 
     Returns
     -------

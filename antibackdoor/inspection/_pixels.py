@@ -34,11 +34,6 @@ def value_range(X: np.ndarray) -> tuple[float, float]:
     tuple of two float
         0 and 255 for uint8. For other numbers 0 and 1 if all values lie between them, else the
         lowest and the highest value.
-
-    Raises
-    ------
-    ValueError
-        If X holds NaN or infinity.
     """
     if X.dtype == np.uint8:
         return 0.0, 255.0
@@ -58,7 +53,6 @@ def to_pixels(X: np.ndarray, layout: ImageLayout, limits: tuple[float, float]) -
     Parameters
     ----------
     X : numpy.ndarray of shape (n, *layout.input_shape)
-    layout : ImageLayout
     limits : tuple of two float
         The values of black and white.
 

@@ -54,13 +54,8 @@ def show_grid(
         All of one size.
     titles : sequence of str
         One for each image; may be empty texts.
-    n_columns : int
     **imshow : dict
         For `matplotlib.axes.Axes.imshow`.
-
-    Returns
-    -------
-    list of matplotlib.image.AxesImage
     """
     height, width = images[0].shape[:2]
     across = width * (1 + _GAP)

@@ -32,7 +32,6 @@ def make_sheets(
         May be mapped from a file: the rows of one sheet are read at a time.
     rows : numpy.ndarray of shape (n_rows,), int
         Which rows, in the order of the tiles.
-    layout : ImageLayout
     in_line : bool, default=False
         Whether to put all tiles in one line.
 

@@ -17,7 +17,6 @@ def most_suspect(classifier: Any, at_most: int) -> np.ndarray:
     ----------
     classifier : object
         As `check_isolates` lets it through.
-    at_most : int
 
     Returns
     -------

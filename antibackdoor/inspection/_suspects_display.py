@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SuspectsDisplay:
     """Contact sheet of the most suspect images, each with its row and label.
 
@@ -59,16 +61,13 @@ class SuspectsDisplay:
     (5, 8, 8)
     """
 
-    ax_: Axes
-    figure_: Figure | None
+    images: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    flagged: bool
 
-    def __init__(
-        self, *, images: np.ndarray, rows: np.ndarray, labels: np.ndarray, flagged: bool
-    ) -> None:
-        self.images = images
-        self.rows = rows
-        self.labels = labels
-        self.flagged = flagged
+    ax_: Axes = field(init=False)
+    figure_: Figure | None = field(init=False)
 
     @classmethod
     def from_estimator(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _MARKS = "osD^vP*Xhp<>d"
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TradeoffDisplay:
     """Plot of attack success rate (ASR) against clean accuracy (CA), one mark a classifier.
 
@@ -65,25 +67,15 @@ class TradeoffDisplay:
     array([0.9, 0.1])
     """
 
-    ax_: Axes
-    figure_: Figure | None
+    ca: ArrayLike
+    asr: ArrayLike
+    ca_std: ArrayLike | None = None
+    asr_std: ArrayLike | None = None
+    names: Sequence[str] | None = None
+    best_index: int | None = None
 
-    def __init__(
-        self,
-        *,
-        ca: ArrayLike,
-        asr: ArrayLike,
-        ca_std: ArrayLike | None = None,
-        asr_std: ArrayLike | None = None,
-        names: Sequence[str] | None = None,
-        best_index: int | None = None,
-    ) -> None:
-        self.ca = ca
-        self.asr = asr
-        self.ca_std = ca_std
-        self.asr_std = asr_std
-        self.names = names
-        self.best_index = best_index
+    ax_: Axes = field(init=False)
+    figure_: Figure | None = field(init=False)
 
     @classmethod
     def from_estimator(

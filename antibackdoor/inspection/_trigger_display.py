@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TriggerDisplay:
     """Plot of images without and with the trigger, and of the difference, one image a line.
 
@@ -53,13 +55,12 @@ class TriggerDisplay:
     (2, 8, 8)
     """
 
-    ax_: Axes
-    figure_: Figure | None
+    clean: np.ndarray
+    triggered: np.ndarray
+    difference: np.ndarray
 
-    def __init__(self, *, clean: np.ndarray, triggered: np.ndarray, difference: np.ndarray) -> None:
-        self.clean = clean
-        self.triggered = triggered
-        self.difference = difference
+    ax_: Axes = field(init=False)
+    figure_: Figure | None = field(init=False)
 
     @classmethod
     def from_estimator(

@@ -189,10 +189,6 @@ class Scorer(ABC):
         poison_mask : bool, str or None
             True, the default: it is passed. A string: it is passed under this name. False: it is
             not passed. None: an error if it is given.
-
-        Returns
-        -------
-        self
         """
         self._poison_mask_request = poison_mask
         return self

@@ -51,10 +51,6 @@ def build_model(
     max_bytes : int
         Memory that building the model may take, beside what the state takes.
 
-    Returns
-    -------
-    classifier, detector or attack
-
     Raises
     ------
     ValueError

@@ -51,7 +51,6 @@ def check_parameters(kind: Any, state: dict[str, Any]) -> None:
     ----------
     kind : type
         Of the model, or of a detector or a cure in it.
-    state : dict
 
     Raises
     ------
@@ -96,7 +95,6 @@ def check_state(kind: type, state: dict[str, Any]) -> None:
     ----------
     kind : type
         Of the model.
-    state : dict
 
     Raises
     ------

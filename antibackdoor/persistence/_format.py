@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from importlib.metadata import version
 from typing import Any
 
@@ -20,10 +18,6 @@ FORMAT = 2
 _COPIES = 2
 
 _ZIP = b"PK\x03\x04"
-#: Where a file of skops says which version of ours wrote it.
-_WRITER = re.compile(rb'"antibackdoor": \{[^{}]{0,999}"content": "\\"([0-9A-Za-z.+]{1,40})\\""')
-_SKOPS_BYTES = 2**20
-_MOST_MEMBERS = 10_000
 
 
 def describe(model: Any) -> dict[str, str]:
@@ -61,7 +55,10 @@ def read_description(content: bytes, max_bytes: int) -> tuple[type, str]:
         If it does not begin as such files do.
     """
     if content.startswith(_ZIP):
-        raise ValueError(_of_a_zip(content))
+        raise ValueError(
+            "it is a zip archive, such as the files of skops that development versions wrote, and "
+            "no file of safetensors as save_model writes: fit again"
+        )
     length = head_length(content)
     if length < 2 or length > len(content) - 8:
         raise ValueError("it is cut, or no file of safetensors as save_model writes")
@@ -89,32 +86,3 @@ def read_description(content: bytes, max_bytes: int) -> tuple[type, str]:
             f"attack of antibackdoor"
         )
     return MODELS[kind], named
-
-
-def _of_a_zip(content: bytes) -> str:
-    """Describe a zip archive; earlier development versions wrote skops files."""
-    schema = _beginning_of_schema(content)
-    if schema is None:
-        return "it is a zip archive, no file of safetensors as save_model writes"
-    found = _WRITER.search(schema)
-    writer = "an earlier development version" if found is None else f"version {found[1].decode()!r}"
-    return (
-        f"it is a file of skops, written by {writer} of antibackdoor, which this version does not "
-        f"read; fit again, or load it with that version"
-    )
-
-
-def _beginning_of_schema(content: bytes) -> bytes | None:
-    # zipfile reads the whole directory as it opens an archive: its entries are counted first.
-    if content.count(b"PK\x01\x02") > _MOST_MEMBERS:
-        return None
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            member = archive.getinfo("schema.json")
-            # The other methods can only be unpacked whole.
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                return None
-            with archive.open(member) as file:
-                return file.read(_SKOPS_BYTES)
-    except (KeyError, NotImplementedError, RuntimeError, ValueError, zipfile.BadZipFile):
-        return None

@@ -28,7 +28,7 @@ from antibackdoor.training._schedules import SCHEDULES, check_schedule
 from antibackdoor.training._sealed import DamagedError, head_length, head_of, seal, unseal
 from antibackdoor.training._sources import Source
 from antibackdoor.training._store import OWN_FILES, PhaseStore
-from antibackdoor.training._work import Work, WorkCallback, count_epochs_named
+from antibackdoor.training._work import Passes, Work, WorkCallback, count_epochs_named, count_passes
 
 __all__ = [
     "ADVICE",
@@ -45,6 +45,7 @@ __all__ = [
     "NegativeLoss",
     "Node",
     "Objective",
+    "Passes",
     "PairedRows",
     "PhaseStore",
     "Recipe",
@@ -64,6 +65,7 @@ __all__ = [
     "compute_logits",
     "compute_losses",
     "count_epochs_named",
+    "count_passes",
     "current_team",
     "find_place",
     "global_gradient_ascent",

@@ -18,10 +18,6 @@ class DecodedRows:
     """The rows of a `LazyRows`.
 
     The processes of ``n_jobs=`` start when many batches are first read, and run until `close`.
-
-    Parameters
-    ----------
-    X : LazyRows
     """
 
     def __init__(self, X: LazyRows) -> None:

@@ -27,10 +27,6 @@ def digest_of(value: Any) -> str:
     weights and mode of modules; name, code and closure of functions; class and attributes of any
     other object.
 
-    Parameters
-    ----------
-    value : object
-
     Returns
     -------
     str

@@ -37,7 +37,7 @@ from antibackdoor.training._run import Run
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import SCHEDULES, check_schedule
 from antibackdoor.training._store import PhaseStore
-from antibackdoor.training._work import Work, count_epochs_named
+from antibackdoor.training._work import Passes, Work, count_epochs_named, count_passes
 from antibackdoor.utils import (
     CheckedParameters,
     ImageLayout,
@@ -67,6 +67,59 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
 
     An estimator implements `_train`. It creates networks with ``run.new_network()``, trains them
     with ``run.phase(...)``, and returns a result that `_keep` turns into fitted attributes.
+
+    Parameters
+    ----------
+    backbone : str, torch.nn.Module or callable, default="auto"
+        Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
+        ``"wrn-D-K"``, ``"preact-resnet18"``, any classifier of `torchvision.models`, and
+        ``"auto"``, which chooses by the shape of `X`. A module is copied, and the copy is
+        trained further. A callable takes the shape of a sample, channels first, and the number
+        of classes, and returns a module. The last layer of a module must be the
+        `torch.nn.Linear` that gives the logits.
+    learning_rate : float, default=0.1
+        Highest rate of the schedule of stochastic gradient descent.
+    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
+            default="onecycle"
+        How the rate changes over the epochs of each phase. Integers are the epochs from
+        which it is divided by ten once more.
+    momentum : float, default=0.9
+        Nesterov momentum.
+    weight_decay : float, default=5e-4
+        Factor of the squared norm of the weights (L2 penalty).
+    augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
+        Random changes of the images during training. ``"auto"``: ``"crop"`` for images of 16
+        pixels and more, ``"flip"`` for colour images.
+    image_shape : tuple of int, default=None
+        Shape of the image in each row of a 2-D `X`: (H, W), (H, W, C) or (C, H, W).
+        None: a 2-D `X` is a table.
+    layout : {"auto", "channels_first", "channels_last"}, default="auto"
+        Position of the channel axis of images. ``"auto"`` infers it from the shape, and raises
+        a ValueError where the shape is ambiguous.
+    device : str or torch.device, default="auto"
+        ``"auto"``: CUDA if available, else the CPU.
+    compile : {"auto", True, False}, default="auto"
+        Whether to train through `torch.compile`. ``"auto"``: on CUDA only. If compiling fails,
+        the fit warns once (RuntimeWarning) and continues without it.
+    cache_dir : str or path, default=None
+        Folder in which every phase of the training is saved, epoch by epoch. It is created if
+        missing. A fit that was killed resumes from it. Fits that begin alike, such as those of a
+        grid search, train their common phases once. The result is the same as without it, and
+        fits may run in parallel. Requires the extra ``[persist]``.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, the order of the samples and the augmentation.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (n_classes,)
+        Labels, sorted.
+    history_ : list of dict
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy (on the training labels), learning_rate, seconds.
+    n_features_in_ : int
+        ``X.shape[1]``.
+    input_shape_ : tuple of int
+        Shape of one row of `X`.
 
     Examples
     --------
@@ -197,7 +250,11 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
                     lambda: identify_fit(rows_digest, labels, masks, first, samples)
                 ),
                 work=Work(
-                    self._n_passes(images=samples.layout is not None, reviewed="suspects" in masks)
+                    count_passes(
+                        self._passes(
+                            len(y), images=samples.layout is not None, reviewed="suspects" in masks
+                        )
+                    )
                 ),
             )
             # The masks are not passed as metadata, since callbacks pass metadata to scorers.
@@ -223,17 +280,19 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
     def _n_phases(self) -> int:
         """Return the largest number of times that `_train` trains a network."""
 
-    def _n_passes(self, *, images: bool = True, reviewed: bool = False) -> float:
-        """Return about how many passes over all rows `_train` makes, for estimates of its time.
+    def _passes(self, n_rows: int, *, images: bool = True, reviewed: bool = False) -> list[Passes]:
+        """Return about which passes over all rows `_train` makes, in their order.
 
         Parameters
         ----------
+        n_rows : int
+            Number of training rows.
         images : bool, default=True
             Whether the rows are images, not those of a table.
         reviewed : bool, default=False
             Whether `fit` is given a list of suspects, in place of a detector.
         """
-        return count_epochs_named(self.get_params())
+        return [Passes(count_epochs_named(self.get_params()), of=self)]
 
     def _check_given(self, given: Mapping[str, Any], y: np.ndarray) -> dict[str, np.ndarray]:
         """Return the checked masks given to `fit`, without those that are None."""

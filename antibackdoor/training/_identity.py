@@ -89,7 +89,6 @@ def check_same_fit(
 
     Parameters
     ----------
-    estimator : BaseEstimator
     X : numpy.ndarray of shape (n_samples, ...) or LazyRows
     rows_digest, labels, given
         As in `identify_fit`.

@@ -31,7 +31,6 @@ class Place:
 
     Attributes
     ----------
-    path : Path
     start : int
         Offset of the first row, in bytes.
     stride : int

@@ -68,11 +68,6 @@ def make_schedule(
         nearly zero. A sequence gives the epochs from which the rate is divided by ten once more.
     optimizer : torch.optim.Optimizer
         Its rate is the highest of the schedule.
-    epochs, steps_per_epoch : int
-
-    Returns
-    -------
-    torch.optim.lr_scheduler.LRScheduler
     """
     checked = check_schedule(schedule)
     if isinstance(checked, tuple):

@@ -29,7 +29,6 @@ class Share:
     ----------
     n_rows : int
         Rows of the batch, at least one.
-    team : Team
     """
 
     def __init__(self, n_rows: int, team: Team) -> None:
@@ -73,7 +72,6 @@ class SplitNetwork(Network):
     ----------
     network : Network
         The network; weights and statistics are shared with it.
-    team : Team
     """
 
     def __init__(self, network: Network, team: Team) -> None:

@@ -58,7 +58,6 @@ class Progress:
         One entry for each finished epoch.
     losses : list of torch.Tensor of shape (n_samples,)
         Losses of each finished epoch, if the phase keeps them.
-    finished : bool
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -243,8 +242,6 @@ class StoredPhase:
     ----------
     store : PhaseStore or None
         None: nothing is saved.
-    path : Path
-    identity : dict
     content : dict or None
         The stored state, if any.
     """

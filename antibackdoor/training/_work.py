@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
@@ -58,6 +59,50 @@ def count_epochs_named(parameters: Mapping[str, Any]) -> int:
         for name, value in parameters.items()
         if name.endswith("epochs") and isinstance(value, Integral)
     )
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes over all rows that a part of a fit is expected to make.
+
+    Attributes
+    ----------
+    number : float
+        How many; an epoch on half of the rows is half a pass.
+    of : TrainingEstimator
+        Whose network and recipe they are of.
+    batch_size : int or None, default=None
+        Samples per training step; None: those of the estimator.
+
+    Examples
+    --------
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.training import Passes
+    >>> Passes(20, of=UndefendedClassifier(batch_size=64)).n_samples
+    64
+    """
+
+    number: float
+    of: Any
+    batch_size: int | None = None
+
+    @property
+    def n_samples(self) -> int:
+        """Samples per training step."""
+        return self.of.batch_size if self.batch_size is None else self.batch_size
+
+
+def count_passes(parts: Iterable[Passes]) -> float:
+    """Return how many passes these are together.
+
+    Examples
+    --------
+    >>> from antibackdoor import UndefendedClassifier
+    >>> from antibackdoor.training import Passes, count_passes
+    >>> count_passes([Passes(number, of=UndefendedClassifier()) for number in (3, 4)])
+    7
+    """
+    return sum(part.number for part in parts)
 
 
 class Work:

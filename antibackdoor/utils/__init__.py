@@ -42,6 +42,7 @@ from antibackdoor.utils._parameters import parameters
 from antibackdoor.utils._random import (
     draw_seed,
     follow_seed,
+    kept_global_states,
     random_states,
     restore_random_states,
     seeded_torch,
@@ -87,6 +88,7 @@ __all__ = [
     "in_usual_torch",
     "in_words",
     "is_number",
+    "kept_global_states",
     "naming",
     "parameters",
     "plain",

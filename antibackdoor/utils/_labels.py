@@ -96,10 +96,6 @@ def _kind_of_labels(argument: str, labels: np.ndarray) -> str:
     labels : numpy.ndarray
         Booleans are numbers.
 
-    Returns
-    -------
-    str
-
     Raises
     ------
     ValueError, TypeError

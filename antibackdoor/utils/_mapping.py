@@ -17,7 +17,6 @@ class Mapping:
 
     Attributes
     ----------
-    file : mmap.mmap
     array : numpy.memmap or None
         The array that was mapped, of which the other is a view; None where it was mapped by
         another's hand, such as ``numpy.frombuffer(mmap.mmap(...))``.

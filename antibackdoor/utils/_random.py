@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -47,6 +48,29 @@ def seeded_torch(seed: int, device: torch.device) -> Iterator[None]:
         generators["cuda"] = torch.Generator(device).manual_seed(seed)
     with own_draws(generators):
         yield
+
+
+@contextmanager
+def kept_global_states() -> Iterator[None]:
+    """Restore the global generators of Python, numpy and torch after the block.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.utils import kept_global_states
+    >>> np.random.seed(0)
+    >>> with kept_global_states():
+    ...     drawn = np.random.rand()
+    >>> drawn == np.random.rand()
+    True
+    """
+    of_python, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+        torch.set_rng_state(of_torch)
 
 
 @contextmanager
