@@ -232,6 +232,7 @@ class ABLClassifier(DetectingDefense):
                     epochs=80,
                     batch_size=64,
                     lr_schedule=(40, 60),
+                    optimizer="sgd",
                     augment=_AUGMENT,
                     **_PAPERS,
                 )
@@ -250,6 +251,7 @@ class ABLClassifier(DetectingDefense):
                     epochs=60,
                     batch_size=128,
                     lr_schedule=(40,),
+                    optimizer="sgd",
                     augment=_AUGMENT,
                     **_PAPERS,
                 )

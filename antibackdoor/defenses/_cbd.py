@@ -219,6 +219,7 @@ class CBDClassifier(DetectingDefense):
             bottleneck=1e-4,
             epochs=100,
             lr_schedule=(20, 70),
+            optimizer="sgd",
             **shared,
         )
         return classifier.set_params(**changes)

@@ -124,6 +124,6 @@ class CleansingDefense(BaseDefense):
             network,
             objective,
             epochs=self.finetune_epochs,
-            recipe=replace(run.recipe, learning_rate=self.finetune_rate),
-            batches=ShuffledRows(clean_rows, min(self.batch_size, few_steps)),
+            recipe=replace(run.recipe, learning_rate=self.finetune_rate, optimizer="sgd"),
+            batches=ShuffledRows(clean_rows, min(run.batch_size, few_steps)),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -188,6 +188,7 @@ class DBDClassifier(BaseDefense):
     filtering_rate: float = 0.5
     finetune_epochs: int = 60
     unlabelled_weight: float = 15.0
+    optimizer: Literal["sgd", "muon"] = "sgd"
 
     flags_rows = False
 
@@ -244,6 +245,7 @@ class DBDClassifier(BaseDefense):
             "unlabelled_weight": 15.0,
             "batch_size": 64,
             "lr_schedule": "cosine",
+            "optimizer": "sgd",
             "momentum": 0.9,
             "weight_decay": 5e-4,
         }
@@ -300,9 +302,9 @@ class DBDClassifier(BaseDefense):
     def _finetune(self, run: Run, network: Network) -> None:
         """Train the whole network, with the labels of the credible rows."""
         batches = PairedRows(
-            ShuffledRows(run.rows(self.credible_mask_), self.batch_size),
+            ShuffledRows(run.rows(self.credible_mask_), run.batch_size),
             run.rows(~self.credible_mask_),
-            self.batch_size,
+            run.batch_size,
         )
         run.phase(
             "finetune",

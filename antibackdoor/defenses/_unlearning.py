@@ -165,6 +165,7 @@ class Ascent(_AscentCure):
                 learning_rate=self.learning_rate,
                 schedule="constant",
                 augmentation=None,
+                optimizer="sgd",
             ),
             batches=shuffled(run, isolation.mask),
             stop=self._watch(run, network, isolation).forgotten_or_harmful,
@@ -232,7 +233,12 @@ class Mixed(_AscentCure):
             network,
             self._ascent(run, isolation),
             epochs=self.epochs,
-            recipe=replace(run.recipe, learning_rate=self.learning_rate, schedule="constant"),
+            recipe=replace(
+                run.recipe,
+                learning_rate=self.learning_rate,
+                schedule="constant",
+                optimizer="sgd",
+            ),
             batches=_beside_isolated(run, isolation, shuffled(run, trusted)),
         )
 
@@ -249,7 +255,9 @@ class Mixed(_AscentCure):
             network,
             CrossEntropy(),
             epochs=self.recovery_epochs,
-            recipe=replace(run.recipe, learning_rate=run.recipe.learning_rate / 10),
+            recipe=replace(
+                run.recipe, learning_rate=run.recipe.learning_rate / 10, optimizer="sgd"
+            ),
             batches=shuffled(run, agreeing | (trusted & harmed)),
         )
         if watch.undo_harm():

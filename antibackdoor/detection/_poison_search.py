@@ -32,6 +32,7 @@ from antibackdoor.training import (
     Run,
     ShuffledRows,
     TrainingEstimator,
+    resolve_batch_size,
 )
 from antibackdoor.utils import parameters
 
@@ -303,4 +304,4 @@ class PoisonSearch(BaseDetector):
         """Return the samples per step, `batch_size` at most."""
         fewest = n_samples // _MOST_STEPS
         most = max(_SMALLEST_BATCH, n_samples // _FEWEST_STEPS)
-        return min(self.batch_size, most, max(_BATCH, fewest))
+        return min(resolve_batch_size(self.batch_size, n_samples), most, max(_BATCH, fewest))

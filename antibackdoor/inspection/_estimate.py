@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from antibackdoor.defenses import UndefendedClassifier
-from antibackdoor.training import TrainingEstimator
+from antibackdoor.training import TrainingEstimator, resolve_batch_size
 from antibackdoor.utils import LazyRows, naming
 
 # Epochs that are timed; the first one, which makes everything ready, counts for little.
@@ -21,7 +21,7 @@ _MOST_TIMED, _FEWEST_TIMED = 512, 32
 _VALUES_TIMED = 2_000_000
 
 # What the time of a step depends on.
-_SAME = ("backbone", "batch_size", "augment", "image_shape", "layout", "device", "compile")
+_SAME = ("backbone", "augment", "image_shape", "layout", "device", "compile")
 
 
 def estimate_fit(classifier: TrainingEstimator, X: ArrayLike | LazyRows, y: ArrayLike) -> float:
@@ -86,7 +86,14 @@ def seconds_a_pass(estimator: Any, X: np.ndarray | LazyRows, y: np.ndarray) -> f
     rows = np.linspace(0, len(y) - 1, n_timed, dtype=int)
     if (y[rows] == y[rows[0]]).all():  # all others are rare
         rows = np.append(rows, np.flatnonzero(y != y[rows[0]])[:1])
-    same = {name: getattr(estimator, name) for name in _SAME}
-    timed = UndefendedClassifier(epochs=_EPOCHS_TIMED, random_state=0, **same)
+    timed = UndefendedClassifier(
+        epochs=_EPOCHS_TIMED,
+        random_state=0,
+        # Of all rows: "auto" would choose smaller batches of fewer.
+        batch_size=resolve_batch_size(estimator.batch_size, len(y)),
+        # Detectors have none.
+        optimizer=getattr(estimator, "optimizer", "sgd"),
+        **{name: getattr(estimator, name) for name in _SAME},
+    )
     timed.fit(X[rows], y[rows])
     return median(epoch["seconds"] for epoch in timed.history_) / len(rows) * len(y)

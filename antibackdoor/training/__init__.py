@@ -2,7 +2,12 @@
 
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, Augmentation, resolve_augmentation
-from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
+from antibackdoor.training._batches import (
+    Batches,
+    PairedRows,
+    ShuffledRows,
+    resolve_batch_size,
+)
 from antibackdoor.training._estimator import NETWORK_PARAMETERS, TrainingEstimator
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
 from antibackdoor.training._loop import ADVICE, Recipe, Training
@@ -19,6 +24,7 @@ from antibackdoor.training._objectives import (
     negative_losses,
     sample_losses,
 )
+from antibackdoor.training._optimizers import OPTIMIZERS, Muon, polar_factor
 from antibackdoor.training._pack import Node, pack, unpack
 from antibackdoor.training._parallel import alone, check_same, current_team, joined
 from antibackdoor.training._rows import validate_rows
@@ -44,6 +50,8 @@ __all__ = [
     "NETWORK_PARAMETERS",
     "NegativeLoss",
     "Node",
+    "OPTIMIZERS",
+    "Muon",
     "Objective",
     "PairedRows",
     "PhaseStore",
@@ -75,7 +83,9 @@ __all__ = [
     "log_odds",
     "negative_losses",
     "pack",
+    "polar_factor",
     "resolve_augmentation",
+    "resolve_batch_size",
     "sample_losses",
     "seal",
     "unpack",

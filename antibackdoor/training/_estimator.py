@@ -23,6 +23,7 @@ from torch import nn
 from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, resolve_augmentation
+from antibackdoor.training._batches import resolve_batch_size
 from antibackdoor.training._digest import digest_of
 from antibackdoor.training._identity import (
     check_same_fit,
@@ -80,7 +81,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
     """
 
     backbone: Backbone = "auto"
-    batch_size: int = 128
+    batch_size: int | Literal["auto"] = "auto"
     learning_rate: float = 0.1
     lr_schedule: str | Sequence[int] = "onecycle"
     momentum: float = 0.9
@@ -95,7 +96,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "backbone": [str, nn.Module, callable],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions(set(SCHEDULES)), "array-like"],
         "momentum": [Interval(Real, 0, 1, closed="left")],
@@ -188,7 +189,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
                 generator=torch.Generator(samples.device).manual_seed(seeds[1]),
                 new_network=new_network,
                 recipe=recipe,
-                batch_size=self.batch_size,
+                batch_size=resolve_batch_size(self.batch_size, len(samples)),
                 acceleration=Acceleration(self.compile, samples.device),
                 fitted=self._fitted_beforehand(X, classes),
                 given=masks,
