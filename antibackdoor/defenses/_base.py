@@ -69,6 +69,7 @@ class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
     #: Attributes that `fit` sets beside those of every classifier: checked when a file is loaded.
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {}
 
+    batch_size: int | Literal["auto"] = "auto"
     optimizer: Literal["sgd", "muon"] = "muon"
 
     history_: list[dict[str, Any]] = field(init=False)

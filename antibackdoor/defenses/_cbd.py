@@ -76,10 +76,14 @@ class CBDClassifier(DetectingDefense):
         trained further. A callable takes the shape of a sample, channels first, and the number
         of classes, and returns a module. The last layer of a module must be the
         `torch.nn.Linear` that gives the logits.
-    batch_size : int, default=128
-        Samples per training step of f_C.
+    batch_size : int or "auto", default="auto"
+        Samples per training step of f_C. ``"auto"``: a 160th of the rows, from 32 to 128.
+    optimizer : {"muon", "sgd"}, default="muon"
+        ``"sgd"``: stochastic gradient descent. ``"muon"``: the same, but convolutions step along
+        the polar factor of their momentum, which takes fewer epochs. Networks without
+        convolutions train alike with both.
     learning_rate : float, default=0.1
-        Highest rate of the schedule of stochastic gradient descent.
+        Highest rate of the schedule.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
         How the rate changes over the training of f_C. Integers are the epochs from which it is

@@ -83,8 +83,11 @@ class DBDClassifier(BaseDefense):
         trained further. A callable takes the shape of a sample, channels first, and the number
         of classes, and returns a module. The last layer of a module must be the
         `torch.nn.Linear` that gives the logits.
-    batch_size : int, default=128
+    batch_size : int or "auto", default="auto"
         Samples per step of the head, and labelled samples per step of MixMatch.
+        ``"auto"``: a 160th of the rows, from 32 to 128.
+    optimizer : {"muon", "sgd"}, default="sgd"
+        Of self-supervised learning and MixMatch; see `UndefendedClassifier`.
     learning_rate : float, default=0.1
         Highest rate of stochastic gradient descent, for the head and for MixMatch.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \

@@ -67,11 +67,15 @@ class NADClassifier(CleansingDefense):
         trained further. A callable takes the shape of a sample, channels first, and the number
         of classes, and returns a module. The last layer of a module must be the
         `torch.nn.Linear` that gives the logits.
-    batch_size : int, default=128
-        Samples per training step. With few clean rows the batches on them are smaller, down to
-        eight, so that an epoch has twenty steps.
+    batch_size : int or "auto", default="auto"
+        Samples per training step. ``"auto"``: a 160th of the rows, from 32 to 128. With few clean
+        rows the batches on them are smaller, down to eight, so that an epoch has twenty steps.
+    optimizer : {"muon", "sgd"}, default="muon"
+        ``"sgd"``: stochastic gradient descent. ``"muon"``: the same, but convolutions step along
+        the polar factor of their momentum, which takes fewer epochs. Networks without
+        convolutions train alike with both. On the clean rows alone it is ``"sgd"``.
     learning_rate : float, default=0.1
-        Highest rate of the schedule of stochastic gradient descent, on all rows.
+        Highest rate of the schedule, on all rows.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
         How the rate changes over the epochs of each phase. Integers are the epochs from

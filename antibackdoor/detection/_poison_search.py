@@ -103,7 +103,7 @@ class PoisonSearch(BaseDetector):
         trained further. A callable takes the shape of a sample, channels first, and the number
         of classes, and returns a module. The last layer of a module must be the
         `torch.nn.Linear` that gives the logits.
-    batch_size : int, default=128
+    batch_size : int or "auto", default=128
         Largest number of samples per training step. Usually 32 are taken: fewer for training on
         less than 1,280 rows, more for training on more than 5,120. That makes about 40 to 160
         steps an epoch.

@@ -54,8 +54,8 @@ class SpectralSignatures(FeatureDetector):
         trained further. A callable takes the shape of a sample, channels first, and the number
         of classes, and returns a module. The last layer of a module must be the
         `torch.nn.Linear` that gives the logits.
-    batch_size : int, default=128
-        Samples per training step.
+    batch_size : int or "auto", default=128
+        Samples per training step. ``"auto"``: a 160th of the rows, from 32 to 128.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \

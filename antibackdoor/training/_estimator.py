@@ -81,7 +81,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
     """
 
     backbone: Backbone = "auto"
-    batch_size: int | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = 128
     learning_rate: float = 0.1
     lr_schedule: str | Sequence[int] = "onecycle"
     momentum: float = 0.9
