@@ -98,8 +98,8 @@ def main() -> None:
     print("| setting | rows | seed | CA | loss of the last epoch | seconds |\n" + "|---" * 6 + "|")
     for row in rows:
         print(
-            f"| {row['setting']} | {row['rows']} | {row['seed']} | {row['CA']:.1f} | {row['loss']:.3f} "
-            f"| {row['seconds']:.0f} |"
+            f"| {row['setting']} | {row['rows']} | {row['seed']} | {row['CA']:.1f} "
+            f"| {row['loss']:.3f} | {row['seconds']:.0f} |"
         )
 
 

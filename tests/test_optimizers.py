@@ -15,8 +15,9 @@ from antibackdoor import (
     UndefendedClassifier,
 )
 from antibackdoor.datasets import load_digits_images
-from antibackdoor.training import Muon, polar_factor, resolve_batch_size
 from antibackdoor.training import _store as store
+from antibackdoor.training import resolve_batch_size
+from antibackdoor.training._optimizers import Muon, polar_factor
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (5, 3), (1, 9), (64, 576)])
@@ -165,9 +166,7 @@ def test_a_batch_is_a_share_of_the_rows(n_rows, batch_size):
 
 def test_auto_is_the_batch_that_it_stands_for(digits):
     X, y = digits
-    of_auto, of_number = (
-        fitted(digits, batch_size=one).predict_proba(X) for one in ("auto", 32)
-    )
+    of_auto, of_number = (fitted(digits, batch_size=one).predict_proba(X) for one in ("auto", 32))
     np.testing.assert_array_equal(of_auto, of_number)
 
 

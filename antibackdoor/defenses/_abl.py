@@ -55,7 +55,7 @@ class ABLClassifier(DetectingDefense):
         Trains the final network: `NegativeLearning`, `Retrain`, `Mixed`, `Ascent` or `Joint`.
         None: the best known. That is ``NegativeLearning()`` if the detector aims to list all of
         the poison, and ``Mixed()`` if it isolates a share of it, as `LossRank` does.
-    epochs : int, default=60
+    epochs : int, default=25
         Epochs of the final network. Cures that unlearn add epochs of their own.
     backbone : str, torch.nn.Module or callable, default="auto"
         Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
@@ -174,7 +174,7 @@ class ABLClassifier(DetectingDefense):
     """
 
     cure: Cure | None = None
-    epochs: int = 60
+    epochs: int = 25
 
     unlearned_: bool = field(init=False)
 

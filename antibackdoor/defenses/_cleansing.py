@@ -32,7 +32,7 @@ class CleansingDefense(BaseDefense):
     A defence implements `_train` with `_train_backdoored`, `_clean_rows` and `_finetune`.
     """
 
-    epochs: int = 60
+    epochs: int = 25
     finetune_epochs: int = 20
     finetune_rate: float = 0.05
     clean_share: float = 0.05

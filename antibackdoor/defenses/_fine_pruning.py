@@ -38,7 +38,7 @@ class FinePruningClassifier(CleansingDefense):
 
     Parameters
     ----------
-    epochs : int, default=60
+    epochs : int, default=25
         Passes over all rows.
     max_accuracy_drop : float, default=0.04
         Largest loss of accuracy on the clean rows by pruning, as a share between 0 and 1.

@@ -46,7 +46,7 @@ class ModeConnectivityClassifier(CleansingDefense):
 
     Parameters
     ----------
-    epochs : int, default=60
+    epochs : int, default=25
         Passes over all rows.
     position : float, default=0.8
         Position of the network on the curve, between 0, the backdoored end, and 1, the fine-tuned

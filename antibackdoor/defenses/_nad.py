@@ -41,7 +41,7 @@ class NADClassifier(CleansingDefense):
 
     Parameters
     ----------
-    epochs : int, default=60
+    epochs : int, default=25
         Passes over all rows.
     beta : float, default=5.0
         Factor of the attention distances. There is one distance a stage, each between 0 and the

@@ -28,7 +28,7 @@ class UndefendedClassifier(BaseDefense):
 
     Parameters
     ----------
-    epochs : int, default=60
+    epochs : int, default=25
         Passes over the data.
     backbone : str, torch.nn.Module or callable, default="auto"
         Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
@@ -115,7 +115,7 @@ class UndefendedClassifier(BaseDefense):
     array([], dtype=int64)
     """
 
-    epochs: int = 60
+    epochs: int = 25
 
     flags_rows = False
 

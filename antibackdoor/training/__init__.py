@@ -24,7 +24,7 @@ from antibackdoor.training._objectives import (
     negative_losses,
     sample_losses,
 )
-from antibackdoor.training._optimizers import OPTIMIZERS, Muon, polar_factor
+from antibackdoor.training._optimizers import OPTIMIZERS
 from antibackdoor.training._pack import Node, pack, unpack
 from antibackdoor.training._parallel import alone, check_same, current_team, joined
 from antibackdoor.training._rows import validate_rows
@@ -51,7 +51,6 @@ __all__ = [
     "NegativeLoss",
     "Node",
     "OPTIMIZERS",
-    "Muon",
     "Objective",
     "PairedRows",
     "PhaseStore",
@@ -83,7 +82,6 @@ __all__ = [
     "log_odds",
     "negative_losses",
     "pack",
-    "polar_factor",
     "resolve_augmentation",
     "resolve_batch_size",
     "sample_losses",

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 
-
 # Steps of an epoch, and the limits of a batch, that "auto" stands for.
 _STEPS_AN_EPOCH = 160
 _SMALLEST, _LARGEST = 32, 128

@@ -41,7 +41,7 @@ class Recipe:
         Momentum and L2 penalty.
     augmentation : Augmentation or None, default=None
     optimizer : {"sgd", "muon"}, default="sgd"
-        See `Muon`.
+        ``"muon"``: convolutions step along the polar factor of their momentum.
 
     Examples
     --------

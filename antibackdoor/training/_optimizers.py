@@ -94,14 +94,13 @@ class Muon(SGD):
             if group["polar"]:
                 for weights in group["params"]:
                     if weights.grad is not None:
-                        self._move(weights, group)
+                        self._move(weights, weights.grad, group)
+                        # It would be moved once more by the step of the others.
+                        weights.grad = None
         return super().step(closure)
 
     @torch.no_grad()
-    def _move(self, weights: nn.Parameter, group: dict[str, Any]) -> None:
-        direction = weights.grad
-        # It would be moved once more by the step of the others.
-        weights.grad = None
+    def _move(self, weights: nn.Parameter, direction: torch.Tensor, group: dict[str, Any]) -> None:
         if group["momentum"] > 0:
             # With the name of torch's, so that the state is checked and stored as all others'.
             average = self.state[weights].setdefault("momentum_buffer", torch.zeros_like(weights))
@@ -110,8 +109,10 @@ class Muon(SGD):
         matrix = direction.reshape(len(weights), -1)
         norm = weights.norm()
         has_norm = norm > 0
-        length = _LENGTH * group["lr"] * torch.where(has_norm, norm, 1) / math.sqrt(min(matrix.shape))
-        weights.sub_(length * polar_factor(matrix).reshape(weights.shape))
+        # The norm of the polar factor is the square root of its rank.
+        length = group["lr"] * _LENGTH / math.sqrt(min(matrix.shape))
+        step = length * torch.where(has_norm, norm, 1) * polar_factor(matrix)
+        weights.sub_(step.reshape(weights.shape))
         weights.mul_(torch.where(has_norm, norm / weights.norm(), 1))
 
 
