@@ -67,7 +67,7 @@ class CBDClassifier(DetectingDefense):
     bottleneck : float, default=0.0001
         Factor beta of I(Z; X), bounded by a Gaussian variational bottleneck. Zero
         switches the term off.
-    epochs : int, default=100
+    epochs : int, default=25
         Epochs of f_C.
     backbone : str, torch.nn.Module or callable, default="auto"
         Network to train. Names: ``"mlp"``, ``"small-cnn"``, ``"wrn-16-1"`` or any
@@ -176,7 +176,7 @@ class CBDClassifier(DetectingDefense):
     weighting: RelativeLoss | Literal["none"] | None = None
     independence: float = 0.01
     bottleneck: float = 1e-4
-    epochs: int = 100
+    epochs: int = 25
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DetectingDefense._parameter_constraints,
