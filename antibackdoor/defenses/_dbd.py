@@ -83,7 +83,7 @@ class DBDClassifier(BaseDefense):
         trained further. A callable takes the shape of a sample, channels first, and the number
         of classes, and returns a module. The last layer of a module must be the
         `torch.nn.Linear` that gives the logits.
-    batch_size : int or "auto", default="auto"
+    batch_size : int or "auto", default=128
         Samples per step of the head, and labelled samples per step of MixMatch.
         ``"auto"``: a 160th of the rows, from 32 to 128.
     optimizer : {"muon", "sgd"}, default="sgd"
@@ -191,6 +191,7 @@ class DBDClassifier(BaseDefense):
     filtering_rate: float = 0.5
     finetune_epochs: int = 60
     unlabelled_weight: float = 15.0
+    batch_size: int | Literal["auto"] = 128
     optimizer: Literal["sgd", "muon"] = "sgd"
 
     flags_rows = False
