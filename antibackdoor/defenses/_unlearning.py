@@ -34,6 +34,10 @@ _LOST = 0.5
 # Mean loss in nats at which isolated rows count as forgotten if the ascent has no bound.
 _FORGOTTEN = 10.0
 
+# Of a step of `Mixed`: in smaller ones few isolated rows outvote too little (ASR 18 to 41 in place of
+# 0, poisoned digits in batches of 32).
+_SMALLEST_BATCH = 128
+
 
 @parameters
 class _AscentCure(Cure):
@@ -228,6 +232,7 @@ class Mixed(_AscentCure):
         before = _label_probabilities(run, network)
         trusted = _trusted(run, isolation)
         watch = self._watch(run, network, isolation)
+        in_large = replace(run, batch_size=max(_SMALLEST_BATCH, run.batch_size))
         run.phase(
             "unlearn",
             network,
@@ -239,7 +244,7 @@ class Mixed(_AscentCure):
                 schedule="constant",
                 optimizer="sgd",
             ),
-            batches=_beside_isolated(run, isolation, shuffled(run, trusted)),
+            batches=_beside_isolated(in_large, isolation, shuffled(in_large, trusted)),
         )
 
         lost = before - _label_probabilities(run, network) > _LOST
