@@ -34,8 +34,8 @@ _LOST = 0.5
 # Mean loss in nats at which isolated rows count as forgotten if the ascent has no bound.
 _FORGOTTEN = 10.0
 
-# Of a step of `Mixed`. In steps of 32 the trigger stayed: an ASR of 18 to 41 on poisoned digits, and
-# of 0 in these.
+# Of a step of `Mixed`. In steps of 32 the trigger stayed on poisoned digits: an ASR of 18 to 41,
+# and of 0 in these.
 _SMALLEST_BATCH = 128
 
 
