@@ -517,7 +517,7 @@ def test_estimate():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         third, all_of_it, half = estimate_seconds(cells)
-    assert all_of_it == pytest.approx(10 * third)  # 30 epochs and 3
+    assert all_of_it == pytest.approx(12 * third)  # 12 epochs and 1
     assert half == pytest.approx(third / 2)
 
 

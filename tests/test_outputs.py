@@ -175,7 +175,7 @@ def test_force_replaces_all_of_it(words, place):
 def test_a_forced_scan_that_was_stopped_can_be_gone_on_with(place, monkeypatch, capsys):
     from antibackdoor.training import Training
 
-    of_more_epochs_than_one = [*SCAN_AGAIN, "--epochs-scale", "0.05"]
+    of_more_epochs_than_one = [*SCAN_AGAIN, "--epochs-scale", "0.1"]
     before = contents(place / "old")
     with monkeypatch.context() as patch:
         fail_at(patch, (Training, "run_epoch"), Terminated(), 1)

@@ -62,7 +62,7 @@ def names(kind):
 
 
 def test_those_of_the_class_come_first():
-    assert names(ABLClassifier)[:4] == ["cure", "epochs", "detector", "backbone"]
+    assert names(ABLClassifier)[:4] == ["cure", "epochs", "detector", "batch_size"]
     assert names(ABLClassifier)[-1] == "random_state"
     assert all(
         parameter.kind is parameter.KEYWORD_ONLY

@@ -11,7 +11,7 @@ from antibackdoor.benchmark._run import limited_threads, load_data
 from antibackdoor.benchmark._variants import parse_params
 from antibackdoor.defenses import UndefendedClassifier
 from antibackdoor.inspection._estimate import expected_passes, time_passes
-from antibackdoor.training import Passes, TrainingEstimator, count_epochs_named
+from antibackdoor.training import TrainingEstimator, count_epochs_named
 
 
 def estimate_seconds(
@@ -66,7 +66,7 @@ def estimate_seconds(
             else:
                 # A class of the user's own is taken for plain training.
                 plain = UndefendedClassifier(backbone=cell.backbone, device=device)
-                expected = [Passes(count_epochs_named(classifier.get_params()), of=plain)]
+                expected = [plain._own_passes(count_epochs_named(classifier.get_params()), len(X))]
             timed = time_passes(expected, X, y, known[cell.dataset])
             seconds.append(sum(number * of_a_pass for number, of_a_pass in timed))
     return seconds

@@ -55,12 +55,9 @@ class ABLClassifier(DetectingDefense):
         Trains the final network: `NegativeLearning`, `Retrain`, `Mixed`, `Ascent` or `Joint`.
         None: the best known. That is ``NegativeLearning()`` if the detector aims to list all of
         the poison, and ``Mixed()`` if it isolates a share of it, as `LossRank` does.
-    epochs : int, default=60
+    epochs : int, default=25
         Epochs of the final network. Cures that unlearn add epochs of their own.
-    backbone
-    batch_size : int, default=128
-        Samples per training step.
-    learning_rate
+    backbone, batch_size, optimizer, learning_rate
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
         How the rate changes over the epochs. Integers are the epochs from which it is divided
@@ -128,7 +125,7 @@ class ABLClassifier(DetectingDefense):
     """
 
     cure: Cure | None = None
-    epochs: int = 60
+    epochs: int = 25
 
     unlearned_: bool = field(init=False)
 
@@ -190,6 +187,7 @@ class ABLClassifier(DetectingDefense):
                     epochs=80,
                     batch_size=64,
                     lr_schedule=(40, 60),
+                    optimizer="sgd",
                     augment=_AUGMENT,
                     **_PAPERS,
                 )
@@ -208,6 +206,7 @@ class ABLClassifier(DetectingDefense):
                     epochs=60,
                     batch_size=128,
                     lr_schedule=(40,),
+                    optimizer="sgd",
                     augment=_AUGMENT,
                     **_PAPERS,
                 )

@@ -74,12 +74,12 @@ class CBDClassifier(DetectingDefense):
     bottleneck : float, default=0.0001
         Factor beta of I(Z; X), bounded by a Gaussian variational bottleneck. Zero
         switches the term off.
-    epochs : int, default=100
+    epochs : int, default=25
         Epochs of f_C.
     backbone
-    batch_size : int, default=128
-        Samples per training step of f_C.
-    learning_rate
+    batch_size : int or "auto", default="auto"
+        Samples per training step of f_C. ``"auto"``: a 160th of the rows, from 32 to 128.
+    optimizer, learning_rate
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
         How the rate changes over the training of f_C. Integers are the epochs from which it is
@@ -144,7 +144,7 @@ class CBDClassifier(DetectingDefense):
     weighting: RelativeLoss | Literal["none"] | None = None
     independence: float = 0.01
     bottleneck: float = 1e-4
-    epochs: int = 100
+    epochs: int = 25
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DetectingDefense._parameter_constraints,
@@ -191,6 +191,7 @@ class CBDClassifier(DetectingDefense):
             bottleneck=1e-4,
             epochs=100,
             lr_schedule=(20, 70),
+            optimizer="sgd",
             **shared,
         )
         return classifier.set_params(**changes)

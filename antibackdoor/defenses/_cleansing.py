@@ -53,7 +53,7 @@ class CleansingDefense(BaseDefense):
         Zeros.
     """
 
-    epochs: int = 60
+    epochs: int = 25
     finetune_epochs: int = 20
     finetune_rate: float = 0.05
     clean_share: float = 0.05
@@ -145,6 +145,6 @@ class CleansingDefense(BaseDefense):
             network,
             objective,
             epochs=self.finetune_epochs,
-            recipe=replace(run.recipe, learning_rate=self.finetune_rate),
-            batches=ShuffledRows(clean_rows, min(self.batch_size, few_steps)),
+            recipe=replace(run.recipe, learning_rate=self.finetune_rate, optimizer="sgd"),
+            batches=ShuffledRows(clean_rows, min(run.batch_size, few_steps)),
         )

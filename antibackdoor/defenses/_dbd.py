@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -77,8 +77,11 @@ class DBDClassifier(BaseDefense):
         Weight lambda_U of the loss on rows without a label. It rises to this value from zero over
         the `finetune_epochs`.
     backbone
-    batch_size : int, default=128
+    batch_size : int or "auto", default=128
         Samples per step of the head, and labelled samples per step of MixMatch.
+        ``"auto"``: a 160th of the rows, from 32 to 128.
+    optimizer : {"muon", "sgd"}, default="sgd"
+        Of self-supervised learning and MixMatch; see `UndefendedClassifier`.
     learning_rate : float, default=0.1
         Highest rate of stochastic gradient descent, for the head and for MixMatch.
     lr_schedule, momentum, weight_decay
@@ -152,6 +155,8 @@ class DBDClassifier(BaseDefense):
     filtering_rate: float = 0.5
     finetune_epochs: int = 60
     unlabelled_weight: float = 15.0
+    batch_size: int | Literal["auto"] = 128
+    optimizer: Literal["sgd", "muon"] = "sgd"
 
     flags_rows = False
 
@@ -208,6 +213,7 @@ class DBDClassifier(BaseDefense):
             "unlabelled_weight": 15.0,
             "batch_size": 64,
             "lr_schedule": "cosine",
+            "optimizer": "sgd",
             "momentum": 0.9,
             "weight_decay": 5e-4,
         }
@@ -264,9 +270,9 @@ class DBDClassifier(BaseDefense):
     def _finetune(self, run: Run, network: Network) -> None:
         """Train the whole network, with the labels of the credible rows."""
         batches = PairedRows(
-            ShuffledRows(run.rows(self.credible_mask_), self.batch_size),
+            ShuffledRows(run.rows(self.credible_mask_), run.batch_size),
             run.rows(~self.credible_mask_),
-            self.batch_size,
+            run.batch_size,
         )
         run.phase(
             "finetune",

@@ -111,7 +111,7 @@ class DetectingDefense(BaseDefense):
             for name, value in self.get_params().items()
             if not name.startswith("detector__")
         }
-        return [*of_detector, Passes(count_epochs_named(own), of=self)]
+        return [*of_detector, self._own_passes(count_epochs_named(own), n_rows)]
 
     def _detection(self, run: Run) -> Detection:
         """Run the detector, or use the list of `suspects` if one was given."""

@@ -46,7 +46,7 @@ class ModeConnectivityClassifier(CleansingDefense):
 
     Parameters
     ----------
-    epochs : int, default=60
+    epochs : int, default=25
         Passes over all rows.
     position : float, default=0.8
         Position of the network on the curve, between 0, the backdoored end, and 1, the fine-tuned
@@ -57,11 +57,15 @@ class ModeConnectivityClassifier(CleansingDefense):
         Highest learning rate of the fine-tuned end and of the curve, under the same schedule. Too
         low a rate leaves the backdoor in.
     clean_share, backbone
-    batch_size : int, default=128
-        Samples per training step. With few clean rows the batches on them are smaller, down to
-        eight, so that an epoch has twenty steps.
+    batch_size : int or "auto", default="auto"
+        Samples per training step. ``"auto"``: a 160th of the rows, from 32 to 128. With few clean
+        rows the batches on them are smaller, down to eight, so that an epoch has twenty steps.
+    optimizer : {"muon", "sgd"}, default="muon"
+        ``"sgd"``: stochastic gradient descent. ``"muon"``: the same, but convolutions step along
+        the polar factor of their momentum, which takes fewer epochs. Networks without
+        convolutions train alike with both. On the clean rows alone it is ``"sgd"``.
     learning_rate : float, default=0.1
-        Highest rate of the schedule of stochastic gradient descent, on all rows.
+        Highest rate of the schedule, on all rows.
     lr_schedule, momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the order of the samples, the augmentation, the points on the curve

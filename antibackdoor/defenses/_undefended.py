@@ -28,12 +28,9 @@ class UndefendedClassifier(BaseDefense):
 
     Parameters
     ----------
-    epochs : int, default=60
+    epochs : int, default=25
         Passes over the data.
-    backbone
-    batch_size : int, default=128
-        Samples per training step.
-    learning_rate
+    backbone, batch_size, optimizer, learning_rate
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
         How the rate changes over the epochs. Integers are the epochs from
@@ -67,7 +64,7 @@ class UndefendedClassifier(BaseDefense):
     array([], dtype=int64)
     """
 
-    epochs: int = 60
+    epochs: int = 25
 
     flags_rows = False
 

@@ -34,6 +34,10 @@ _LOST = 0.5
 # Mean loss in nats at which isolated rows count as forgotten if the ascent has no bound.
 _FORGOTTEN = 10.0
 
+# Of a step of `Mixed`. In steps of 32 the trigger stayed on poisoned digits: an ASR of 18 to 41,
+# and of 0 in these.
+_SMALLEST_BATCH = 128
+
 
 @parameters
 class _AscentCure(Cure):
@@ -165,6 +169,7 @@ class Ascent(_AscentCure):
                 learning_rate=self.learning_rate,
                 schedule="constant",
                 augmentation=None,
+                optimizer="sgd",
             ),
             batches=shuffled(run, isolation.mask),
             stop=self._watch(run, network, isolation).forgotten_or_harmful,
@@ -227,13 +232,19 @@ class Mixed(_AscentCure):
         before = _label_probabilities(run, network)
         trusted = _trusted(run, isolation)
         watch = self._watch(run, network, isolation)
+        in_large = replace(run, batch_size=max(_SMALLEST_BATCH, run.batch_size))
         run.phase(
             "unlearn",
             network,
             self._ascent(run, isolation),
             epochs=self.epochs,
-            recipe=replace(run.recipe, learning_rate=self.learning_rate, schedule="constant"),
-            batches=_beside_isolated(run, isolation, shuffled(run, trusted)),
+            recipe=replace(
+                run.recipe,
+                learning_rate=self.learning_rate,
+                schedule="constant",
+                optimizer="sgd",
+            ),
+            batches=_beside_isolated(in_large, isolation, shuffled(in_large, trusted)),
         )
 
         lost = before - _label_probabilities(run, network) > _LOST
@@ -249,7 +260,9 @@ class Mixed(_AscentCure):
             network,
             CrossEntropy(),
             epochs=self.recovery_epochs,
-            recipe=replace(run.recipe, learning_rate=run.recipe.learning_rate / 10),
+            recipe=replace(
+                run.recipe, learning_rate=run.recipe.learning_rate / 10, optimizer="sgd"
+            ),
             batches=shuffled(run, agreeing | (trusted & harmed)),
         )
         if watch.undo_harm():

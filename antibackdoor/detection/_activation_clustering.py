@@ -66,10 +66,7 @@ class ActivationClustering(FeatureDetector):
         Number of components; fewer if the features have fewer directions.
     epochs : int, default=60
         Passes over all rows, for the network whose features are clustered.
-    backbone
-    batch_size : int, default=128
-        Samples per training step.
-    learning_rate
+    backbone, batch_size, learning_rate
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
         How the rate changes over the epochs of training. Integers are the epochs

@@ -46,10 +46,7 @@ class LossRank(BaseDetector):
     rank_by : {"trajectory", "last_epoch"}, default="trajectory"
         The ranking of the rows. ``"trajectory"``: by the log-loss seen in training, averaged over
         the epochs. ``"last_epoch"``, as in the paper: by the loss of the last epoch.
-    backbone
-    batch_size : int, default=128
-        Samples per training step.
-    learning_rate
+    backbone, batch_size, learning_rate
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="constant"
         How the rate changes over the epochs. Integers are the epochs from which it is divided

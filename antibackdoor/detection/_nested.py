@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from antibackdoor.detection._base import BaseDetector
-from antibackdoor.training import Run
+from antibackdoor.training import Run, resolve_batch_size
 from antibackdoor.utils import draw_seed, seeded_torch
 
 Detector = TypeVar("Detector", bound=BaseDetector)
@@ -107,7 +107,7 @@ def run_inside(detector: BaseDetector, run: Run, *, own_randomness: bool) -> Ite
     inside = replace(
         run,
         recipe=detector._recipe(run.samples.layout),
-        batch_size=detector.batch_size,
+        batch_size=resolve_batch_size(detector.batch_size, len(run.samples)),
         new_network=detector._network_maker(run.samples, len(run.classes)),
     )
     if not own_randomness:

@@ -33,6 +33,7 @@ from antibackdoor.training import (
     Run,
     ShuffledRows,
     TrainingEstimator,
+    resolve_batch_size,
 )
 from antibackdoor.utils import parameters
 
@@ -100,7 +101,7 @@ class PoisonSearch(BaseDetector):
         Half of them train the first network, on all rows. The other half train its two copies,
         each on its half of the rows. A probe takes two fifths of them.
     backbone
-    batch_size : int, default=128
+    batch_size : int or "auto", default=128
         Largest number of samples per training step. Usually 32 are taken: fewer for training on
         less than 1,280 rows, more for training on more than 5,120. That makes about 40 to 160
         steps an epoch.
@@ -283,4 +284,4 @@ class PoisonSearch(BaseDetector):
         """Return the samples per step, `batch_size` at most."""
         fewest = n_samples // _MOST_STEPS
         most = max(_SMALLEST_BATCH, n_samples // _FEWEST_STEPS)
-        return min(self.batch_size, most, max(_BATCH, fewest))
+        return min(resolve_batch_size(self.batch_size, n_samples), most, max(_BATCH, fewest))

@@ -47,10 +47,7 @@ class SpectralSignatures(FeatureDetector):
         it; 0.1 is the higher of the two shares that the paper tries.
     epochs : int, default=60
         Passes over all rows, for the network whose features are used.
-    backbone
-    batch_size : int, default=128
-        Samples per training step.
-    learning_rate
+    backbone, batch_size, learning_rate
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
             default="onecycle"
         How the rate changes over the epochs of training. Integers are the epochs

@@ -114,7 +114,7 @@ def time_passes(
         # What the time of a step of these rows depends on.
         backbone = trained.backbone
         named = backbone if isinstance(backbone, str) else id(backbone)
-        kind = (named, repr(trained.augment), passes.n_samples)
+        kind = (named, repr(trained.augment), passes.batch_size, _optimizer(trained))
         if kind not in known:
             known[kind] = _seconds_a_row(passes, X, y)
         timed.append((passes.number, known[kind] * len(y)))
@@ -128,11 +128,19 @@ def _seconds_a_row(passes: Passes, X: np.ndarray | LazyRows, y: np.ndarray) -> f
     rows = np.linspace(0, len(y) - 1, n_timed, dtype=int)
     if (y[rows] == y[rows[0]]).all():  # all others are rare
         rows = np.append(rows, np.flatnonzero(y != y[rows[0]])[:1])
-    same = {name: getattr(passes.of, name) for name in _SAME}
     timed = UndefendedClassifier(
-        epochs=_EPOCHS_TIMED, batch_size=passes.n_samples, random_state=0, **same
+        epochs=_EPOCHS_TIMED,
+        batch_size=passes.batch_size,
+        optimizer=_optimizer(passes.of),
+        random_state=0,
+        **{name: getattr(passes.of, name) for name in _SAME},
     )
     # A backbone of the user's may draw from them, and the fit that follows too.
     with kept_global_states():
         timed.fit(X[rows], y[rows])
     return median(epoch["seconds"] for epoch in timed.history_) / len(rows)
+
+
+def _optimizer(estimator: TrainingEstimator) -> Literal["sgd", "muon"]:
+    """Return its name; that of detectors is no parameter."""
+    return "muon" if getattr(estimator, "optimizer", "sgd") == "muon" else "sgd"

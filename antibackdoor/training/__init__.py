@@ -2,7 +2,12 @@
 
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, Augmentation, resolve_augmentation
-from antibackdoor.training._batches import Batches, PairedRows, ShuffledRows
+from antibackdoor.training._batches import (
+    Batches,
+    PairedRows,
+    ShuffledRows,
+    resolve_batch_size,
+)
 from antibackdoor.training._estimator import NETWORK_PARAMETERS, TrainingEstimator
 from antibackdoor.training._inference import compute_features, compute_logits, compute_losses
 from antibackdoor.training._loop import ADVICE, Recipe, Training
@@ -19,6 +24,7 @@ from antibackdoor.training._objectives import (
     negative_losses,
     sample_losses,
 )
+from antibackdoor.training._optimizers import OPTIMIZERS
 from antibackdoor.training._pack import Node, pack, unpack
 from antibackdoor.training._parallel import alone, check_same, current_team, joined
 from antibackdoor.training._rows import validate_rows
@@ -44,6 +50,7 @@ __all__ = [
     "NETWORK_PARAMETERS",
     "NegativeLoss",
     "Node",
+    "OPTIMIZERS",
     "Objective",
     "Passes",
     "PairedRows",
@@ -78,6 +85,7 @@ __all__ = [
     "negative_losses",
     "pack",
     "resolve_augmentation",
+    "resolve_batch_size",
     "sample_losses",
     "seal",
     "unpack",

@@ -8,6 +8,34 @@ from typing import Protocol
 
 import torch
 
+# Steps of an epoch, and the limits of a batch, that "auto" stands for.
+_STEPS_AN_EPOCH = 160
+_SMALLEST, _LARGEST = 32, 128
+
+
+def resolve_batch_size(batch_size: int | str, n_rows: int) -> int:
+    """Return the samples per step for the parameter `batch_size` of an estimator.
+
+    Parameters
+    ----------
+    batch_size : int or "auto"
+        ``"auto"``: a 160th of the rows, from 32 to 128.
+    n_rows : int
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from antibackdoor.training import resolve_batch_size
+    >>> [resolve_batch_size("auto", n_rows) for n_rows in (500, 10_000, 50_000)]
+    [32, 62, 128]
+    """
+    if not isinstance(batch_size, str):
+        return batch_size
+    return min(_LARGEST, max(_SMALLEST, n_rows // _STEPS_AN_EPOCH))
+
 
 class Batches(Protocol):
     """Protocol of the batches of an epoch, as row indices.

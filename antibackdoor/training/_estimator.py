@@ -23,6 +23,7 @@ from torch import nn
 from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, resolve_augmentation
+from antibackdoor.training._batches import resolve_batch_size
 from antibackdoor.training._digest import digest_of
 from antibackdoor.training._identity import (
     check_same_fit,
@@ -77,6 +78,8 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
         trained further. A callable takes the shape of a sample, channels first, and the number
         of classes, and returns a module. The last layer of a module must be the
         `torch.nn.Linear` that gives the logits.
+    batch_size : int or "auto", default=128
+        Samples per training step. ``"auto"``: a 160th of the rows, from 32 to 128.
     learning_rate : float, default=0.1
         Highest rate of the schedule of stochastic gradient descent.
     lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
@@ -133,7 +136,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
     """
 
     backbone: Backbone = "auto"
-    batch_size: int = 128
+    batch_size: int | Literal["auto"] = 128
     learning_rate: float = 0.1
     lr_schedule: str | Sequence[int] = "onecycle"
     momentum: float = 0.9
@@ -148,7 +151,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "backbone": [str, nn.Module, callable],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions(set(SCHEDULES)), "array-like"],
         "momentum": [Interval(Real, 0, 1, closed="left")],
@@ -241,7 +244,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
                 generator=torch.Generator(samples.device).manual_seed(seeds[1]),
                 new_network=new_network,
                 recipe=recipe,
-                batch_size=self.batch_size,
+                batch_size=resolve_batch_size(self.batch_size, len(samples)),
                 acceleration=Acceleration(self.compile, samples.device),
                 fitted=self._fitted_beforehand(X, classes),
                 given=masks,
@@ -292,7 +295,11 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
         reviewed : bool, default=False
             Whether `fit` is given a list of suspects, in place of a detector.
         """
-        return [Passes(count_epochs_named(self.get_params()), of=self)]
+        return [self._own_passes(count_epochs_named(self.get_params()), n_rows)]
+
+    def _own_passes(self, number: float, n_rows: int) -> Passes:
+        """Return passes in steps of its own `batch_size`."""
+        return Passes(number, of=self, batch_size=resolve_batch_size(self.batch_size, n_rows))
 
     def _check_given(self, given: Mapping[str, Any], y: np.ndarray) -> dict[str, np.ndarray]:
         """Return the checked masks given to `fit`, without those that are None."""

@@ -17,6 +17,7 @@ from antibackdoor.training._augment import Augmentation
 from antibackdoor.training._batches import Batches
 from antibackdoor.training._draws import draws_nothing, is_own
 from antibackdoor.training._objectives import Objective, StatefulObjective, sample_losses
+from antibackdoor.training._optimizers import make_optimizer
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import make_schedule
 from antibackdoor.training._split import backward, split
@@ -28,7 +29,7 @@ ADVICE = "a smaller learning_rate or smaller values in X may keep it so."
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of stochastic gradient descent: rate, schedule, momentum, augmentation.
+    """Settings of the steps: rate, schedule, momentum, augmentation, optimiser.
 
     Attributes
     ----------
@@ -39,6 +40,8 @@ class Recipe:
     momentum, weight_decay : float
         Momentum and L2 penalty.
     augmentation : Augmentation or None, default=None
+    optimizer : {"sgd", "muon"}, default="sgd"
+        ``"muon"``: convolutions step along the polar factor of their momentum.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     augmentation: Augmentation | None = None
+    optimizer: str = "sgd"
 
 
 @dataclass(frozen=True)
@@ -156,13 +160,12 @@ class Training:
         self._moved = moved
         in_network = {id(parameter) for parameter in network.parameters()}
         self._beside = [parameter for parameter in moved if id(parameter) not in in_network]
-        # Nesterov's method needs a momentum above 0.
-        self._optimizer = torch.optim.SGD(
+        self._optimizer = make_optimizer(
+            recipe.optimizer,
             moved,
-            lr=recipe.learning_rate,
+            learning_rate=recipe.learning_rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
-            nesterov=recipe.momentum > 0,
         )
         self._schedule = make_schedule(recipe.schedule, self._optimizer, epochs, len(batches))
 

@@ -71,25 +71,20 @@ class Passes:
         How many; an epoch on half of the rows is half a pass.
     of : TrainingEstimator
         Whose network and recipe they are of.
-    batch_size : int or None, default=None
-        Samples per training step; None: those of the estimator.
+    batch_size : int
+        Samples per training step.
 
     Examples
     --------
     >>> from antibackdoor import UndefendedClassifier
     >>> from antibackdoor.training import Passes
-    >>> Passes(20, of=UndefendedClassifier(batch_size=64)).n_samples
-    64
+    >>> Passes(20, of=UndefendedClassifier(), batch_size=64).number
+    20
     """
 
     number: float
     of: Any
-    batch_size: int | None = None
-
-    @property
-    def n_samples(self) -> int:
-        """Samples per training step."""
-        return self.of.batch_size if self.batch_size is None else self.batch_size
+    batch_size: int
 
 
 def count_passes(parts: Iterable[Passes]) -> float:
@@ -99,7 +94,8 @@ def count_passes(parts: Iterable[Passes]) -> float:
     --------
     >>> from antibackdoor import UndefendedClassifier
     >>> from antibackdoor.training import Passes, count_passes
-    >>> count_passes([Passes(number, of=UndefendedClassifier()) for number in (3, 4)])
+    >>> clf = UndefendedClassifier()
+    >>> count_passes([Passes(number, of=clf, batch_size=32) for number in (3, 4)])
     7
     """
     return sum(part.number for part in parts)
