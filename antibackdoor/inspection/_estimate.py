@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from statistics import median
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
