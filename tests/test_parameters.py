@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import field, is_dataclass
-from typing import ClassVar, get_type_hints
+from typing import ClassVar, Literal, get_type_hints
 
 import numpy as np
 import pytest
@@ -180,7 +180,7 @@ def test_the_types_of_a_constructor_are_known(kind):
 
 def test_the_type_is_that_of_the_class_that_lists_it_last():
     assert get_type_hints(LossRank.__init__)["augment"] == str | Sequence[str] | None
-    assert get_type_hints(ABLClassifier.__init__)["batch_size"] is int
+    assert get_type_hints(ABLClassifier.__init__)["batch_size"] == int | Literal["auto"]
 
 
 def test_what_is_only_listed_is_described_as_the_bases_do():

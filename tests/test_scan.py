@@ -93,7 +93,8 @@ def test_it_finds_the_poison(scanned, poisoned):
     flagged = [row for row in table(out / "suspects.csv") if row["flagged"] == "1"]
     found = sum(truth[row["file_name"]] == "1" for row in flagged)
     assert sum(mark == "1" for mark in truth.values()) == 24
-    assert found >= 20
+    # In three tenths of the epochs that the search was measured with.
+    assert found == len(flagged) >= 18
 
 
 def test_what_is_written(scanned, poisoned):
