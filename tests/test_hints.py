@@ -80,7 +80,7 @@ def test_large_photos_are_made_small_unless_asked_otherwise(side, size, wanted, 
     data = read_data([str(tmp_path)], size=size, crop=True)
     assert data.X.shape == (2, wanted, wanted, 3)
     told = "\n".join(data.lines)
-    assert ("--size 224 sees it, and takes about 12 times as long" in told) == (wanted < side)
+    assert ("--size 224 looks closer, and takes about 12 times as long" in told) == (wanted < side)
 
 
 def test_above_an_hour_it_says_what_makes_it_shorter():

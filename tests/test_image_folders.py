@@ -253,8 +253,14 @@ def test_a_size_that_is_not_asked_for_has_a_limit(load, side, max_size, wanted, 
         save(tmp_path / name, plain("L", 9, (side, side)))
     images = load(tmp_path, max_size=max_size)
     assert images.X.shape == (2, wanted, wanted, 1)
-    assert images.usual_size == (side, side)
+    assert images.usual_side == side
     assert load(tmp_path, size=side, max_size=max_size).X.shape[1] == side
+
+
+def test_the_usual_side_is_that_in_the_middle(tmp_path):
+    for number, shape in enumerate([(40, 40), (40, 40), (70, 90), (80, 75), (99, 98)]):
+        save(tmp_path / f"{number % 2}/{number}.png", plain("L", 9, shape))
+    assert load_image_folder(tmp_path, max_size=16).usual_side == 70
 
 
 def test_the_middle_is_kept_or_all_of_it(tmp_path):

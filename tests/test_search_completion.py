@@ -67,9 +67,10 @@ class Turns:
         seen = np.zeros((len(X), N_CLASSES), np.float32)
         self.fitted = fit_halves(seen, self.labels, *halves)
         samples = as_samples(X)
-        return find_rest(
+        scores, self.probabilities = find_rest(
             self.suspicion, self.foreignness, classes, samples, self.labels, self.fitted, probe
         )
+        return scores
 
 
 def among_natural(*values, n_rows=60):
@@ -194,6 +195,15 @@ def test_a_row_is_found_that_is_as_sure_as_known_poison_was():
     odds = among_natural(9.0, 1.5, 0.5)
     told = turns.ask([odds])[turns.left[0]]
     np.testing.assert_allclose(told, expit(odds - 1.0), rtol=1e-4)
+    # Whether a row is doubtful goes by its probability.
+    np.testing.assert_allclose(turns.probabilities[turns.left[0]], expit(odds), rtol=1e-4)
+
+
+def test_each_class_has_a_threshold_of_its_own():
+    turns = Turns(n_known=(20, 20), n_left=(60, 60))
+    turns.of_known[0][:] = 1.0
+    told = turns.ask([among_natural(0.5), among_natural(0.5)])
+    assert told[turns.left[0][0]] < 0.5 < told[turns.left[1][0]]
 
 
 @pytest.mark.parametrize(("odds", "threshold"), [(-3.0, SETTINGS.poison), (9.0, SETTINGS.surest)])

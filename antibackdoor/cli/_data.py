@@ -18,6 +18,9 @@ from antibackdoor.utils import LazyRows
 #: that at 64 (`benchmarks/costs.py`).
 LARGEST_UNASKED = 64
 
+# The largest size that is proposed.
+_LARGEST_TOLD = 224
+
 #: Width of a patch of 3 x 3 cells that is not blurred, in pixels of the size that is searched
 #: (`benchmarks/photos.py`).
 TRIGGER_PIXELS = 6
@@ -135,13 +138,14 @@ def _read_folder(folder: Path, size: int | None, crop: bool) -> Data:
     colours = "grey" if n_channels == 1 else "RGB"
     classes = plural(len(np.unique(images.y)), "class", "classes")
     lines = [f"{n_images:,} images of {classes}, as {width} x {height} pixels, {colours}"]
-    side, full = min(height, width), min(images.usual_size)
+    side, full = min(height, width), images.usual_side
     if size is None and side < full:
-        times = (full / side) ** 2
+        closer = min(full, _LARGEST_TOLD)
+        times = (closer / side) ** 2
         lines.append(
-            f"most files have {images.usual_size[1]} x {images.usual_size[0]} pixels: a trigger of "
-            f"fewer than about {TRIGGER_PIXELS * full / side:.0f} pixels in width may be missed at "
-            f"this size; --size {full} sees it, and takes about {times:.0f} times as long"
+            f"the files have about {full} pixels a side: a trigger of fewer than about "
+            f"{TRIGGER_PIXELS * full / side:.0f} of them in width may be missed at this size; "
+            f"--size {closer} looks closer, and takes about {times:.0f} times as long"
         )
     if images.n_cropped:
         of_them = plural(images.n_cropped, "of them has", "of them have")

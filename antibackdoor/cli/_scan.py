@@ -121,7 +121,7 @@ def add_command(commands: Any) -> None:
     training.add_argument(
         "--list-only",
         action="store_true",
-        help="list the suspects and train no classifier: about two thirds of the time, and no "
+        help="list the suspects and train no classifier: about three quarters of the time, and no "
         "model.safetensors",
     )
     training.add_argument(

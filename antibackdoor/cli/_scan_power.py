@@ -32,22 +32,29 @@ def tell_power(estimator: Any, data: Data, arguments: argparse.Namespace) -> lis
     Returns
     -------
     list of str
-        Empty where none is asked for, or the data was not searched.
+        Empty where none is asked for.
     """
-    if arguments.power == 0 or np.isnan(estimator.isolate_pvalue_):
+    if arguments.power == 0:
         return []
+    if np.isnan(estimator.isolate_pvalue_):
+        return ["Detection power: not measured, for the data was not searched."]
     unflagged = np.flatnonzero(~estimator.isolate_mask_)
     searches = getattr(estimator, "detector", None)
     detector = estimator if searches is None else settle(searches, estimator)
     if not arguments.quiet:
         note(f"Planting known triggers: {arguments.power} more searches")
-    with limited_threads(arguments.threads):
-        power = detection_power(
-            clone(detector).set_params(cache_dir=None),
-            data.X[unflagged],
-            data.y[unflagged],
-            n_rows=max(1, min(_N_ROWS, int(_LARGEST_SHARE * len(unflagged)))),
-            n_planted=arguments.power,
-            random_state=arguments.seed,
-        )
+    try:
+        with limited_threads(arguments.threads):
+            power = detection_power(
+                # One bar for each of the searches would say little.
+                clone(detector).set_params(cache_dir=None).set_callbacks(),
+                data.X[unflagged],
+                data.y[unflagged],
+                n_rows=max(1, min(_N_ROWS, int(_LARGEST_SHARE * len(unflagged)))),
+                n_planted=arguments.power,
+                random_state=arguments.seed,
+            )
+    except ValueError as error:
+        # Too few images or classes are left. The results of the scan are good all the same.
+        return [f"Detection power: not measured. {error}"]
     return [describe_power(power)]

@@ -20,7 +20,10 @@ def tell_time(seconds: float, data: Data) -> list[str]:
     lines = [f"estimated time, from a few steps: about {in_words(seconds)}"]
     if seconds <= _LONG:
         return lines
-    shorter = ["--list-only (the list alone, two thirds of it)", "--epochs-scale 0.5 (half)"]
+    shorter = [
+        "--list-only (the list alone, about three quarters of it)",
+        "--epochs-scale 0.5 (half)",
+    ]
     side = min(data.X.shape[1:3])
     small = LARGEST_UNASKED
     if data.folder is not None and side > small:

@@ -52,8 +52,8 @@ class LabelledImages:
         Files that are in X, but changed: what was left out or looked wrong.
     n_cropped : int
         Number of images with other proportions, which were cropped on two sides.
-    usual_size : tuple of int
-        Height and width of most of the files.
+    usual_side : int
+        Median of the shorter sides of the files, in pixels.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class LabelledImages:
     skipped: list[tuple[str, str]]
     remarks: list[tuple[str, str]]
     n_cropped: int
-    usual_size: tuple[int, int]
+    usual_side: int
 
 
 def load_image_folder(
@@ -155,7 +155,7 @@ def load_image_folder(
     y = np.array([class_of(name) for name in kept])
     _check_classes(directory, plan.listing, y)
     return LabelledImages(
-        X[: len(kept)], y, kept, sorted(plan.skipped), remarks, n_cropped, _usual(plan.sizes)
+        X[: len(kept)], y, kept, sorted(plan.skipped), remarks, n_cropped, _usual_side(plan.sizes)
     )
 
 
@@ -224,7 +224,7 @@ def open_image_folder(
         crop and _loses_margins(height, width, plan.row_shape) for height, width in plan.sizes
     )
     return LabelledImages(
-        X, y, plan.names, sorted(plan.skipped), plan.remarks, n_cropped, _usual(plan.sizes)
+        X, y, plan.names, sorted(plan.skipped), plan.remarks, n_cropped, _usual_side(plan.sizes)
     )
 
 
@@ -298,18 +298,18 @@ def _probe(listing: Listing) -> tuple[list[str], list[tuple[int, int, bool]]]:
 
 def _choose_size(sizes: Sequence[tuple[int, int]], max_size: int) -> tuple[int, int]:
     """Return height and width by the rule in `load_image_folder`."""
-    usual = _usual(sizes)
-    if sizes.count(usual) > len(sizes) / 2 and max(usual) <= max_size:
+    usual, count = Counter(sizes).most_common(1)[0]
+    if count > len(sizes) / 2 and max(usual) <= max_size:
         return usual
-    middle = median(min(size) for size in sizes)
+    middle = _usual_side(sizes)
     allowed = [side for side in _SIDES if side <= max_size] or [max_size]
     side = min(allowed, key=lambda side: abs(side - middle))
     return side, side
 
 
-def _usual(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the commonest of these."""
-    return Counter(sizes).most_common(1)[0][0]
+def _usual_side(sizes: Sequence[tuple[int, int]]) -> int:
+    """Return the median of the shorter sides."""
+    return round(median(min(size) for size in sizes))
 
 
 def _check_memory(plan: _Plan) -> None:

@@ -83,7 +83,7 @@ class DBDClassifier(BaseDefense):
     optimizer : {"muon", "sgd"}, default="sgd"
         Of self-supervised learning and MixMatch; see `UndefendedClassifier`.
     learning_rate : float, default=0.1
-        Highest rate of stochastic gradient descent, for the head and for MixMatch.
+        Highest rate of the schedule, for the head and for MixMatch.
     lr_schedule, momentum, weight_decay
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
         Random changes of the images in the last phase. ``"auto"``: ``"crop"`` for images of 16

@@ -109,7 +109,14 @@ class Joint(_AscentCure):
 
     def _unlearn(self, run: Run, network: Network, isolation: Isolation, epochs: int) -> Cured:
         batches = _beside_isolated(run, isolation, shuffled(run, ~isolation.mask))
-        run.phase("finetune", network, self._ascent(run, isolation), epochs=epochs, batches=batches)
+        run.phase(
+            "finetune",
+            network,
+            self._ascent(run, isolation),
+            epochs=epochs,
+            recipe=replace(run.recipe, optimizer="sgd"),
+            batches=batches,
+        )
         return Cured(network, isolation, unlearned=True)
 
 

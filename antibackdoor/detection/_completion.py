@@ -43,7 +43,7 @@ def find_rest(
     labels: np.ndarray,
     fitted: CrossFit,
     probe: Probe,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the rest of the poison, of which some rows are known.
 
     A network learns the known poison of a class as one class, and those of its other rows that are
@@ -56,10 +56,10 @@ def find_rest(
     Those that it takes for natural are not known any more, and the rest is checked again.
 
     Then the networks are shown all rows, one after the other, in turns. What one finds is shown in
-    the next turn, and the second network goes on from what the first has found. A row is found that
-    they are as sure of as they were of known poison that they had not been shown. A network whose
-    turn finds next to nothing more has no further one: natural rows that look like poison would be
-    all that is left to be found.
+    the next turn, and the second network goes on from what the first has found. To be found, a row
+    must look as much like poison as most of the known poison did in the check. A network whose turn
+    finds next to nothing more has no further one: natural rows that look like poison would be all
+    that is left to be found.
 
     Parameters
     ----------
@@ -78,9 +78,11 @@ def find_rest(
 
     Returns
     -------
-    numpy.ndarray of shape (n_samples,), float64
-        Probability of the rows of these classes to bear the trigger; nan of those that are known,
+    scores : numpy.ndarray of shape (n_samples,), float64
+        Above `SETTINGS.poison` where a row of these classes is found; nan of those that are known,
         and elsewhere.
+    probabilities : numpy.ndarray of shape (n_samples,), float64
+        To bear the trigger, of the same rows.
     """
     completion = _Completion(
         known=suspicion > SETTINGS.poison,
@@ -91,8 +93,12 @@ def find_rest(
         probe=probe,
     )
     checked = completion.check_known(suspicion, foreignness)
-    told = completion.find(checked)
-    return np.where(completion.known, np.nan, told)
+    odds = completion.find(checked)
+    scores = expit(odds - completion.thresholds(checked))
+    return (
+        np.where(completion.known, np.nan, scores),
+        np.where(completion.known, np.nan, expit(odds)),
+    )
 
 
 @dataclass
@@ -133,8 +139,8 @@ class _Completion:
         return checked
 
     def find(self, checked: Answers) -> np.ndarray:
-        """Train both networks in turns; return the probabilities of the last one."""
-        threshold = self._threshold(checked)
+        """Train both networks in turns; return the log odds that the last one tells."""
+        thresholds = self.thresholds(checked)
         n_turns = SETTINGS.completion_turns
         everything = np.ones(len(self.labels), dtype=bool)
         networks = [copy.deepcopy(network) for network in self.fitted.networks]
@@ -145,11 +151,24 @@ class _Completion:
                 n_before = self._is_poison(told).sum()
                 epochs = SETTINGS.completion_further if further else SETTINGS.completion_epochs
                 answers = self._turn(network, told, everything, share_natural, epochs)
-                told = expit(answers.odds - threshold)
+                told = expit(answers.odds - thresholds)
                 n_found = self._is_poison(told).sum()
                 if further and n_found < (1 + SETTINGS.completion_growth) * n_before:
                     break
-        return told
+        return answers.odds
+
+    def thresholds(self, checked: Answers) -> np.ndarray:
+        """Return the log odds from which on each row is found, by its class.
+
+        So many nats as most of the known poison of the class had, which was not shown.
+        """
+        limits = logit([SETTINGS.poison, SETTINGS.surest])
+        by_class = np.full(int(self.labels.max()) + 1, limits[0])
+        for label in self.classes:
+            of_known = checked.odds[self.known & (self.labels == label)]
+            if len(of_known):
+                by_class[label] = np.clip(np.quantile(of_known, SETTINGS.less_sure), *limits)
+        return by_class[self.labels]
 
     def _ask_unseen(self, told: np.ndarray) -> Answers:
         """Train copies of the networks on their halves; ask each about the other half."""
@@ -218,14 +237,6 @@ class _Completion:
         is_natural = ~is_poison & (checked.natural > SETTINGS.poison) & (foreignness < 0)
         mistaken = np.flatnonzero(self.known & (self.labels == label) & is_natural)
         return mistaken[np.argsort(checked.odds[mistaken], kind="stable")]
-
-    def _threshold(self, checked: Answers) -> float:
-        """Return the log odds from which on a row is found: as sure as most known poison was."""
-        least, highest = logit([SETTINGS.poison, SETTINGS.surest])
-        if not self.known.any():
-            return float(least)
-        most_known = np.quantile(checked.odds[self.known], SETTINGS.less_sure)
-        return float(np.clip(most_known, least, highest))
 
 
 def _least_suspect(checked: Answers) -> np.ndarray:

@@ -199,10 +199,12 @@ def _complete(
     """Flag the rest of the poison of the poisoned classes."""
     poisoned = np.unique(labels[detection.isolation.mask])
     suspicion = detection.isolation.scores
-    told = find_rest(suspicion, foreignness, poisoned, samples, labels, fitted, probe)
-    is_told = np.isfinite(told)
+    scores, probabilities = find_rest(
+        suspicion, foreignness, poisoned, samples, labels, fitted, probe
+    )
+    is_told = np.isfinite(scores)
     return replace(
         detection,
-        isolation=Isolation(np.where(is_told, told, suspicion), SETTINGS.poison),
-        trusted=np.where(is_told, told <= SETTINGS.doubtful, detection.trusted),
+        isolation=Isolation(np.where(is_told, scores, suspicion), SETTINGS.poison),
+        trusted=np.where(is_told, probabilities <= SETTINGS.doubtful, detection.trusted),
     )

@@ -70,8 +70,8 @@ class SearchSettings:
     most_mistaken : float
         Share of the known poison of a class that the checks may drop.
     less_sure, surest : float
-        A row is found that is as sure to be poison as all but this share of the known rows that
-        were left by the check; no more sure than this need be.
+        A row is found if its probability is that of most known rows in the last check: of all but
+        this share of them. It is 0.5 at least, and this at most.
     completion_epochs : float
         Further epochs of each cross-fitted network on all rows, in its first turn of finding the
         rest of the poison, as a share of those of the search.

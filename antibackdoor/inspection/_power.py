@@ -132,15 +132,16 @@ def describe_power(power: Mapping[str, np.ndarray]) -> str:
     missing = [name for name in ("attack", "n_rows", "found") if name not in power]
     if missing:
         raise ValueError(f"power has no {missing[0]!r}; wanted what detection_power returns.")
-    found = np.asarray(power["found"])
+    attacks, n_rows, found = (np.asarray(power[name]) for name in ("attack", "n_rows", "found"))
     of_attacks = [
-        f"{attack} {found[power['attack'] == attack].sum()} of {(power['attack'] == attack).sum()}"
-        for attack in dict.fromkeys(power["attack"].tolist())
+        f"{attack} {found[attacks == attack].sum()} of {(attacks == attack).sum()}"
+        for attack in dict.fromkeys(attacks.tolist())
     ]
+    rows = "1 unflagged row" if n_rows[0] == 1 else f"{n_rows[0]:,} unflagged rows"
     triggers = "known trigger" if len(found) == 1 else "known triggers, each"
     return (
-        f"Detection power: of {len(found)} {triggers} planted in {int(power['n_rows'][0]):,} "
-        f"unflagged rows, {found.sum()} {'was' if found.sum() == 1 else 'were'} found "
+        f"Detection power: of {len(found)} {triggers} planted in {rows}, "
+        f"{found.sum()} {'was' if found.sum() == 1 else 'were'} found "
         f"({', '.join(of_attacks)}). Other triggers may be harder to find."
     )
 

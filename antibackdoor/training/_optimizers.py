@@ -59,6 +59,7 @@ def make_optimizer(
     )
 
 
+# torch.optim.Muon takes matrices alone, and does not keep their norm.
 class Muon(SGD):
     """Stochastic gradient descent in which convolutions step in all directions alike.
 
