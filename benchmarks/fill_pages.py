@@ -138,7 +138,7 @@ def photos_table() -> str:
 
 
 def sizes_table() -> str:
-    head = "| images | searched at | network | patch | found | flagged wrongly | one core |"
+    head = "| images | searched at | network | patch | found | flagged wrongly | processor time |"
     rows = read_rows(RESULTS / "photos.jsonl", PHOTOS)
     return table(
         head,

@@ -46,8 +46,8 @@ class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
         Samples per training step. ``"auto"``: a 160th of the rows, from 32 to 128.
     optimizer : {"muon", "sgd"}, default="muon"
         ``"sgd"``: stochastic gradient descent. ``"muon"``: the same, but convolutions step along
-        the polar factor of their momentum, which takes fewer epochs. Networks without
-        convolutions train alike with both.
+        the polar factor of their momentum and keep their norm, so that `weight_decay` does not
+        touch them. It takes fewer epochs. Networks without convolutions train alike with both.
     learning_rate : float, default=0.1
         Highest rate of the schedule.
 

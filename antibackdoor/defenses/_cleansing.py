@@ -33,6 +33,16 @@ class CleansingDefense(BaseDefense):
 
     Parameters
     ----------
+    batch_size : int or "auto", default="auto"
+        Samples per training step. ``"auto"``: a 160th of the rows, from 32 to 128. With few clean
+        rows the batches on them are smaller, down to eight, so that an epoch has twenty steps.
+    optimizer : {"muon", "sgd"}, default="muon"
+        ``"sgd"``: stochastic gradient descent. ``"muon"``: the same, but convolutions step along
+        the polar factor of their momentum and keep their norm, so that `weight_decay` does not
+        touch them. It takes fewer epochs. Networks without convolutions train alike with both. On
+        the clean rows alone it is ``"sgd"``.
+    learning_rate : float, default=0.1
+        Highest rate of the schedule, on all rows.
     finetune_rate : float, default=0.05
         Highest learning rate of fine-tuning, under the same schedule. Too low a rate leaves the
         backdoor in.

@@ -44,17 +44,8 @@ class FinePruningClassifier(CleansingDefense):
         Largest loss of accuracy on the clean rows by pruning, as a share between 0 and 1.
     finetune_epochs : int, default=20
         Epochs of fine-tuning on the clean rows.
-    finetune_rate, clean_share, backbone
-    batch_size : int or "auto", default="auto"
-        Samples per training step. ``"auto"``: a 160th of the rows, from 32 to 128. With few clean
-        rows the batches on them are smaller, down to eight, so that an epoch has twenty steps.
-    optimizer : {"muon", "sgd"}, default="muon"
-        ``"sgd"``: stochastic gradient descent. ``"muon"``: the same, but convolutions step along
-        the polar factor of their momentum, which takes fewer epochs. Networks without
-        convolutions train alike with both. On the clean rows alone it is ``"sgd"``.
-    learning_rate : float, default=0.1
-        Highest rate of the schedule, on all rows.
-    lr_schedule, momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir
+    finetune_rate, clean_share, backbone, batch_size, optimizer, learning_rate, lr_schedule
+    momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the order of the samples, the augmentation and the draw of
         `clean_share`.

@@ -77,10 +77,10 @@ def _inherited(kind: type) -> set[str]:
 
 
 def _types(kind: type) -> dict[str, Any]:
-    """Return the types that a class lists itself, as text where a name is not known."""
+    """Return the types that a class lists itself, as text where one cannot be evaluated."""
     try:
         return inspect.get_annotations(kind, eval_str=True)
-    except NameError:
+    except (NameError, TypeError, AttributeError, SyntaxError):
         return inspect.get_annotations(kind)
 
 
