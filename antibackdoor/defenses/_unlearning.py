@@ -197,7 +197,8 @@ class Mixed(_AscentCure):
     1. Fine-tune on the rows that were not isolated.
     2. Unlearn: bounded gradient ascent on the isolated rows, together with descent on the less
        suspect half of every class. Poison that was not isolated loses its label too. These rows
-       are flagged, far more than were isolated.
+       are flagged, far more than were isolated. Steps are of 128 rows at least: smaller ones
+       unlearn less.
     3. Recover: train on the rows that kept their label. From a class with isolated rows, only
        the less suspect half takes part. A class that lost more than half of that half gets all
        of it back.
