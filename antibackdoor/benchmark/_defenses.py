@@ -97,9 +97,9 @@ def make_defense(
     Examples
     --------
     >>> from antibackdoor.benchmark import make_defense
-    >>> clf = make_defense("undefended", backbone="auto", seed=0, schedule=0.1, device="cpu")
+    >>> clf = make_defense("undefended", backbone="auto", seed=0, schedule=0.4, device="cpu")
     >>> type(clf).__name__, clf.epochs
-    ('UndefendedClassifier', 6)
+    ('UndefendedClassifier', 10)
     """
     variant = Variant.parse(defense)
     maker = find_maker("defense", variant.name, DEFENSES)
