@@ -82,7 +82,7 @@ def _origin(rows: list[dict[str, Any]]) -> str:
     measured = [row["seconds"] for row in rows if row["error"] is None]
     return (
         f"{len(rows)} cells; training rows used: {every('n_train').replace('None', 'all')}; "
-        f"epochs: {every('schedule')} times the defaults; of every defence: "
+        f"epochs: {every('schedule')} times the defaults of then; of every defence: "
         f"{every('settings') or 'its own settings'}; seeds: {every('seed')}; "
         f"backbone: {every('backbone')}. "
         f"{sum(measured) / 60:.0f} minutes of training in all, {every('machine', 'threads')} "

@@ -17,7 +17,7 @@ from antibackdoor import (
 from antibackdoor.datasets import load_digits_images
 from antibackdoor.training import _store as store
 from antibackdoor.training import resolve_batch_size
-from antibackdoor.training._optimizers import Muon, polar_factor
+from antibackdoor.training._optimizers import Muon, make_optimizer, polar_factor
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (5, 3), (1, 9), (64, 576)])
@@ -85,6 +85,30 @@ def test_a_convolution_of_zeros_can_leave_them():
     after = stepped(network, Muon(network.parameters(), **SETTINGS))
     assert torch.isfinite(after[0].weight).all()
     assert after[0].weight.norm() > 0
+
+
+def test_a_closure_gives_the_gradients_of_the_step():
+    weights = torch.nn.Parameter(
+        torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    )
+    before = weights.detach().clone()
+    optimizer = Muon([weights], lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (weights**3).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) == (before**3).sum()
+    assert weights.norm().item() == pytest.approx(before.norm().item()) and not torch.equal(
+        weights, before
+    )
+
+
+def test_an_optimiser_that_there_is_not():
+    with pytest.raises(ValueError, match="optimizer='Muon'; wanted one of muon, sgd"):
+        make_optimizer("Muon", [], learning_rate=0.1, momentum=0.9, weight_decay=0.0)
 
 
 def test_what_is_no_convolution_steps_as_with_sgd():

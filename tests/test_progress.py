@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from antibackdoor import (
     ABLClassifier,
     CBDClassifier,
+    FinePruningClassifier,
     FitProgress,
     LossRank,
     PoisonSearch,
@@ -127,12 +128,15 @@ def test_batches_know_their_rows():
 def test_phases_weigh_as_much_as_their_epochs_and_rows(few):
     clf = ABLClassifier(detector=Early(epochs=4), cure=Retrain(), epochs=10, **SMALL)
     told = watched(clf, *few)
-    assert told[0] == ("fit", 0, 22)
-    # Four epochs on half of the rows; two more networks are expected.
-    assert ("early", 0, 22) in told
-    # They are not trained: what is left are the ten passes of the classifier, which trains on nine
-    # tenths of the rows.
-    assert ("finetune", 2, 10) in told
+    first = {name: (done, left) for name, done, left in reversed(told)}
+    # Four epochs on half of the rows; two more networks are expected. They are not trained: what is
+    # left are the ten passes of the classifier, which trains on nine tenths of the rows.
+    assert first == {"fit": (0, 22), "early": (0, 22), "finetune": (2, 10)}
+
+
+def test_epochs_on_the_clean_rows_are_a_share_of_a_pass(few):
+    clf = FinePruningClassifier(epochs=3, finetune_epochs=20, clean_share=0.1, **SMALL)
+    assert watched(clf, *few)[0] == ("fit", 0, 3 + 20 * 0.1)
 
 
 def test_the_search_tells_its_passes(few):

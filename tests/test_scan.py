@@ -15,7 +15,7 @@ from antibackdoor.cli import main
 from antibackdoor.cli._text import printable
 from antibackdoor.datasets import load_image_folder
 
-QUICK = ["--epochs-scale", "0.3", "--device", "cpu", "--quiet"]
+QUICK = ["--epochs-scale", "0.4", "--device", "cpu", "--quiet"]
 QUICKEST = ["--epochs-scale", "0.01"]
 RESULTS = ["log.txt", "model.safetensors", "report.html", "suspects.csv"]
 
@@ -93,8 +93,7 @@ def test_it_finds_the_poison(scanned, poisoned):
     flagged = [row for row in table(out / "suspects.csv") if row["flagged"] == "1"]
     found = sum(truth[row["file_name"]] == "1" for row in flagged)
     assert sum(mark == "1" for mark in truth.values()) == 24
-    # In three tenths of the epochs that the search was measured with.
-    assert found == len(flagged) >= 18
+    assert found == len(flagged) >= 20
 
 
 def test_what_is_written(scanned, poisoned):

@@ -16,7 +16,14 @@ from sklearn.utils._param_validation import Interval
 from antibackdoor.backbones import Network
 from antibackdoor.defenses._base import BaseDefense
 from antibackdoor.defenses._row_masks import check_clean_mask, draw_by_class
-from antibackdoor.training import CrossEntropy, Objective, Run, ShuffledRows
+from antibackdoor.training import (
+    CrossEntropy,
+    Objective,
+    Passes,
+    Run,
+    ShuffledRows,
+    count_epochs_named,
+)
 from antibackdoor.utils import MASK_OF_ROWS, Fitted, all_or_nothing, parameters
 
 # Fewest steps of an epoch on the clean rows, and the smallest batch that is used to reach them.
@@ -119,6 +126,12 @@ class CleansingDefense(BaseDefense):
             If the training diverges. The estimator is unchanged.
         """
         return self._fit(X, y, clean_mask=clean_mask)
+
+    def _passes(self, n_rows: int, *, images: bool = True, reviewed: bool = False) -> list[Passes]:
+        """Return those of `epochs` on all rows, and of the others on the share that is clean."""
+        all_epochs = count_epochs_named(self.get_params())
+        repair = (all_epochs - self.epochs) * self.clean_share
+        return [self._own_passes(self.epochs + repair, n_rows)]
 
     def _check_given(self, given: Mapping[str, Any], y: np.ndarray) -> dict[str, np.ndarray]:
         clean_mask = given["clean_mask"]

@@ -53,7 +53,8 @@ def find_rest(
 
     Natural rows among the known poison would draw in those that look like them, turn by turn. So
     it is checked first: each network is shown half of the rows, and asked about the other half.
-    Those that it takes for natural are not known any more, and the rest is checked again.
+    Rows that it takes for natural, and that are not foreign, are not known any more. The others are
+    checked again.
 
     Then the networks are shown all rows, one after the other, in turns. What one finds is shown in
     the next turn, and the second network goes on from what the first has found. To be found, a row
@@ -230,8 +231,9 @@ class _Completion:
     def _mistaken(self, label: int, checked: Answers, foreignness: np.ndarray) -> np.ndarray:
         """Return the known rows of a class that are taken for natural, the surest first.
 
-        A network that hardly knows the trigger takes much poison for natural. It takes little of it
-        for natural that a network which does not know the class takes for other classes.
+        Two networks must say so: that of the check, and the one that does not know the class, to
+        which they are not foreign. The first alone takes much poison for natural where it hardly
+        knows the trigger.
         """
         is_poison = expit(checked.odds) > SETTINGS.doubtful
         is_natural = ~is_poison & (checked.natural > SETTINGS.poison) & (foreignness < 0)

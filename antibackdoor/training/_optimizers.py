@@ -47,7 +47,14 @@ def make_optimizer(
     Returns
     -------
     torch.optim.Optimizer
+
+    Raises
+    ------
+    ValueError
+        If there is no such optimiser.
     """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer={name!r}; wanted one of {', '.join(OPTIMIZERS)}.")
     kind = Muon if name == "muon" else SGD
     return kind(
         parameters,
@@ -91,6 +98,10 @@ class Muon(SGD):
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Make a step; the gradients of convolutions are gone then."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             if group["polar"]:
                 for weights in group["params"]:
@@ -98,7 +109,8 @@ class Muon(SGD):
                         self._move(weights, weights.grad, group)
                         # It would be moved once more by the step of the others.
                         weights.grad = None
-        return super().step(closure)
+        super().step()
+        return loss
 
     @torch.no_grad()
     def _move(self, weights: nn.Parameter, direction: torch.Tensor, group: dict[str, Any]) -> None:
