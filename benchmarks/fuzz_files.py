@@ -74,7 +74,7 @@ def fit_quickly(kind: Any, dtype: str = "uint8") -> Any:
     with warnings.catch_warnings(action="ignore"):  # so few classes are not searched
         model = kind(**settings).fit(images(N_ROWS, dtype), LABELS)
     if isinstance(model, PoisonSearch):
-        signs = ("diversity", "contrast", "transplant", "relabelling")
+        signs = ("diversity", "foreignness", "transplant", "relabelling")
         model.isolate_signs_ = {name: np.array([0.5, np.nan, 0.1]) for name in signs}
         model.isolate_pvalue_ = 0.01
     return model

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -58,32 +58,39 @@ def _no_sign(name: str) -> Any:
     return patch.object(_evidence.ClassEvidence, name, _NoSign(), create=True)
 
 
-def _of_features(self: _suspects.Candidates, usual: float, prediction: Any) -> Any:
-    """Return the more diverse of the two parts by features."""
-    of = self.diversities[:2]
-    best = int(np.nanargmax(of)) if np.isfinite(of).any() else 0
-    return replace(self.parts, probabilities=self.probabilities[best])
+def _by_features(parts: Any, *_: Any) -> Any:
+    """Give the two parts by features as the only candidates."""
+    return [parts.probabilities, 1 - parts.probabilities]
 
 
-def _of_the_most_diverse(self: _suspects.Candidates, usual: float, prediction: Any) -> Any:
-    if np.isnan(self.certain).all():
-        return self.parts
-    return replace(self.parts, probabilities=self.probabilities[np.nanargmax(self.certain)])
+def _than_rest_alone(prediction: Any, rows: np.ndarray, rest: np.ndarray) -> float:
+    """Return how foreign a part is to the rest, whatever explains it better."""
+    return float(prediction.foreignness(rows, prediction.shares(rest)).mean())
+
+
+def _evidence_without(name: str) -> Any:
+    """Let the evidence of a part be that of the other of its two factors."""
+
+    def evidence(suspects: _suspects.Suspects) -> float:
+        error = 1 / np.sqrt(max(1, suspects.n_recognised))
+        foreign = max(suspects.foreignness - error, 0) if name != "foreignness" else 1
+        diverse = max(suspects.diversity - error, 0) ** 2 if name != "diversity" else 1
+        return float(foreign * diverse) if np.isfinite(suspects.foreignness) else float("nan")
+
+    return patch.object(_suspects.Suspects, "evidence", property(evidence))
 
 
 #: What is switched off, and how.
 PARTS = {
     "nothing": nullcontext,
-    "diversity": lambda: _no_sign("diversity_p"),
-    "contrast": lambda: _no_sign("contrast_p"),
+    "suspects": lambda: _no_sign("foreign_p"),
+    "diversity": lambda: _evidence_without("diversity"),
+    "foreignness": lambda: _evidence_without("foreignness"),
+    "shares of its own": lambda: patch.object(_suspects, "part_foreignness", _than_rest_alone),
     "transplant": lambda: _no_sign("transplant_p"),
     "signs together": lambda: _no_sign("together_p"),
-    "error of few rows": lambda: patch.object(_evidence, "surely", lambda of, n_rows: of),
-    "candidates": lambda: patch.object(_suspects.Candidates, "agree", _of_features),
-    "agreement": lambda: patch.object(_suspects.Candidates, "agree", _of_the_most_diverse),
-    "rows that join": lambda: patch.object(
-        _suspects, "widen", lambda views, first, *_: first.astype(float)
-    ),
+    "candidates": lambda: patch.object(_suspects, "_candidates", _by_features),
+    "rows that join": lambda: patch.object(_suspects, "_widen", lambda parts, *_: parts),
 }
 
 
@@ -117,11 +124,9 @@ def weigh(stages: Stages, poison: np.ndarray) -> dict[str, Any]:
     """Return what the search concludes from its networks, as columns of a row."""
     samples, labels, fitted, predictions, _, seed = stages
     parts = _search.split_classes(fitted, labels, seed)
-    candidates = [_search.find_candidates(fitted, predictions[p.label], p) for p in parts]
-    usual = _search._usual_diversity(candidates)
     signs = [
-        _search._measure(c, usual, fitted, predictions[c.parts.label], samples, labels, seed)
-        for c in candidates
+        _search._measure(one, fitted, predictions[one.label], samples, labels, seed)
+        for one in parts
     ]
     n_tests = _search._n_tests(labels)
     n_known = min(len(one.known) for one in predictions.values())

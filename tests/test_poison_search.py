@@ -102,7 +102,7 @@ def test_most_poison_in_digits_is_flagged(poisoned, found):
 
 def test_signs_are_in_the_order_of_the_classes(found):
     target = found.classes_.tolist().index("zero")
-    assert set(found.isolate_signs_) == {"diversity", "contrast", "transplant", "relabelling"}
+    assert set(found.isolate_signs_) == {"diversity", "foreignness", "transplant", "relabelling"}
     assert all(sign.shape == found.classes_.shape for sign in found.isolate_signs_.values())
     assert np.nanargmax(found.isolate_signs_["transplant"]) == target
 

@@ -92,7 +92,7 @@ def test_a_planted_class_is_poisoned(planted, found):
 
 def test_signs_are_of_each_class(found):
     signs = found[0].signs
-    assert set(signs) == {"diversity", "contrast", "transplant", "relabelling"}
+    assert set(signs) == {"diversity", "foreignness", "transplant", "relabelling"}
     assert all(sign.shape == (N_CLASSES,) for sign in signs.values())
     assert signs["transplant"][2] > 0.9
     assert np.nanmax(np.delete(signs["transplant"], 2)) < 0.2
@@ -113,7 +113,8 @@ def test_networks_are_trained_for_halves_then_groups_then_the_rest(planted, foun
     check, other_check, shown = probe.asked["rest"][:3]
     assert not (check & other_check).any()
     assert shown[labels != 2].all() and 0.4 < shown[(labels == 2) & ~poison].mean() < 0.6
-    assert shown[poison].mean() > 0.9
+    # All that is known of the poison: but for rows of the one class that natural ones look like.
+    assert shown[poison].mean() > 0.7
     assert all(network is not None for kind, _, network in probe.told if kind == "rest")
 
 

@@ -24,7 +24,6 @@ from antibackdoor.backbones import build_network
 from antibackdoor.detection._all_to_all import find_shared_part
 from antibackdoor.detection._held_out import HeldOutPrediction
 from antibackdoor.detection._search import find_poison
-from antibackdoor.detection._suspects import foreignness
 from antibackdoor.detection._transplant import Transplant
 
 N_ROWS, N_POISONED = 80, 8
@@ -83,7 +82,7 @@ def share(X, labels, network, recognised=None):
     foreign = np.zeros(len(labels))
     for label, told in predictions.items():
         rows = labels == label
-        foreign[rows] = foreignness(told.probabilities[rows], told.usual)
+        foreign[rows] = told.foreignness(rows, told.natural_shares(rows))
     return find_shared_part(as_samples(X), labels, fitted, predictions, foreign, 0)
 
 

@@ -8,36 +8,40 @@ import pytest
 from antibackdoor.detection._evidence import Signs
 from antibackdoor.detection._evidence import weigh as weigh_known
 from antibackdoor.detection._parts import Parts
+from antibackdoor.detection._suspects import Suspects
 from antibackdoor.detection._transplant import Transplant
 
 NAN = float("nan")
 LEVEL = 0.005
 N_KNOWN = 7
 
-# Of ten natural classes.
-DIVERSITIES = np.array([0.31, 0.25, 0.36, 0.28, 0.3, 0.33, 0.27, 0.29, 0.35, 0.24])
+# Of ten natural classes: most of them have no foreign part at all.
+FOREIGN = np.array([0.0, -0.3, 0.25, 0.1, -0.6, 0.3, 0.0, 0.2, -0.1, 0.15])
 
 
 def signs_of(
     label=0,
     *,
-    diversity=0.3,
-    rest_diversity=0.2,
+    diversity=0.4,
+    foreignness=0.2,
     split_diversity=0.3,
-    n_suspect=100,
+    n_recognised=100,
     converted=0.02,
     of_second=False,
 ):
-    """Ten rows, of which the first two are the first part, and the last two the foreign one."""
+    """Ten rows, of which the first two are the first part, and the last two the suspect one."""
     rows = 10 * label + np.arange(10)
     return Signs(
+        suspects=Suspects(
+            parts=Parts(label, rows, np.repeat([0.1, 0.8], [8, 2])),
+            row_foreignness=np.zeros(10),
+            diversity=diversity,
+            foreignness=foreignness,
+            n_recognised=n_recognised,
+        ),
         parts=Parts(label, rows, np.repeat([0.9, 0.2], [2, 8])),
-        foreign=Parts(label, rows, np.repeat([0.1, 0.8], [8, 2])),
         transplant=Transplant(converted, of_second),
         split_diversity=split_diversity,
-        diversity=diversity,
-        rest_diversity=rest_diversity,
-        n_suspect=n_suspect,
     )
 
 
@@ -47,7 +51,7 @@ def weigh(signs, level):
 
 def ten_classes(**of_first):
     """Ten natural classes, the first of which has these signs."""
-    signs = [signs_of(label, diversity=value) for label, value in enumerate(DIVERSITIES)]
+    signs = [signs_of(label, foreignness=value) for label, value in enumerate(FOREIGN)]
     return [signs_of(0, **of_first), *signs[1:]]
 
 
@@ -60,7 +64,7 @@ def test_of_natural_classes_none_is_poisoned():
 
 @pytest.mark.parametrize(
     "sign",
-    [{"diversity": 0.95}, {"converted": 0.9}],
+    [{"foreignness": 2.0}, {"converted": 0.9}],
     ids=lambda sign: next(iter(sign)),
 )
 def test_a_class_with_one_large_sign_is_poisoned(sign):
@@ -73,19 +77,19 @@ def test_a_class_with_one_large_sign_is_poisoned(sign):
 
 
 def test_half_of_the_classes_may_be_poisoned():
-    natural = [signs_of(label, diversity=value) for label, value in enumerate(DIVERSITIES)]
-    poisoned = [signs_of(label, diversity=0.95) for label in range(5)]
+    natural = [signs_of(label, foreignness=value) for label, value in enumerate(FOREIGN)]
+    poisoned = [signs_of(label, diversity=0.9, foreignness=2.0) for label in range(5)]
     evidence = weigh(poisoned + natural[5:], LEVEL)
     assert [one.is_poisoned for one in evidence] == [True] * 5 + [False] * 5
 
 
-def test_a_class_that_is_diverse_as_all_others_are_is_natural():
-    signs = [signs_of(label, diversity=value + 0.6) for label, value in enumerate(DIVERSITIES)]
+def test_a_class_that_is_foreign_in_part_as_all_others_are_is_natural():
+    signs = [signs_of(label, foreignness=2 + value) for label, value in enumerate(FOREIGN)]
     assert not any(one.is_poisoned for one in weigh(signs, LEVEL))
 
 
 def test_the_order_of_the_classes_does_not_matter():
-    signs = ten_classes(diversity=0.7, converted=0.3)
+    signs = ten_classes(foreignness=1.0, converted=0.3)
     forwards, backwards = weigh(signs, LEVEL), weigh(signs[::-1], LEVEL)[::-1]
     for one, same in zip(forwards, backwards, strict=True):
         assert one.label == same.label
@@ -93,60 +97,36 @@ def test_the_order_of_the_classes_does_not_matter():
 
 
 def test_the_p_value_allows_for_the_number_of_signs():
-    one = weigh(ten_classes(diversity=0.6, converted=0.2), LEVEL)[0]
-    foreign = np.array([one.diversity_p, one.contrast_p])
-    assert one.foreign_p == pytest.approx(2 / (1 / foreign).sum())
+    one = weigh(ten_classes(foreignness=0.8, converted=0.2), LEVEL)[0]
     told = np.array([one.foreign_p, one.transplant_p, one.together_p])
     assert one.p_value == pytest.approx(3 / (1 / told).sum())
 
 
-def test_a_part_that_is_far_more_diverse_than_its_rest_is_foreign():
-    """Of its diversity alone it is not: another class is as diverse, rest and all."""
-    other = signs_of(1, diversity=0.65, rest_diversity=0.6)
-    signs = ten_classes(diversity=0.65, rest_diversity=0.1)
-    first, *others = weigh([signs[0], other, *signs[2:]], LEVEL)
-    assert first.is_poisoned and first.is_of_other_classes
-    assert not any(one.is_poisoned for one in others)
-    # A rest of no diversity at all is not enough.
-    little = weigh(ten_classes(diversity=0.35, rest_diversity=0.0), LEVEL)[0]
-    assert not little.is_poisoned
+@pytest.mark.parametrize("natural", [{"diversity": 0.05}, {"foreignness": -0.1}], ids=str)
+def test_poison_is_diverse_and_foreign_and_a_natural_part_may_be_either(natural):
+    poison = {"diversity": 0.9, "foreignness": 2.0}
+    assert weigh(ten_classes(**poison), LEVEL)[0].foreign_p < 1e-5
+    assert weigh(ten_classes(**poison | natural), LEVEL)[0].foreign_p == 1.0
 
 
-def test_the_contrast_of_a_whole_class_is_nothing_and_untold_where_nothing_is_told():
-    assert signs_of(diversity=0.5, rest_diversity=0.2).contrast == pytest.approx(0.3)
-    assert signs_of(diversity=0.5, rest_diversity=NAN).contrast == 0.0
-    assert np.isnan(signs_of(diversity=NAN, rest_diversity=NAN).contrast)
-
-
-def test_a_diversity_of_few_rows_is_uncertain():
-    assert weigh(ten_classes(diversity=0.7, n_suspect=200), LEVEL)[0].is_poisoned
-    assert not weigh(ten_classes(diversity=0.7, n_suspect=8), LEVEL)[0].is_poisoned
-    # Below its own error it says nothing, beside a rest that is more diverse least of all.
-    nothing = weigh(ten_classes(diversity=0.0, rest_diversity=0.3, n_suspect=8), LEVEL)[0]
-    assert nothing.contrast_p > 0.3
+def test_what_few_rows_show_is_uncertain():
+    assert weigh(ten_classes(foreignness=1.2, n_recognised=200), LEVEL)[0].is_poisoned
+    assert not weigh(ten_classes(foreignness=1.2, n_recognised=16), LEVEL)[0].is_poisoned
 
 
 def test_signs_beyond_the_smallest_float_are_no_error():
-    one = weigh(ten_classes(converted=1.0, diversity=1e60), LEVEL)[0]
+    one = weigh(ten_classes(converted=1.0, foreignness=1e60), LEVEL)[0]
     assert 0 < one.p_value < 1e-15
 
 
-@pytest.mark.parametrize("rest", [NAN, 0.95], ids=["too few rows", "as diverse"])
-def test_a_part_that_is_the_whole_class_is_not_foreign_to_it(rest):
-    """A class that looks like no other one is diverse as it is."""
-    one = weigh(ten_classes(diversity=0.95, rest_diversity=rest), LEVEL)[0]
-    assert one.diversity_p == 1.0
-    assert not one.is_poisoned
-
-
 def test_two_moderate_signs_are_a_strong_one_together():
-    for one_of_them in ({"diversity": 0.47}, {"converted": 0.2}):
+    for one_of_them in ({"foreignness": 0.8}, {"converted": 0.2}):
         assert not weigh(ten_classes(**one_of_them), LEVEL)[0].is_poisoned
-    assert weigh(ten_classes(diversity=0.47, converted=0.2), LEVEL)[0].is_poisoned
+    assert weigh(ten_classes(foreignness=0.8, converted=0.2), LEVEL)[0].is_poisoned
 
 
 def test_the_level_is_what_the_p_value_has_to_be_below():
-    signs = ten_classes(diversity=0.6)
+    signs = ten_classes(foreignness=0.8)
     p_value = weigh(signs, LEVEL)[0].p_value
     assert weigh(signs, 1.01 * p_value)[0].is_poisoned
     assert not weigh(signs, p_value)[0].is_poisoned
@@ -162,12 +142,12 @@ def test_no_transplant_is_no_sign(converted):
     assert weigh(ten_classes(converted=converted), LEVEL)[0].transplant_p == 1.0
 
 
-def test_where_no_diversity_could_be_told_the_transplant_speaks_alone():
-    untold = {"diversity": NAN, "rest_diversity": NAN, "split_diversity": NAN}
+def test_where_nothing_foreign_could_be_told_the_transplant_speaks_alone():
+    untold = {"diversity": NAN, "foreignness": NAN, "split_diversity": NAN}
     signs = [signs_of(label, **untold) for label in range(1, 6)]
     first, *others = weigh([signs_of(0, converted=0.9, **untold), *signs], LEVEL)
     assert first.is_poisoned
-    assert first.diversity_p == 1.0
+    assert first.foreign_p == 1.0
     assert not any(one.is_poisoned for one in others)
 
 
@@ -180,13 +160,13 @@ def suspects(**of_first):
     return one.rows[one.probabilities > 0.5].tolist(), one.is_of_other_classes
 
 
-def test_of_a_diverse_class_the_foreign_part_is_suspect():
-    assert suspects(diversity=0.95) == ([8, 9], True)
-    assert suspects(diversity=0.95, converted=0.9) == ([8, 9], True)
+def test_of_a_class_with_a_foreign_part_this_part_is_suspect():
+    assert suspects(foreignness=2.0) == ([8, 9], True)
+    assert suspects(foreignness=2.0, converted=0.9) == ([8, 9], True)
 
 
-@pytest.mark.parametrize("diversity", [0.3, NAN])
-def test_of_a_class_that_is_told_by_its_transplant_the_part_that_was_put_on_is_suspect(diversity):
-    told = {"converted": 0.9, "diversity": diversity}
+@pytest.mark.parametrize("foreignness", [0.1, NAN])
+def test_of_a_class_that_is_told_by_its_transplant_the_part_that_was_put_on_is_suspect(foreignness):
+    told = {"converted": 0.9, "foreignness": foreignness}
     assert suspects(**told) == ([0, 1], False)
     assert suspects(**told, of_second=True) == (list(range(2, 10)), False)

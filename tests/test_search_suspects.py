@@ -1,4 +1,4 @@
-"""Which rows of a class are suspect: candidates, and what they agree on."""
+"""Which rows of a class are suspect, and what speaks for it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,11 @@ from search_inputs import (
     fit_halves,
     linear_network,
     plant,
-    seen_as,
 )
 
-from antibackdoor.detection._discriminant import look_at
 from antibackdoor.detection._held_out import HeldOutPrediction
 from antibackdoor.detection._parts import Parts
-from antibackdoor.detection._suspects import (
-    Candidates,
-    find_candidates,
-    foreignness,
-    part_diversity,
-)
+from antibackdoor.detection._suspects import find_suspects, part_diversity, part_foreignness
 
 TARGET = 2
 
@@ -53,13 +46,25 @@ def parts_of(labels, suspect):
     return Parts(TARGET, rows, np.isin(rows, np.flatnonzero(suspect)).astype(float))
 
 
-# ---------------------------------------------------------------------------------- foreignness
+# ------------------------------------------------------------------------------ rows
+
+
+def row_foreignness(predicted, n_known=5):
+    """Of rows with these predictions, beside rows to compare with, as many of each class."""
+    compared = np.tile(np.eye(n_known), (10, 1))
+    prediction = HeldOutPrediction(
+        np.arange(n_known),
+        np.concatenate([predicted, compared]),
+        len(predicted) + np.arange(len(compared)),
+    )
+    rows = np.arange(len(predicted))
+    return prediction.foreignness(rows, prediction.natural_shares(rows))
 
 
 def test_rows_of_other_classes_are_foreign(planted):
     labels, poison, _, prediction = planted
     rows = np.flatnonzero(labels == TARGET)
-    told = foreignness(prediction.probabilities[rows], prediction.usual)
+    told = prediction.foreignness(rows, prediction.natural_shares(rows))
     natural = told[~poison[rows]]
     # Poison of the one class that natural rows look like is not told from them.
     assert (told[poison[rows]] > np.quantile(natural, 0.95)).mean() >= 0.8
@@ -71,33 +76,96 @@ def test_natural_rows_look_like_one_class_however_many_are_foreign(share):
     rng = np.random.default_rng(0)
     is_foreign = rng.random(400) < share
     seen = np.where(is_foreign, rng.integers(0, 5, 400), 3)
-    predicted = 0.02 + 0.9 * np.eye(5)[seen]
-    told = foreignness(predicted, np.full(5, 0.2))
+    told = row_foreignness(0.02 + 0.9 * np.eye(5)[seen])
     assert told[seen != 3].min() > 0 > told[seen == 3].max()
 
 
 def test_of_a_class_that_is_like_all_others_no_row_is_more_foreign_than_another():
-    told = foreignness(np.full((30, 5), 0.2), np.full(5, 0.2))
+    told = row_foreignness(np.full((30, 5), 0.2))
     np.testing.assert_allclose(told, told[0], atol=1e-9)
 
 
-# --------------------------------------------------------------------------------- candidates
+def test_the_shares_of_rows_are_those_they_were_drawn_in():
+    """A probe that is wrong in a third of the rows says each share too small or too large."""
+    rng = np.random.default_rng(0)
+    shares = np.array([0.6, 0.3, 0.1, 0.0])
+    of = np.concatenate([rng.choice(4, 2000, p=shares), np.tile(np.arange(4), 500)])
+    seen = np.where(rng.random(len(of)) < 1 / 3, rng.integers(0, 4, len(of)), of)
+    predicted = 1 / 12 + 2 / 3 * np.eye(4)[seen]
+    prediction = HeldOutPrediction(np.arange(4), predicted, 2000 + np.arange(2000))
+    told = prediction.shares(np.arange(2000))
+    np.testing.assert_allclose(told, shares, atol=0.04)
+    assert abs(predicted[:2000].mean(axis=0) - shares).max() > 0.1
 
 
-def suspected(candidates, prediction, usual=0.2):
-    """Rows that the candidates agree on."""
-    return candidates.agree(usual, prediction).first
+# ------------------------------------------------------------------------------ the foreign part
+
+#: Rows that are recognised as rows of eight classes: 80 of each of these kinds.
+KINDS = {
+    "poison": np.arange(80) % 8,
+    "of one class": np.full(80, 0),
+    "of another": np.full(80, 1),
+    "of two": np.arange(80) % 2,
+}
+
+
+def of_kinds(*kinds):
+    """A prediction of such rows, 80 of each, and rows to compare with."""
+    seen = np.concatenate([*(KINDS[kind] for kind in kinds), np.tile(np.arange(8), 20)])
+    predicted = 0.01 + 0.92 * np.eye(8)[seen]
+    n_rows = 80 * len(kinds)
+    return HeldOutPrediction(np.arange(8), predicted, np.arange(n_rows, len(seen)))
+
+
+@pytest.mark.parametrize("rest", ["of one class", "of two"])
+def test_poison_is_foreign_to_the_rest_of_its_class(rest):
+    first, second = np.arange(160).reshape(2, 80)
+    prediction = of_kinds("poison", rest)
+    assert part_foreignness(prediction, first, second) > 0.8
+    # The rest is not foreign to the poison, although it differs as much.
+    assert part_foreignness(prediction, second, first) < 0
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [("of one class", "of another"), ("of two", "of two"), ("of one class", "of two")],
+    ids=" and ".join,
+)
+def test_natural_parts_are_not_foreign(kinds):
+    first, second = np.arange(160).reshape(2, 80)
+    prediction = of_kinds(*kinds)
+    told = [part_foreignness(prediction, *parts) for parts in ((first, second), (second, first))]
+    assert max(told) < 0.7 < part_foreignness(of_kinds("poison", kinds[0]), first, second)
+
+
+def test_part_of_the_poison_is_less_foreign_than_all_of_it():
+    """The rest holds what is left of it."""
+    prediction = of_kinds("poison", "of two")
+    rows = np.arange(160)
+    part, whole = rows < 40, rows < 80
+    told = [part_foreignness(prediction, rows[one], rows[~one]) for one in (part, whole)]
+    assert 0 < told[0] < told[1]
+
+
+# ------------------------------------------------------------------------------ the suspects
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_the_split_the_candidates_agree_on_the_poison(planted, seed):
+def test_whatever_the_split_the_poison_is_suspect(planted, seed):
     labels, poison, fitted, prediction = planted
     drawn = np.random.default_rng(seed).random(len(labels)) < 0.5
-    candidates = find_candidates(fitted, prediction, parts_of(labels, drawn))
+    found = find_suspects(fitted, prediction, parts_of(labels, drawn))
     # Poison of the one class that natural rows look like may be taken for natural.
-    assert np.isin(np.flatnonzero(poison), suspected(candidates, prediction)).mean() > 0.85
-    assert poison[suspected(candidates, prediction)].mean() > 0.9
-    assert np.nanmax(candidates.diversities) > 0.7
+    assert np.isin(np.flatnonzero(poison), found.parts.first).mean() > 0.85
+    assert poison[found.parts.first].mean() > 0.9
+    assert found.evidence > 0.1
+
+
+def test_of_a_class_without_poison_no_part_is_evidence(planted):
+    labels, poison, fitted, prediction = planted
+    natural = replace(parts_of(labels, poison), rows=np.flatnonzero((labels == TARGET) & ~poison))
+    drawn = np.random.default_rng(0).random(len(natural.rows))
+    assert find_suspects(fitted, prediction, replace(natural, probabilities=drawn)).evidence < 0.03
 
 
 def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
@@ -105,110 +173,39 @@ def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
     labels, poison, fitted, prediction = planted
     blurred = prediction.probabilities.copy()
     blurred[np.flatnonzero(poison)[::4]] = prediction.usual
-    candidates = find_candidates(
+    found = find_suspects(
         replace(fitted, odds=fitted.odds + 20 * poison),
         replace(prediction, probabilities=blurred),
         parts_of(labels, np.random.default_rng(0).random(len(labels)) < 0.5),
-    )
-    assert np.isin(np.flatnonzero(poison), suspected(candidates, prediction)).mean() > 0.9
-    assert poison[suspected(candidates, prediction)].mean() > 0.9
+    ).parts.first
+    assert np.isin(np.flatnonzero(poison), found).mean() > 0.9
+    assert poison[found].mean() > 0.9
+
+
+def test_rows_that_no_network_recognises_are_suspect_if_they_are_like_those_that_are(planted):
+    labels, poison, fitted, prediction = planted
+    odds = fitted.odds.copy()
+    unknown = np.flatnonzero(poison)[::5]
+    odds[unknown] = -1
+    found = find_suspects(replace(fitted, odds=odds), prediction, parts_of(labels, poison))
+    assert found.n_recognised <= poison.sum() - len(unknown)
+    assert np.isin(unknown, found.parts.first).mean() >= 0.6
 
 
 def test_of_a_class_that_nobody_recognises_nothing_is_said(planted):
     labels, poison, fitted, prediction = planted
     given = parts_of(labels, poison)
-    candidates = find_candidates(replace(fitted, odds=fitted.odds - 1000), prediction, given)
-    assert np.isnan(candidates.diversities).all()
-    assert candidates.agree(0.2, prediction) is given
+    found = find_suspects(replace(fitted, odds=fitted.odds - 1000), prediction, given)
+    assert found.parts is given
+    assert np.isnan([found.diversity, found.foreignness, found.evidence]).all()
 
 
-def of_candidates(probabilities, diversities, recognised=None, features=None):
-    """Candidates of a class of as many rows; by default the features tell nothing."""
-    probabilities = np.array(probabilities, dtype=float)
-    rows = np.arange(probabilities.shape[1])
-    if features is None:
-        features = np.zeros((len(rows), 1), np.float32)
-    return Candidates(
-        parts=Parts(0, rows, probabilities[0]),
-        recognised=np.ones(len(rows), dtype=bool) if recognised is None else recognised,
-        views=look_at(seen_as(features, np.zeros(len(rows), int)), rows),
-        probabilities=probabilities,
-        diversities=np.array(diversities, dtype=float),
-        foreignness=np.zeros(len(rows)),
-    )
-
-
-#: A hundred rows, recognised as rows of four classes in turn.
-ALL_DIVERSE = HeldOutPrediction(np.arange(4), np.eye(4)[np.arange(100) % 4], np.arange(100))
-
-
-def test_each_candidate_counts_as_much_as_it_is_more_diverse_than_is_usual():
-    """One holds the first 60 rows, one the first 20; a third, of the rest, is as usual."""
-    rows = np.arange(100)
-    probabilities = [rows < 60, rows < 20, rows >= 20]
-    for diversities, n_first in (([0.9, 0.9, 0.2], 60), ([0.7, 0.9, 0.2], 20)):
-        agreed = of_candidates(probabilities, diversities).agree(0.2, ALL_DIVERSE)
-        assert agreed.first.tolist() == list(range(n_first))
-
-
-def test_rows_like_those_agreed_on_are_suspect_too():
-    """The candidates agree on half of a cloud, of which some rows are not recognised."""
-    rows = np.arange(100)
-    features = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
-    features[:40] += 4
-    recognised = rows % 5 > 0
-    candidates = of_candidates([rows < 20, rows >= 40], [0.9, 0.1], recognised, features)
-    agreed = candidates.agree(0.2, ALL_DIVERSE)
-    assert set(range(40)) <= set(agreed.first) and len(agreed.first) < 45
-
-
-def test_candidates_that_are_as_usual_leave_it_to_the_most_diverse():
-    rows = np.arange(100)
-    told = of_candidates([rows < 50, rows >= 50], [0.4, 0.5]).agree(0.95, ALL_DIVERSE)
-    assert told.first.tolist() == list(range(50, 100))
-
-
-def test_a_candidate_that_is_surely_more_diverse_takes_the_place_of_what_they_agree_on():
-    """They agree on the first twenty rows; the first candidate has forty."""
-    rows = np.arange(100)
-    candidates = of_candidates([rows < 40, rows < 20, rows < 20], [0.95, 0.9, 0.9])
-    assert len(candidates.agree(0.2, ALL_DIVERSE).first) == 20
-    # The twenty are of one class: what they agree on tells less than the candidate.
-    alike = replace(ALL_DIVERSE, probabilities=np.eye(4)[np.where(rows < 20, 0, rows % 4)])
-    assert len(candidates.agree(0.2, alike).first) == 40
-
-
-def two_clouds(first):
-    features = np.random.default_rng(0).normal(size=(len(first), 4)).astype(np.float32)
-    features[first] += 8
-    return features
-
-
-def test_a_few_rows_do_not_take_the_place_of_many_that_are_nearly_as_diverse():
-    """They agree on forty rows; twelve others are of more classes yet."""
-    rows = np.arange(100)
-    many, few = rows < 40, (rows >= 40) & (rows < 52)
-    of = np.where(few, rows % 6, rows % 2)
-    prediction = HeldOutPrediction(np.arange(6), np.eye(6)[of], np.flatnonzero(rows >= 52))
-    candidates = of_candidates([many, many, few], [1, 1, 1.35], features=two_clouds(many))
-    assert candidates.certain[2] > prediction.diversity(np.flatnonzero(many))
-    assert candidates.agree(0.3, prediction).first.tolist() == np.flatnonzero(many).tolist()
-
-
-def test_nearly_the_whole_class_is_no_candidate():
-    rows = np.arange(100)
-    features = two_clouds(rows < 40)
-    told = of_candidates([rows < 90, rows < 40], [0.9, 0.8], features=features)
-    assert told.agree(0.2, ALL_DIVERSE).first.tolist() == list(range(40))
-
-
-def test_what_nearly_all_rows_are_like_is_no_part():
-    """Three candidates that each hold two thirds of a class: they agree on all of it."""
-    rows = np.arange(60)
-    candidates = [rows % 3 != number for number in range(3)]
-    features = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-    told = of_candidates(candidates, [0.8, 0.9, 0.8], features=features).agree(0.2, ALL_DIVERSE)
-    assert told.first.tolist() == rows[rows % 3 != 1].tolist()
+def test_nearly_the_whole_class_is_no_part_of_it(planted):
+    labels, poison, fitted, prediction = planted
+    rows = np.flatnonzero(labels == TARGET)
+    nearly_all = np.isin(np.arange(len(labels)), rows[len(rows) // 6 :])
+    found = find_suspects(fitted, prediction, parts_of(labels, nearly_all))
+    assert len(found.parts.first) < 0.75 * len(rows)
 
 
 # ---------------------------------------------------------------------------------- diversity

@@ -81,7 +81,8 @@ class ABLClassifier(DetectingDefense):
         Evidence of poison in each class of `classes_`, nan for classes that were not tested.
         ``"diversity"``: prediction diversity of the most foreign part of the class, under a
         network trained without the class, as a share of that of other classes' rows.
-        ``"contrast"``: this diversity, less that of the rest of the class.
+        ``"foreignness"``: how much more the predictions of this part look like rows of other
+        classes than like the rest of the class, in nats a row.
         ``"transplant"``: the difference of the two parts of the class is added to rows of other
         classes; how much the share of these rows that is predicted as the class rises, in the half
         of these classes where it rises the least.

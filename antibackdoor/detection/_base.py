@@ -154,7 +154,7 @@ class BaseDetector(IsolationMixin, TrainingEstimator):
         "isolate_pvalue_": FittedNumber(kind=float, low=0, high=1, nan=True),
         # The signs of all detectors; empty where nothing was tested.
         "isolate_signs_": signs_of_classes(
-            *("diversity", "contrast", "transplant", "relabelling", "size", "silhouette")
+            *("diversity", "foreignness", "transplant", "relabelling", "size", "silhouette")
         ),
     }
 

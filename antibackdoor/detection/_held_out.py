@@ -15,6 +15,15 @@ from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.training import Samples, compute_logits
 
+# A prediction that no row has is not impossible.
+_SMALLEST = 1e-3
+
+# Rows whose prediction says nothing of what they are.
+_MISTAKEN = 0.02
+
+# Of expectation and maximisation.
+_STEPS = 60
+
 
 @dataclass(frozen=True)
 class HeldOutPrediction:
@@ -41,8 +50,9 @@ class HeldOutPrediction:
 
     @cached_property
     def usual(self) -> np.ndarray:
-        """Mean prediction of the rows to compare with, shape (n_known,)."""
-        return self.probabilities[self.compared].mean(axis=0)
+        """Mean prediction of the rows to compare with, shape (n_known,): none of it is 0."""
+        mean = self.probabilities[self.compared].mean(axis=0) + _SMALLEST
+        return mean / mean.sum()
 
     @property
     def tells_classes_apart(self) -> bool:
@@ -52,6 +62,61 @@ class HeldOutPrediction:
     def diversity(self, rows: np.ndarray) -> float:
         """Prediction diversity of these rows, as a share of that of rows of known classes."""
         return prediction_diversity(self.probabilities[rows]) / self.most
+
+    def shares(self, rows: np.ndarray) -> np.ndarray:
+        """Return what these rows are of: the shares of known classes that explain them best.
+
+        By expectation and maximisation. That one of these rows is of a class is as likely as the
+        probe says, corrected for how often it says so of the rows to compare with.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_known,)
+            Sum 1, none of them 0.
+        """
+        likelihood = self.probabilities[rows] / self.usual
+        shares = np.full(len(self.known), 1 / len(self.known))
+        for _ in range(_STEPS):
+            terms = likelihood * shares
+            shares = (terms / terms.sum(axis=1, keepdims=True)).mean(axis=0) + _SMALLEST
+            shares /= shares.sum()
+        return shares
+
+    def natural_shares(self, rows: np.ndarray) -> np.ndarray:
+        """Return what the natural ones of these rows are of, where some are foreign.
+
+        Foreign rows are of the known classes, as often of each as the rows to compare with. What
+        the others are of is found by expectation and maximisation of the mixture's likelihood.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_known,)
+            Sum 1, none of them 0.
+        """
+        likelihood = self.probabilities[rows] / self.usual
+        foreign = 0.5
+        natural = np.maximum(self.probabilities[rows].mean(axis=0) - foreign * self.usual, 0)
+        natural = (natural + _SMALLEST) / (natural + _SMALLEST).sum()
+        for _ in range(_STEPS):
+            terms = likelihood * natural
+            of_natural = terms.sum(axis=1)
+            is_foreign = foreign / (foreign + (1 - foreign) * of_natural)
+            foreign = float(np.clip(is_foreign.mean(), 0.01, 0.99))
+            natural = ((1 - is_foreign) / of_natural) @ terms + _SMALLEST
+            natural /= natural.sum()
+        return natural
+
+    def foreignness(self, rows: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """Return how much likelier rows are of the known classes as usual than in these shares.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_rows,), float64
+            In nats.
+        """
+        # No shares rule a row out: its prediction may be wrong.
+        allowed = (1 - _MISTAKEN) * shares + _MISTAKEN * self.usual
+        return -np.log((self.probabilities[rows] / self.usual) @ allowed)
 
 
 def predict_held_out(

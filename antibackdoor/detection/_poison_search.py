@@ -83,9 +83,10 @@ class PoisonSearch(BaseDetector):
     2. Each class is split in two parts, by the features that a copy gives to rows of the other
        half.
     3. Each class is tested for signs of poison. In the first, probes, which are networks trained
-       without the class, recognise one part as rows of many other classes. In the second, the
-       difference of the two parts is added to rows of other classes, which are then predicted as
-       this class. A sign counts if it is large compared with the other classes of the same data.
+       without the class, recognise one part as rows of many other classes, and the rest not. In
+       the second, the difference of the two parts is added to rows of other classes, which are
+       then predicted as this class. A sign counts if it is large compared with the other classes
+       of the same data.
     4. All classes are tested at once for a trigger that exchanges them: what their most foreign
        rows share is added to other rows.
     5. Where a test is significant, the two copies learn the suspect rows as a class of their own,
@@ -99,7 +100,8 @@ class PoisonSearch(BaseDetector):
         not count as clean.
     epochs : int, default=20
         Half of them train the first network, on all rows. The other half train its two copies,
-        each on its half of the rows. A probe takes two fifths of them.
+        each on its half of the rows. A probe takes a fifth of them, or two fifths if the backbone
+        has no convolutions.
     backbone
     batch_size : int or "auto", default=128
         Largest number of samples per training step. Usually 32 are taken: fewer for training on
@@ -108,7 +110,8 @@ class PoisonSearch(BaseDetector):
     learning_rate : float, default=0.1
         Learning rate of stochastic gradient descent, for steps of 64 samples or more. Smaller
         steps have a proportionally smaller rate. For the first network it is constant, for the
-        others the peak of one cycle. A probe that is trained further has half of it.
+        others the peak of one cycle. Convolutions of a probe learn by the polar steps of Muon:
+        with all of it for any batch size. A probe that is trained further has half of it.
     momentum, weight_decay, image_shape, layout, device, compile, cache_dir
     random_state : int, RandomState instance or None, default=None
         Seed of the weights and the order of the samples.
@@ -129,7 +132,8 @@ class PoisonSearch(BaseDetector):
         Evidence of poison in each class of `classes_`, nan for classes that were not tested.
         ``"diversity"``: prediction diversity of the most foreign part of the class, under a
         network trained without the class, as a share of that of other classes' rows.
-        ``"contrast"``: this diversity, less that of the rest of the class.
+        ``"foreignness"``: how much more the predictions of this part look like rows of other
+        classes than like the rest of the class, in nats a row.
         ``"transplant"``: the difference of the two parts of the class is added to rows of other
         classes; how much the share of these rows that is predicted as the class rises, in the half
         of these classes where it rises the least.
@@ -260,14 +264,19 @@ class PoisonSearch(BaseDetector):
             called = run.labels if labels is None else torch.as_tensor(labels, device=run.device)
             probed.resize_head(max(probed.head.out_features, int(called.max()) + 1))
             batch_size = self._batch_size(int(trained_on.sum()))
-            rate = self.learning_rate * min(1, batch_size / _WHOLE_RATE)
+            polar = disturb and any(weights.ndim == 4 for weights in probed.parameters())
+            # The length of a polar step is that of the weights, however noisy the gradient.
+            rate = self.learning_rate * (1 if polar else min(1, batch_size / _WHOLE_RATE))
+            # Without such steps a probe learns half as fast.
+            epochs = share * self.epochs * (2 if disturb and not polar else 1)
             losses = run.phase(
                 name,
                 probed,
                 HeldLoss(SETTINGS.held_loss, "batch") if held else CrossEntropy(),
-                epochs=math.ceil(share * self.epochs),
+                epochs=math.ceil(epochs),
                 recipe=replace(
                     run.recipe,
+                    optimizer="muon" if polar else "sgd",
                     learning_rate=rate / 2 if gently else rate,
                     schedule="constant" if held else "onecycle",
                     augmentation=disturbance if disturb else None,

@@ -13,11 +13,11 @@ from antibackdoor.detection._completion import COMPLETION_TURNS, find_rest
 from antibackdoor.detection._cross_fit import CrossFit, cross_fit
 from antibackdoor.detection._evidence import ClassEvidence, Signs, weigh
 from antibackdoor.detection._held_out import HeldOutPrediction, predict_held_out
-from antibackdoor.detection._parts import SMALLEST_CLASS, split_classes
+from antibackdoor.detection._parts import SMALLEST_CLASS, Parts, split_classes
 from antibackdoor.detection._probes import Probe
 from antibackdoor.detection._select import Isolation, flag_nothing
 from antibackdoor.detection._settings import SETTINGS
-from antibackdoor.detection._suspects import Candidates, find_candidates, part_diversity
+from antibackdoor.detection._suspects import find_suspects, part_diversity
 from antibackdoor.detection._transplant import transplant
 from antibackdoor.training import Samples
 
@@ -49,7 +49,7 @@ def find_poison(
     Each class is split in two by what networks see in rows that they did not go on with
     (`cross_fit`, `split_classes`). Two signs of poison are looked for in every class. A network
     that does not know the class recognises the rows of a part as rows of many others
-    (`predict_held_out`, `find_candidates`). Or the difference of two parts, put on rows of other
+    (`predict_held_out`, `find_suspects`). Or the difference of two parts, put on rows of other
     classes, turns them into this class (`transplant`). Each sign is compared with what the other
     classes of the same data show (`weigh`). A third is of all classes at once: what their foreign
     rows share gives each class the label of another one (`find_shared_part`).
@@ -74,15 +74,10 @@ def find_poison(
     if not parts:
         return Detection.untested(flag_nothing(len(labels)))
     predictions = predict_held_out(samples, labels, fitted, probe, seed)
-    candidates = [find_candidates(fitted, predictions[one.label], one) for one in parts]
-    usual = _usual_diversity(candidates)
-    signs = [
-        _measure(one, usual, fitted, predictions[one.parts.label], samples, labels, seed)
-        for one in candidates
-    ]
+    signs = [_measure(one, fitted, predictions[one.label], samples, labels, seed) for one in parts]
     foreignness = np.zeros(len(labels))
-    for one in candidates:
-        foreignness[one.parts.rows] = one.foreignness
+    for one in signs:
+        foreignness[one.suspects.parts.rows] = one.suspects.row_foreignness
     shared = find_shared_part(samples, labels, fitted, predictions, foreignness, seed)
     n_known = min(len(one.known) for one in predictions.values())
     level = false_alarm_rate / _n_tests(labels)
@@ -110,41 +105,30 @@ def _n_tests(labels: np.ndarray) -> int:
     return int(labels.max()) + 2
 
 
-def _usual_diversity(candidates: Sequence[Candidates]) -> float:
-    """Return that of the class in the middle, of an even number the lower one."""
-    most = [np.nanmax(one.certain) for one in candidates if np.isfinite(one.certain).any()]
-    return float(np.sort(most)[(len(most) - 1) // 2]) if most else float("nan")
-
-
 def _measure(
-    candidates: Candidates,
-    usual: float,
+    parts: Parts,
     fitted: CrossFit,
     prediction: HeldOutPrediction,
     samples: Samples,
     labels: np.ndarray,
     seed: int,
 ) -> Signs:
-    parts, foreign = candidates.parts, candidates.agree(usual, prediction)
-    by_features, by_diversity = (
-        transplant(fitted, samples, labels, one, seed) for one in (parts, foreign)
+    suspects = find_suspects(fitted, prediction, parts)
+    by_features, by_suspects = (
+        transplant(fitted, samples, labels, one, seed) for one in (parts, suspects.parts)
     )
     # What the suspect rows have in common is purer than what the features tell.
-    suspects_bear_it = by_diversity.converted >= SETTINGS.about_as_much * by_features.converted
-    bearing, told = (foreign, by_diversity) if suspects_bear_it else (parts, by_features)
-    stronger = max(by_features, by_diversity, key=lambda one: one.converted)
-    of_first, of_second, of_foreign, of_rest = (
-        part_diversity(prediction, fitted.recognised, one)
-        for one in (parts.first, parts.second, foreign.first, foreign.second)
+    suspects_bear_it = by_suspects.converted >= SETTINGS.about_as_much * by_features.converted
+    bearing, told = (suspects.parts, by_suspects) if suspects_bear_it else (parts, by_features)
+    stronger = max(by_features, by_suspects, key=lambda one: one.converted)
+    of_first, of_second = (
+        part_diversity(prediction, fitted.recognised, one) for one in (parts.first, parts.second)
     )
     return Signs(
+        suspects=suspects,
         parts=bearing,
-        foreign=foreign,
         transplant=replace(stronger, of_second=told.of_second),
         split_diversity=float(np.fmax(of_first, of_second)),
-        diversity=of_foreign,
-        rest_diversity=of_rest,
-        n_suspect=int(fitted.recognised[foreign.first].sum()),
     )
 
 
@@ -175,14 +159,14 @@ def _conclude(
 
 
 def _signs(evidence: Sequence[ClassEvidence], shared: SharedPart) -> dict[str, np.ndarray]:
-    diversity, contrast, transplanted = np.full((3, len(shared.turned)), np.nan)
+    diversity, foreignness, transplanted = np.full((3, len(shared.turned)), np.nan)
     for one in evidence:
-        diversity[one.label] = one.signs.diversity
-        contrast[one.label] = one.signs.contrast
+        diversity[one.label] = one.signs.suspects.diversity
+        foreignness[one.label] = one.signs.suspects.foreignness
         transplanted[one.label] = one.signs.transplant.converted
     return {
         "diversity": diversity,
-        "contrast": contrast,
+        "foreignness": foreignness,
         "transplant": transplanted,
         "relabelling": shared.turned,
     }

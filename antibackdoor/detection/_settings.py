@@ -19,24 +19,19 @@ class SearchSettings:
         Probability from which on a row is flagged.
     doubtful : float
         Probability from which on a row is not trained on.
-    natural_diversity : float
-        Standard deviation of the diversities of natural classes around their median, times the
-        logarithm of the number of known classes: a natural class looks like one or two others,
-        which is the less diverse, the more there are.
-    natural_contrast : float
-        Standard deviation of their contrasts, times the same logarithm. A contrast is a diversity
-        times what it is above that of the rest of the class.
+    natural_foreignness : float
+        Mean of an exponential distribution, of the evidence that natural classes are foreign in
+        part, times the logarithm of the number of known classes.
     natural_transplant : float
         Mean of an exponential distribution, of the transplants of natural classes.
     weight : float
-        Number of classes that each of the three counts for.
-    most_deviations : float
-        A value so many deviations above the centre, by those below it, is taken for poison: it
-        tells of the spread of natural ones no more than this.
-    most_freedom : float
-        Degrees of freedom of the tail of the diversities. Natural values have heavier tails than
-        normal ones. Of many classes their spread is known well, and their tail no better than of
-        ten.
+        Number of classes that either of the two counts for.
+    most_means : float
+        The evidence of another class tells of the mean of natural ones no more than so many times
+        the one that is expected.
+    less_diverse : float
+        A class whose parts are less diverse than those of most by this, divided by the same
+        logarithm, is not told by its transplant.
     foreign_head : float
         The most foreign rows of each class, as a share of it, that the search for what they share
         begins from.
@@ -44,8 +39,8 @@ class SearchSettings:
         Mean and standard deviation of a normal distribution that lies above what the foreign rows
         of clean data relabel, 0.01 to 0.19.
     telling_p_value : float
-        Below it, diversity and contrast tell which part is the suspect one, and that its rows are
-        of other classes.
+        Below it, the p-value of the foreignness tells that the rows of the suspect part are of
+        other classes.
     held_loss : float
         Of the first network, in nats, as ABL holds it: nothing is learned by heart above it.
     first_epochs : float
@@ -92,7 +87,7 @@ class SearchSettings:
     fewest_recognised : int
         Of fewer recognised rows no diversity is taken.
     most_of_a_class : float
-        A larger share of a class is no candidate for its poison.
+        A larger share of a class is not suspect.
     knows_nothing : float
         A probe with less diversity than this of the rows to compare with, in nats, knows no class
         from another.
@@ -100,12 +95,11 @@ class SearchSettings:
 
     poison: float = 0.5
     doubtful: float = 0.1
-    natural_diversity: float = 0.2
-    natural_contrast: float = 0.07
-    natural_transplant: float = 0.05
+    natural_foreignness: float = 0.06
+    natural_transplant: float = 0.06
     weight: float = 6
-    most_deviations: float = 2.5
-    most_freedom: float = 15
+    most_means: float = 3
+    less_diverse: float = 0.2
     foreign_head: float = 0.05
     natural_relabelling: tuple[float, float] = (0.2, 0.12)
     telling_p_value: float = 0.02
@@ -113,7 +107,7 @@ class SearchSettings:
     first_epochs: float = 0.5
     about_as_much: float = 0.5
     n_groups: int = 4
-    probe_epochs: float = 0.4
+    probe_epochs: float = 0.2
     most_turns: int = 2
     well_known: float = 0.7
     check_epochs: float = 0.15
