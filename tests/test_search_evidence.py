@@ -28,18 +28,20 @@ def signs_of(
     n_recognised=100,
     converted=0.02,
     of_second=False,
+    n_rows=2000,
 ):
-    """Ten rows, of which the first two are the first part, and the last two the suspect one."""
-    rows = 10 * label + np.arange(10)
+    """The first fifth of the rows are the first part, and the last fifth the suspect one."""
+    rows = n_rows * label + np.arange(n_rows)
+    share = np.linspace(0, 1, n_rows)
     return Signs(
         suspects=Suspects(
-            parts=Parts(label, rows, np.repeat([0.1, 0.8], [8, 2])),
-            row_foreignness=np.zeros(10),
+            parts=Parts(label, rows, np.where(share > 0.8, 0.8, 0.1)),
+            row_foreignness=np.zeros(n_rows),
             diversity=diversity,
             foreignness=foreignness,
             n_recognised=n_recognised,
         ),
-        parts=Parts(label, rows, np.repeat([0.9, 0.2], [2, 8])),
+        parts=Parts(label, rows, np.where(share < 0.2, 0.9, 0.2)),
         transplant=Transplant(converted, of_second),
         split_diversity=split_diversity,
     )
@@ -114,15 +116,21 @@ def test_what_few_rows_show_is_uncertain():
     assert not weigh(ten_classes(foreignness=1.2, n_recognised=16), LEVEL)[0].is_poisoned
 
 
+def test_a_transplant_of_few_rows_is_uncertain():
+    assert weigh(ten_classes(converted=0.5), LEVEL)[0].is_poisoned
+    # A fifth of sixty.
+    assert not weigh(ten_classes(converted=0.5, n_rows=60), LEVEL)[0].is_poisoned
+
+
 def test_signs_beyond_the_smallest_float_are_no_error():
     one = weigh(ten_classes(converted=1.0, foreignness=1e60), LEVEL)[0]
     assert 0 < one.p_value < 1e-15
 
 
 def test_two_moderate_signs_are_a_strong_one_together():
-    for one_of_them in ({"foreignness": 0.8}, {"converted": 0.2}):
+    for one_of_them in ({"foreignness": 0.8}, {"converted": 0.24}):
         assert not weigh(ten_classes(**one_of_them), LEVEL)[0].is_poisoned
-    assert weigh(ten_classes(foreignness=0.8, converted=0.2), LEVEL)[0].is_poisoned
+    assert weigh(ten_classes(foreignness=0.8, converted=0.24), LEVEL)[0].is_poisoned
 
 
 def test_the_level_is_what_the_p_value_has_to_be_below():
@@ -160,13 +168,16 @@ def suspects(**of_first):
     return one.rows[one.probabilities > 0.5].tolist(), one.is_of_other_classes
 
 
+FIRST, LAST = list(range(400)), list(range(1600, 2000))
+
+
 def test_of_a_class_with_a_foreign_part_this_part_is_suspect():
-    assert suspects(foreignness=2.0) == ([8, 9], True)
-    assert suspects(foreignness=2.0, converted=0.9) == ([8, 9], True)
+    assert suspects(foreignness=2.0) == (LAST, True)
+    assert suspects(foreignness=2.0, converted=0.9) == (LAST, True)
 
 
 @pytest.mark.parametrize("foreignness", [0.1, NAN])
 def test_of_a_class_that_is_told_by_its_transplant_the_part_that_was_put_on_is_suspect(foreignness):
     told = {"converted": 0.9, "foreignness": foreignness}
-    assert suspects(**told) == ([0, 1], False)
-    assert suspects(**told, of_second=True) == (list(range(2, 10)), False)
+    assert suspects(**told) == (FIRST, False)
+    assert suspects(**told, of_second=True) == (list(range(400, 2000)), False)

@@ -90,12 +90,12 @@ def held_out(planted):
     return hold_out(X, labels)
 
 
-def test_each_class_is_unknown_to_one_probe(planted, held_out):
+def test_each_class_is_unknown_to_two_probes(planted, held_out):
     _, labels, _ = planted
     predictions, probe = held_out
     assert sorted(predictions) == list(range(N_CLASSES))
     lacks = [sorted(set(labels) - set(labels[shown])) for shown in probe.asked["group"]]
-    assert sorted(sum(lacks, [])) == list(range(N_CLASSES))
+    assert sorted(sum(lacks, [])) == sorted(2 * list(range(N_CLASSES)))
     # Of the classes it knows a probe is shown most rows, and each is trained from anew.
     for missing, shown in zip(lacks, probe.asked["group"], strict=True):
         assert 0.5 < shown[~np.isin(labels, missing)].mean() < 1
@@ -143,14 +143,22 @@ def test_rows_of_other_classes_are_more_diverse_than_those_of_the_unknown_class(
 
 def test_a_probe_that_knows_no_class_tells_none_apart(planted):
     X, labels, _ = planted
-    predictions, probe = hold_out(X, labels, weight=np.zeros((N_CLASSES, N_COLUMNS)))
+    predictions, _ = hold_out(X, labels, weight=np.zeros((N_CLASSES, N_COLUMNS)))
     assert not any(prediction.tells_classes_apart for prediction in predictions.values())
-    # It was trained further before that is believed.
-    (network,) = probe.networks["group"]
-    n_further = sum(further is network for _, _, further in probe.told)
-    n_anew = sum(kind == "group" and further is None for kind, _, further in probe.told)
-    assert n_further > 0
-    assert n_further % n_anew == 0
+
+
+def test_what_two_probes_say_is_averaged(planted):
+    X, labels, _ = planted
+    weights = [confused(class_weights()), np.zeros((N_CLASSES, N_COLUMNS))]
+    one, blind = (hold_out(X, labels, weight)[0] for weight in weights)
+    samples = as_samples(X)
+    networks = [linear_network(weight) for weight in weights]
+    # Every group has the one and then the other.
+    probe = FakeProbe(labels, halves=[linear_network(class_weights(6.0))], groups=4 * networks)
+    both = predict_held_out(samples, labels, cross_fit(samples, labels, probe, 0), probe, 0)
+    for label in range(N_CLASSES):
+        mean = (one[label].probabilities + blind[label].probabilities) / 2
+        np.testing.assert_allclose(both[label].probabilities, mean)
 
 
 def test_where_no_row_is_recognised_there_is_nothing_to_compare_with(planted):

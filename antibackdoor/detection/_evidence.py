@@ -39,6 +39,12 @@ class Signs:
     transplant: Transplant
     split_diversity: float
 
+    @property
+    def certain_transplant(self) -> float:
+        """The transplant less what the mean of so few rows may turn by chance."""
+        n_rows = min(len(self.parts.first), len(self.parts.second))
+        return self.transplant.converted - 2 / np.sqrt(max(1, n_rows))
+
 
 @dataclass(frozen=True)
 class ClassEvidence:
@@ -124,7 +130,7 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
         most=SETTINGS.most_means,
     )
     transplant_p = exponential_tail(
-        np.array([one.transplant.converted for one in signs]),
+        np.array([one.certain_transplant for one in signs]),
         mean=SETTINGS.natural_transplant,
         weight=SETTINGS.weight,
     )

@@ -111,7 +111,7 @@ class PoisonSearch(BaseDetector):
         Learning rate of stochastic gradient descent, for steps of 64 samples or more. Smaller
         steps have a proportionally smaller rate. For the first network it is constant, for the
         others the peak of one cycle. Convolutions of a probe learn by the polar steps of Muon:
-        with all of it for any batch size. A probe that is trained further has half of it.
+        with all of it for any batch size.
     momentum, weight_decay, image_shape, layout, device, compile, cache_dir
     random_state : int, RandomState instance or None, default=None
         Seed of the weights and the order of the samples.
@@ -193,13 +193,13 @@ class PoisonSearch(BaseDetector):
     def _passes(self, n_rows: int, *, images: bool = True, reviewed: bool = False) -> list[Passes]:
         """Return those of a search that finds poison."""
         further = (SETTINGS.completion_turns - 1) * SETTINGS.completion_further
-        # Probes of easy data have one turn, those of hard data the most. Checks likewise.
-        turns, checks = (1 + SETTINGS.most_turns) / 2, (1 + SETTINGS.most_checks) / 2
+        # Of clear poison there is one check, of other poison there are the most.
+        checks = (1 + SETTINGS.most_checks) / 2
         # Networks, the share of the epochs that each has, and of the rows that it is trained on.
         trained = [
             (1, SETTINGS.first_epochs, 1.0),
             (2, 1 - SETTINGS.first_epochs, 0.5),
-            (SETTINGS.n_groups, turns * SETTINGS.probe_epochs, SHARE_OF_A_PROBE),
+            (SETTINGS.n_groups * SETTINGS.n_probes, SETTINGS.probe_epochs, SHARE_OF_A_PROBE),
             (2, checks * SETTINGS.check_epochs, 0.5),
             (2, SETTINGS.completion_epochs + further, 1.0),
         ]

@@ -22,7 +22,7 @@ from antibackdoor.detection._transplant import transplant
 from antibackdoor.training import Samples
 
 #: How often a search has a network trained, or trained further, at most.
-MOST_PROBES = 3 + SETTINGS.n_groups * SETTINGS.most_turns + COMPLETION_TURNS
+MOST_PROBES = 3 + SETTINGS.n_groups * SETTINGS.n_probes + COMPLETION_TURNS
 
 #: Of all rows, those that a probe which lacks one group of classes is trained on.
 SHARE_OF_A_PROBE = (1 - 1 / SETTINGS.n_groups) * (1 - SETTINGS.compared_share)

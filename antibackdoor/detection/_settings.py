@@ -23,7 +23,8 @@ class SearchSettings:
         Mean of an exponential distribution, of the evidence that natural classes are foreign in
         part, times the logarithm of the number of known classes.
     natural_transplant : float
-        Mean of an exponential distribution, of the transplants of natural classes.
+        Mean of an exponential distribution, of the transplants of natural classes, less their
+        error.
     weight : float
         Number of classes that either of the two counts for.
     most_means : float
@@ -49,14 +50,11 @@ class SearchSettings:
         Where the suspect part gives this share of the transplant of the parts by features,
         or more, it bears the trigger.
     n_groups : int
-        Groups that the classes are shared out among, and probes that each lack one of them.
+        Groups that the classes are shared out among.
+    n_probes : int
+        Probes that each lack one of them.
     probe_epochs : float
         Epochs of such a probe, as a share of those of the cross-fitted networks.
-    most_turns : int
-        How often a probe is trained for these epochs, at most.
-    well_known : float
-        A probe that recognises this share of the rows to compare with is not trained again. The
-        cross-fitted networks recognise all of them.
     check_epochs : float
         Further epochs of each cross-fitted network on half of the rows, to check the poison that is
         known, as a share of those of the search.
@@ -95,8 +93,8 @@ class SearchSettings:
 
     poison: float = 0.5
     doubtful: float = 0.1
-    natural_foreignness: float = 0.06
-    natural_transplant: float = 0.06
+    natural_foreignness: float = 0.035
+    natural_transplant: float = 0.05
     weight: float = 6
     most_means: float = 3
     less_diverse: float = 0.2
@@ -107,9 +105,8 @@ class SearchSettings:
     first_epochs: float = 0.5
     about_as_much: float = 0.5
     n_groups: int = 4
+    n_probes: int = 2
     probe_epochs: float = 0.2
-    most_turns: int = 2
-    well_known: float = 0.7
     check_epochs: float = 0.15
     most_checks: int = 3
     most_mistaken: float = 0.2
