@@ -130,6 +130,19 @@ def test_the_steps_of_a_search_are_timed(digits):
     assert of_both == pytest.approx(of_search + of_long, rel=0.3)
 
 
+def test_steps_that_are_known_are_not_timed_again(digits):
+    X, y = digits
+    known = {}
+    once, twice = (
+        estimate_fit(UndefendedClassifier(epochs=epochs, backbone="mlp"), X, y, known=known)
+        for epochs in (2, 4)
+    )
+    assert len(known) == 1 and twice == 2 * once
+    # A batch of another size is another kind of step.
+    estimate_fit(UndefendedClassifier(batch_size=8, backbone="mlp"), X, y, known=known)
+    assert len(known) == 2
+
+
 def test_a_fit_that_cannot_be_estimated(digits):
     X, y = digits
     with pytest.raises(TypeError, match="classifier=.*wanted a classifier or detector"):

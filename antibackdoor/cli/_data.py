@@ -143,15 +143,15 @@ def _read_folder(folder: Path, size: int | None, crop: bool) -> Data:
         closer = min(full, _LARGEST_TOLD)
         times = (closer / side) ** 2
         lines.append(
-            f"the files have about {full} pixels a side: a trigger of fewer than about "
-            f"{TRIGGER_PIXELS * full / side:.0f} of them in width may be missed at this size; "
-            f"--size {closer} looks closer, and takes about {times:.0f} times as long"
+            f"the files have about {full} pixels a side: at this size a trigger less than about "
+            f"{TRIGGER_PIXELS * full / side:.0f} of them wide may be missed; --size {closer} looks "
+            f"closer, and takes about {times:.0f} times as long"
         )
     if images.n_cropped:
         of_them = plural(images.n_cropped, "of them has", "of them have")
         lines.append(
-            f"{of_them} other proportions: their margins beside the middle {width} : {height} are "
-            f"cropped and not searched (--no-crop distorts the whole image to the size)"
+            f"{of_them} other proportions than {width} : {height}: their margins are cropped, and "
+            f"not searched (--no-crop distorts the whole image to the size)"
         )
     if images.skipped:
         skipped = plural(len(images.skipped), "file or folder", "files or folders")
