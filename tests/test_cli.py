@@ -51,12 +51,10 @@ def test_help_fits_the_screen_and_explains_every_option(word, capsys, monkeypatc
         main(["--help"] if word is None else [word, "--help"])
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if len(line) > 100] == []
-    options = [number for number, line in enumerate(lines) if line.startswith("  --")]
-    for number in options:
-        # On the line of the option, or on the next.
-        assert "  " in lines[number].strip() or lines[number + 1].startswith(" " * 10), lines[
-            number
-        ]
+    for number, line in enumerate(lines):
+        if line.startswith("  --"):
+            # Explained on its own line, or on the next.
+            assert "  " in line.strip() or lines[number + 1].startswith(" " * 10), line
 
 
 def test_help_has_examples(capsys):

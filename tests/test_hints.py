@@ -168,7 +168,9 @@ def test_a_fit_that_cannot_be_estimated(digits):
     assert estimate_fit(UndefendedClassifier(epochs=1), table, y[:64].tolist()) > 0
 
 
-@pytest.mark.parametrize("parts", [("train", "test"), ("Train", "cats"), ("cats", "dogs")])
+@pytest.mark.parametrize(
+    "parts", [("train", "test"), ("Train", "cats"), ("test", "cats"), ("cats", "dogs")]
+)
 def test_the_parts_of_a_set_get_a_remark(parts, tmp_path):
     for name in parts:
         (tmp_path / name).mkdir()
@@ -178,3 +180,5 @@ def test_the_parts_of_a_set_get_a_remark(parts, tmp_path):
     named = [name for name in parts if name.lower() in ("train", "test")]
     assert ("scan the part that you train on" in told) == bool(named)
     assert all(repr(name) in told for name in named)
+    # The part to scan is the one to train on, not the first of the alphabet.
+    assert (f"such as {tmp_path / parts[0]}" in told) == (parts[0].lower() == "train")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import pkgutil
 import re
 import subprocess
@@ -55,3 +56,19 @@ def test_no_part_of_the_package_imports_a_private_module_of_another():
     }
     # scikit-learn's own classes, under types of ours: no names of this package.
     assert {module for _, module in private} == {"antibackdoor.utils._sklearn"}
+
+
+def test_every_public_name_has_an_example():
+    packages = pkgutil.walk_packages(antibackdoor.__path__, "antibackdoor.")
+    names = ["antibackdoor", *(module.name for module in packages if module.ispkg)]
+    public = {
+        name: value
+        for package in names
+        for name, value in vars(importlib.import_module(package)).items()
+        if name in importlib.import_module(package).__all__
+        and (inspect.isclass(value) or inspect.isfunction(value))
+    }
+    without = {name for name, value in public.items() if ">>>" not in (value.__doc__ or "")}
+    # Parts of a detector: docs/extending.md shows them in one.
+    in_a_detector = {"Isolation", "flag_above", "flag_most_suspect", "flag_nothing"}
+    assert without - in_a_detector == {"least_suspect_half"}

@@ -28,8 +28,9 @@ TRIGGER_PIXELS = 6
 # Shorter lists are shown whole.
 _MOST_SHOWN = 5
 
-# Usual names of folders above the class folders.
-_PARTS_OF_A_SET = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+# Usual names of folders above the class folders. One usually trains on the first.
+_TRAINED_ON = {"train", "training"}
+_PARTS_OF_A_SET = _TRAINED_ON | {"test", "testing", "val", "valid", "validation", "dev"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +177,10 @@ def _parts_of_a_set(folder: Path, classes: list[str]) -> list[str]:
     if not parts:
         return []
     named = " and ".join(repr(name) for name in parts)
+    taken = "is taken for the name of a class" if len(parts) == 1 else "are taken for class names"
+    trained_on = [name for name in parts if name.lower() in _TRAINED_ON]
+    such_as = f", such as {printable(folder / trained_on[0])}" if trained_on else ""
     return [
-        f"{named} {'is' if len(parts) == 1 else 'are'} taken for the name of a class. If "
-        f"{printable(folder)} holds the parts of a data set, scan the part that you train on: "
-        f"{printable(folder / parts[0])}"
+        f"{named} {taken}. If {printable(folder)} holds the parts of a data set, scan the part "
+        f"that you train on{such_as}"
     ]
