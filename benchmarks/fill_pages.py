@@ -158,7 +158,7 @@ def sizes_table() -> str:
 
 
 def estimates_table() -> str:
-    head = "| data | fit | estimate before, after | the fit took | it, to their mean |"
+    head = "| data | fit | estimate before, after | the fit took | divided by the mean estimate |"
     return table(
         head,
         (
@@ -170,6 +170,24 @@ def estimates_table() -> str:
                 f"{2 * row['seconds'] / (row['estimated_before'] + row['estimated_after']):.2f}",
             )
             for row in read_rows(RESULTS / "estimates.jsonl", ESTIMATES)
+        ),
+    )
+
+
+def photo_searches_table() -> str:
+    head = "| photos | searched at | found | estimate | the search took |"
+    rows = read_rows(RESULTS / "photos.jsonl", PHOTOS)
+    return table(
+        head,
+        (
+            (
+                f"{row['n_images']:,}",
+                f"{row['side']} x {row['side']}",
+                f"{per_cent(row['tpr'])} %",
+                told_time(row["minutes_estimated"]),
+                told_time(row["minutes"]),
+            )
+            for row in sorted(rows, key=itemgetter("n_images", "side", "patch"))
         ),
     )
 
@@ -318,6 +336,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "costs": costs_table,
     "costs-of-photos": photos_table,
     "estimates": estimates_table,
+    "searches-of-photos": photo_searches_table,
     "sizes-of-photos": sizes_table,
     "found": found,
     "missed": missed,

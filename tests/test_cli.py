@@ -44,6 +44,19 @@ def test_words_that_mean_nothing(words, capsys):
     assert "usage: antibackdoor" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", [None, "scan", "drop", "poison", "bench"])
+def test_help_fits_the_screen_and_explains_every_option(word, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main(["--help"] if word is None else [word, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 100] == []
+    for number, line in enumerate(lines):
+        if line.startswith("  --"):
+            # Explained on its own line, or on the next.
+            assert "  " in line.strip() or lines[number + 1].startswith(" " * 10), line
+
+
 def test_help_has_examples(capsys):
     with pytest.raises(SystemExit):
         main(["bench", "--help"])

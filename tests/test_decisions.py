@@ -121,7 +121,7 @@ def test_trained_by_and_dropped(folder, decided, tmp_path, capsys):
     said = capsys.readouterr().out
     assert code == 3
     assert "The list is yours: 2 confirmed and 1 cleared." in said
-    assert "2 undecided: flagged before, and taken for poison." in said
+    assert "2 flagged images are undecided, and taken for poison." in said
     assert load_model(tmp_path / "out" / "model.safetensors").isolate_.tolist() == [0, 1, 3, 4]
     shown = Page(tmp_path / "out" / "report.html").data
     assert any(remark.startswith("The list is yours") for remark in shown["remarks"])

@@ -130,6 +130,19 @@ def test_the_steps_of_a_search_are_timed(digits):
     assert of_both == pytest.approx(of_search + of_long, rel=0.3)
 
 
+def test_steps_that_are_known_are_not_timed_again(digits):
+    X, y = digits
+    known = {}
+    once, twice = (
+        estimate_fit(UndefendedClassifier(epochs=epochs, backbone="mlp"), X, y, known=known)
+        for epochs in (2, 4)
+    )
+    assert len(known) == 1 and twice == 2 * once
+    # A batch of another size is another kind of step.
+    estimate_fit(UndefendedClassifier(batch_size=8, backbone="mlp"), X, y, known=known)
+    assert len(known) == 2
+
+
 def test_a_fit_that_cannot_be_estimated(digits):
     X, y = digits
     with pytest.raises(TypeError, match="classifier=.*wanted a classifier or detector"):
@@ -155,7 +168,9 @@ def test_a_fit_that_cannot_be_estimated(digits):
     assert estimate_fit(UndefendedClassifier(epochs=1), table, y[:64].tolist()) > 0
 
 
-@pytest.mark.parametrize("parts", [("train", "test"), ("Train", "cats"), ("cats", "dogs")])
+@pytest.mark.parametrize(
+    "parts", [("train", "test"), ("Train", "cats"), ("test", "cats"), ("cats", "dogs")]
+)
 def test_the_parts_of_a_set_get_a_remark(parts, tmp_path):
     for name in parts:
         (tmp_path / name).mkdir()
@@ -165,3 +180,5 @@ def test_the_parts_of_a_set_get_a_remark(parts, tmp_path):
     named = [name for name in parts if name.lower() in ("train", "test")]
     assert ("scan the part that you train on" in told) == bool(named)
     assert all(repr(name) in told for name in named)
+    # The part to scan is the one to train on, not the first of the alphabet.
+    assert (f"such as {tmp_path / parts[0]}" in told) == (parts[0].lower() == "train")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import pkgutil
 import re
 import subprocess
@@ -35,3 +37,38 @@ def test_every_public_name_is_on_the_page_of_the_api():
     public = {name for package in names for name in importlib.import_module(package).__all__}
     assert len(listed) == len(set(listed))
     assert {name.rpartition(".")[2] for name in listed} == public
+
+
+def test_no_part_of_the_package_imports_a_private_module_of_another():
+    package = Path(antibackdoor.__file__).parent
+    imported = {
+        (path.relative_to(package).parts[0], node.module)
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+    }
+    private = {
+        (importer, module)
+        for importer, module in imported
+        if (parts := module.split("."))[0] == "antibackdoor"
+        and any(part.startswith("_") for part in parts[2:])
+        and parts[1] != importer
+    }
+    # scikit-learn's own classes, under types of ours: no names of this package.
+    assert {module for _, module in private} == {"antibackdoor.utils._sklearn"}
+
+
+def test_every_public_name_has_an_example():
+    packages = pkgutil.walk_packages(antibackdoor.__path__, "antibackdoor.")
+    names = ["antibackdoor", *(module.name for module in packages if module.ispkg)]
+    public = {
+        name: value
+        for package in names
+        for name, value in vars(importlib.import_module(package)).items()
+        if name in importlib.import_module(package).__all__
+        and (inspect.isclass(value) or inspect.isfunction(value))
+    }
+    without = {name for name, value in public.items() if ">>>" not in (value.__doc__ or "")}
+    # Parts of a detector: docs/extending.md shows them in one.
+    in_a_detector = {"Isolation", "flag_above", "flag_most_suspect", "flag_nothing"}
+    assert without - in_a_detector == {"least_suspect_half"}

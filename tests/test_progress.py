@@ -24,6 +24,7 @@ from antibackdoor import (
 )
 from antibackdoor.attacks import Dynamic
 from antibackdoor.detection import Detection, flag_most_suspect
+from antibackdoor.inspection._fit_progress import _Fit
 from antibackdoor.training import CrossEntropy, PairedRows, Passes, ShuffledRows, Work
 
 SMALL = {"backbone": "mlp", "random_state": 0}
@@ -216,13 +217,28 @@ def test_the_fit_is_the_same_with_a_backbone_that_draws_from_global_generators(f
 
 def test_the_time_left_heeds_what_the_steps_take(few, capsys):
     # A step takes the same time of 8 samples as of all.
+    detector = LossRank(batch_size=8, epochs=2)
     clf = ABLClassifier(
-        detector=LossRank(batch_size=8, epochs=2), cure=Retrain(), backbone=Slow(), epochs=8
+        detector=detector, cure=Retrain(), backbone=Slow(), epochs=8, batch_size=128
     )
     clf.set_callbacks(FitProgress()).fit(*few)
     line = next(line for line in capsys.readouterr().err.splitlines() if "finetune" in line)
     # 8 steps of 0.06 s after 30 of them: by passes it would be four times what is done.
     assert 1 <= int(re.search(r"about (\d+) s left", line)[1]) <= 3
+
+
+def test_passes_that_are_left_out_are_none_of_those_that_were_made():
+    # Three passes of a detector, of 10 s each, and eight of the classifier, of 1 s each.
+    fit = _Fit(None, None, timed=[(3, 10.0), (8, 1.0)])
+    assert fit.weigh(0, 11) == (0, 38)
+    assert fit.weigh(0.5, 10.5) == (5, 33)
+    # The detector ends after one pass.
+    assert fit.weigh(1, 8) == (10, 8)
+    assert fit.weigh(5, 4) == (14, 4)
+    # A phase that takes more than was expected.
+    assert fit.weigh(10, 2) == (19, 2)
+    plain = _Fit(None, None)
+    assert [plain.weigh(0, 11), plain.weigh(1, 8), plain.weigh(5, 4)] == [(0, 11), (1, 8), (5, 4)]
 
 
 def test_lines_where_there_is_no_terminal(few, capsys):

@@ -10,7 +10,7 @@ from antibackdoor.benchmark._defenses import make_defense
 from antibackdoor.benchmark._run import limited_threads, load_data
 from antibackdoor.benchmark._variants import parse_params
 from antibackdoor.defenses import UndefendedClassifier
-from antibackdoor.inspection._estimate import expected_passes, time_passes
+from antibackdoor.inspection import estimate_fit
 from antibackdoor.training import TrainingEstimator, count_epochs_named
 
 
@@ -60,13 +60,16 @@ def estimate_seconds(
                 settings=parse_params(cell.settings),
                 device=device,
             )
-            X, y = data.X_train, data.y_train
-            if isinstance(classifier, TrainingEstimator):
-                expected = expected_passes(classifier, X)
-            else:
+            if not isinstance(classifier, TrainingEstimator):
                 # A class of the user's own is taken for plain training.
-                plain = UndefendedClassifier(backbone=cell.backbone, device=device)
-                expected = [plain._own_passes(count_epochs_named(classifier.get_params()), len(X))]
-            timed = time_passes(expected, X, y, known[cell.dataset])
-            seconds.append(sum(number * of_a_pass for number, of_a_pass in timed))
+                epochs = count_epochs_named(classifier.get_params())
+                if epochs == 0:
+                    seconds.append(0.0)
+                    continue
+                classifier = UndefendedClassifier(
+                    backbone=cell.backbone, device=device, epochs=epochs
+                )
+            seconds.append(
+                estimate_fit(classifier, data.X_train, data.y_train, known=known[cell.dataset])
+            )
     return seconds

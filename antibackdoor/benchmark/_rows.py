@@ -33,6 +33,14 @@ class RowFormat:
         cell are an error.
     numbers : tuple of str, default=()
         Columns that hold a number, or null where nothing was measured.
+
+    Examples
+    --------
+    >>> from operator import itemgetter
+    >>> from antibackdoor.benchmark import RowFormat
+    >>> of = RowFormat(key=itemgetter("seed"), columns=("seed", "ca"), numbers=("ca",))
+    >>> of.key({"seed": 0, "ca": 0.9})
+    0
     """
 
     key: Callable[[Row], Hashable]
@@ -75,6 +83,15 @@ def read_rows(path: str | Path, of: RowFormat = TABLE_ROWS) -> list[Row]:
         names the file and the line, and says what was found and what is wanted.
     OSError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> from operator import itemgetter
+    >>> from pathlib import Path
+    >>> from antibackdoor.benchmark import RowFormat, read_rows
+    >>> written = Path("rows.jsonl").write_text('{"seed": 0, "ca": 0.9}')
+    >>> read_rows("rows.jsonl", RowFormat(key=itemgetter("seed"), columns=("seed", "ca")))
+    [{'seed': 0, 'ca': 0.9}]
     """
     *lines, last = Path(path).read_bytes().split(b"\n")
     lines = [line + b"\n" for line in lines] + ([last] if last else [])

@@ -23,7 +23,7 @@ from antibackdoor.benchmark import (
 from antibackdoor.cli._bench_output import BenchOutput
 from antibackdoor.cli._checks import check_threads, expand
 from antibackdoor.cli._codes import DONE, FAILED
-from antibackdoor.cli._text import note, printable, say
+from antibackdoor.cli._text import note, printable, say, table
 from antibackdoor.utils import require, resolve_device
 
 _EXAMPLES = """\
@@ -37,7 +37,7 @@ examples:
   antibackdoor bench cbd-table1 --dask-scheduler tcp://head:8786 --n-jobs 64
 
 presets:
-""" + "\n".join(f"  {name:<14} {preset.title}" for name, preset in PRESETS.items())
+""" + table({name: preset.title for name, preset in PRESETS.items()})
 
 
 def add_command(commands: Any) -> None:
@@ -45,8 +45,8 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="run a table of attacks and defences",
-        description="Run the unfinished cells of a table, and write the table. If it was stopped, "
-        "run it again: only the missing cells run.",
+        description="Train the cells of a table of attacks and defences, and write the table.\n"
+        "After a stop, run the same command again: only the missing cells are trained.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -59,11 +59,21 @@ def add_command(commands: Any) -> None:
 
     what = parser.add_argument_group("replace settings of the preset")
     what.add_argument("--datasets", nargs="+", metavar="NAME", help="names, or paths of .npz files")
-    what.add_argument("--attacks", nargs="+", metavar="NAME")
+    what.add_argument(
+        "--attacks",
+        nargs="+",
+        metavar="NAME",
+        help='names, calls such as "blend(alpha=0.1)", or paths of your own classes',
+    )
     what.add_argument("--rates", nargs="+", type=float, metavar="R", help="shares of all rows")
-    what.add_argument("--defenses", nargs="+", metavar="NAME")
-    what.add_argument("--backbones", nargs="+", metavar="NAME")
-    what.add_argument("--seeds", nargs="+", type=int, metavar="N")
+    what.add_argument(
+        "--defenses",
+        nargs="+",
+        metavar="NAME",
+        help='names, calls such as "abl(epochs=10)", or paths of your own classes',
+    )
+    what.add_argument("--backbones", nargs="+", metavar="NAME", help="names of networks, or auto")
+    what.add_argument("--seeds", nargs="+", type=int, metavar="N", help="one training for each")
     what.add_argument("--n-train", type=int, metavar="N", help="training rows of each data set")
     what.add_argument("--schedule", type=float, metavar="F", help="multiplies all epochs")
     what.add_argument(

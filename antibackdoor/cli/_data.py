@@ -28,8 +28,9 @@ TRIGGER_PIXELS = 6
 # Shorter lists are shown whole.
 _MOST_SHOWN = 5
 
-# Usual names of folders above the class folders.
-_PARTS_OF_A_SET = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+# Usual names of folders above the class folders. One usually trains on the first.
+_TRAINED_ON = {"train", "training"}
+_PARTS_OF_A_SET = _TRAINED_ON | {"test", "testing", "val", "valid", "validation", "dev"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,15 +144,15 @@ def _read_folder(folder: Path, size: int | None, crop: bool) -> Data:
         closer = min(full, _LARGEST_TOLD)
         times = (closer / side) ** 2
         lines.append(
-            f"the files have about {full} pixels a side: a trigger of fewer than about "
-            f"{TRIGGER_PIXELS * full / side:.0f} of them in width may be missed at this size; "
-            f"--size {closer} looks closer, and takes about {times:.0f} times as long"
+            f"the files have about {full} pixels a side: at this size a trigger less than about "
+            f"{TRIGGER_PIXELS * full / side:.0f} of them wide may be missed; --size {closer} looks "
+            f"closer, and takes about {times:.0f} times as long"
         )
     if images.n_cropped:
         of_them = plural(images.n_cropped, "of them has", "of them have")
         lines.append(
-            f"{of_them} other proportions: their margins beside the middle {width} : {height} are "
-            f"cropped and not searched (--no-crop distorts the whole image to the size)"
+            f"{of_them} other proportions than {width} : {height}: their margins are cropped, and "
+            f"not searched (--no-crop distorts the whole image to the size)"
         )
     if images.skipped:
         skipped = plural(len(images.skipped), "file or folder", "files or folders")
@@ -176,8 +177,10 @@ def _parts_of_a_set(folder: Path, classes: list[str]) -> list[str]:
     if not parts:
         return []
     named = " and ".join(repr(name) for name in parts)
+    taken = "is taken for the name of a class" if len(parts) == 1 else "are taken for class names"
+    trained_on = [name for name in parts if name.lower() in _TRAINED_ON]
+    such_as = f", such as {printable(folder / trained_on[0])}" if trained_on else ""
     return [
-        f"{named} {'is' if len(parts) == 1 else 'are'} taken for the name of a class. If "
-        f"{printable(folder)} holds the parts of a data set, scan the part that you train on: "
-        f"{printable(folder / parts[0])}"
+        f"{named} {taken}. If {printable(folder)} holds the parts of a data set, scan the part "
+        f"that you train on{such_as}"
     ]

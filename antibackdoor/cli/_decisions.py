@@ -8,6 +8,7 @@ import numpy as np
 
 from antibackdoor.cli._checks import expand
 from antibackdoor.cli._data import Data
+from antibackdoor.cli._text import plural
 from antibackdoor.inspection import read_decisions
 
 
@@ -44,9 +45,10 @@ def read_suspects(path: Path | None, data: Data) -> tuple[np.ndarray | None, lis
         int(mask.sum()) for mask in (decisions.confirmed, decisions.cleared, decisions.undecided)
     )
     lines = [
-        f"The list is yours: {confirmed:,} confirmed and {cleared:,} cleared. Nothing was searched "
-        f"for."
+        f"The list is yours: {confirmed:,} confirmed and {cleared:,} cleared. The data was not "
+        f"searched."
     ]
     if undecided:
-        lines.append(f"{undecided:,} undecided: flagged before, and taken for poison.")
+        flagged = plural(undecided, "flagged image is", "flagged images are")
+        lines.append(f"{flagged} undecided, and taken for poison.")
     return decisions.suspects, lines

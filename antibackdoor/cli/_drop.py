@@ -25,10 +25,10 @@ examples:
   antibackdoor drop X.npy y.npy decisions.csv --out kept.npz
 
 what is written:
-  of a folder       its copy, with all files unchanged, without the images confirmed as poison
-  of an .npz        X and y, or X_train and y_train, without those rows; X_test and y_test as they
-                    are. Other arrays are not copied
-  of two .npy files an .npz with X and y, without those rows
+  of a folder        its copy without the images confirmed as poison; other files are unchanged
+  of an .npz         X and y, or X_train and y_train, without those rows; X_test and y_test as
+                     they are. Other arrays are not copied
+  of two .npy files  an .npz with X and y, without those rows
 """
 
 
@@ -38,7 +38,7 @@ def add_command(commands: Any) -> None:
         "drop",
         help="make a copy of images without those that you confirmed as poison",
         description="Copy training data without the images that you confirmed as poison on the "
-        "page of a scan. The originals are not changed.",
+        "page of a scan.\nThe originals are not changed.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

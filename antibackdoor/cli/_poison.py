@@ -14,7 +14,7 @@ from antibackdoor.cli._checks import check_seed, expand
 from antibackdoor.cli._codes import DONE
 from antibackdoor.cli._data import counted
 from antibackdoor.cli._poison_output import MASK_HEADS, PoisonOutput, folder_mask, npz_mask
-from antibackdoor.cli._text import note, printable, say, to_csv
+from antibackdoor.cli._text import note, printable, say, table, to_csv
 from antibackdoor.datasets import (
     PoisonedFile,
     load_arrays,
@@ -35,10 +35,7 @@ what is written:
             poisoned rows
 
 attacks:
-""" + "".join(
-    f"  {name:<15} {(maker.__doc__ or '').partition(chr(10))[0]}\n"
-    for name, maker in ATTACKS.items()
-)
+""" + table({name: (maker.__doc__ or "").partition("\n")[0] for name, maker in ATTACKS.items()})
 
 
 def add_command(commands: Any) -> None:
@@ -46,8 +43,8 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "poison",
         help="make a poisoned copy of images, to try defences on",
-        description="Copy images; put the trigger of an attack on some of them, and give these "
-        "the attacker's label. The originals are not changed.",
+        description="Copy images. Some of them get the trigger of an attack and the attacker's "
+        "label.\nThe originals are not changed.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -75,8 +75,8 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "scan",
         help="look for poison in images, and train a classifier without it",
-        description="Look for poisoned images in training data, and train a clean classifier on "
-        "it. It needs only the data.",
+        description="Look for poisoned images in training data, and train a clean classifier.\n"
+        "It needs the data alone.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from antibackdoor.utils import safe_cell
+
+# Longest line of a help text.
+_HELP_WIDTH = 100
 
 
 class OutputError(OSError):
@@ -25,6 +29,21 @@ def printable(name: object) -> str:
 def plural(number: int, one: str, more: str) -> str:
     """Return a number with its noun: 1 remark, 1,234 remarks."""
     return f"{number:,} {one if number == 1 else more}"
+
+
+def table(rows: Mapping[str, str]) -> str:
+    """Return names and what they mean, for a help text: a line each, or more of long ones."""
+    width = max(map(len, rows)) + 2
+    return "".join(
+        textwrap.fill(
+            f"{name:{width}}{meaning}",
+            _HELP_WIDTH,
+            initial_indent="  ",
+            subsequent_indent=" " * (width + 2),
+        )
+        + "\n"
+        for name, meaning in rows.items()
+    )
 
 
 def say(text: str = "") -> None:

@@ -25,7 +25,13 @@ _VALUES_TIMED = 2_000_000
 _SAME = ("backbone", "augment", "image_shape", "layout", "device", "compile")
 
 
-def estimate_fit(classifier: TrainingEstimator, X: ArrayLike | LazyRows, y: ArrayLike) -> float:
+def estimate_fit(
+    classifier: TrainingEstimator,
+    X: ArrayLike | LazyRows,
+    y: ArrayLike,
+    *,
+    known: dict[Hashable, float] | None = None,
+) -> float:
     """Estimate the seconds of a fit on this machine, from a few timed steps.
 
     Steps of each network and batch size of the fit are timed. It does not touch the classifier,
@@ -38,6 +44,9 @@ def estimate_fit(classifier: TrainingEstimator, X: ArrayLike | LazyRows, y: Arra
         A classifier or detector of the package. Set the number of threads as for the fit.
     X : array-like or LazyRows of shape (n_samples, ...)
     y : array-like of shape (n_samples,)
+    known : dict, default=None
+        Times of steps measured so far. A dict given to several calls is filled in, so that each
+        kind of step is timed once. Use one dict for one data set.
 
     Returns
     -------
@@ -77,7 +86,7 @@ def estimate_fit(classifier: TrainingEstimator, X: ArrayLike | LazyRows, y: Arra
         check_consistent_length(rows, labels)
     if not len(labels) or 0 in rows.shape:
         raise ValueError(f"X has shape {rows.shape}; wanted rows, with values in them.")
-    timed = time_passes(expected_passes(classifier, rows), rows, labels)
+    timed = time_passes(expected_passes(classifier, rows), rows, labels, known)
     return sum(number * seconds for number, seconds in timed)
 
 

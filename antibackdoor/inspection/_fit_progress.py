@@ -39,10 +39,23 @@ class _Fit:
     doing: str = ""
     #: Numbers of passes and seconds of each, in the order of the fit; empty without an estimate.
     timed: list[tuple[float, float]] = field(default_factory=list)
+    #: Passes that were done and left when `weigh` was last called.
+    done: float = 0.0
+    left: float = 0.0
+    #: Estimated seconds of those that were done.
+    seconds: float = 0.0
 
     def weigh(self, done: float, left: float) -> tuple[float, float]:
-        """Return the seconds of the first passes and of the last ones; without times, passes."""
-        return _seconds(self.timed, done), _seconds(self.timed[::-1], left)
+        """Return the estimated seconds of what is done and of what is left.
+
+        A pass is told from how many were left before it. So passes that a fit leaves out are none
+        of those that it makes. Without times a pass takes a second.
+        """
+        made, self.done = done - self.done, done
+        before = _seconds_of_last(self.timed, self.left)
+        self.seconds += before - _seconds_of_last(self.timed, self.left - made)
+        self.left = left
+        return self.seconds, _seconds_of_last(self.timed, left)
 
 
 class FitProgress:
@@ -167,13 +180,13 @@ class FitProgress:
             Passes over all rows that are done, and that are expected to follow.
         """
         fit = self._find(context)
+        of_done, of_left = fit.weigh(done, left)
         if context is fit.context:
             if fit.timed:
-                self.tell_estimate(fit.weigh(done, left)[1])
+                self.tell_estimate(of_left)
             return
         # Where more is left than was expected, the bar waits.
         fit.share = max(fit.share, done / (done + left) if done + left else 0.0)
-        of_done, of_left = fit.weigh(done, left)
         if fit.timed and fit.share < _EARLY:
             seconds = of_left
         elif done:
@@ -298,10 +311,10 @@ def _time_passes(estimator: TrainingEstimator, X: Any, y: Any) -> list[tuple[flo
         return []
 
 
-def _seconds(timed: list[tuple[float, float]], passes: float) -> float:
-    """Return the seconds of so many passes from the beginning; more take as long as the last."""
+def _seconds_of_last(timed: list[tuple[float, float]], passes: float) -> float:
+    """Return the seconds of so many passes at the end; more of them take as long as the first."""
     seconds, of_a_pass = 0.0, 1.0
-    for number, of_a_pass in timed:
+    for number, of_a_pass in reversed(timed):
         taken = min(number, passes)
         seconds += taken * of_a_pass
         passes -= taken

@@ -125,8 +125,8 @@ def _untested(classifier: Any) -> list[str]:
     if n_untested == 0:
         return []
     return [
-        f"Not tested: {n_untested:,} of {len(measured):,} classes, of fewer than "
-        f"{SMALLEST_CLASS} images or without two parts to compare."
+        f"Not tested: {n_untested:,} of {len(measured):,} classes. Each has fewer than "
+        f"{SMALLEST_CLASS} images, or no two parts to compare."
     ]
 
 

@@ -132,19 +132,19 @@
     for (const [value, anchor] of [[low, "start"], [edges.at(-1), "end"]]) {
       draw("text", { x: x(value), y: bottom + 16, "text-anchor": anchor }, axisLabel(value));
     }
-    draw("text", { x: (left + right) / 2, y: bottom + 16, "text-anchor": "middle" }, "suspicion");
+    draw("text", { x: (left + right) / 2, y: bottom + 16, "text-anchor": "middle" }, "suspicion score");
     const cut = threshold !== null && threshold >= low && threshold <= edges.at(-1);
     if (cut) draw("line", { class: "cut", x1: x(threshold), x2: x(threshold), y1: top, y2: bottom });
 
     const rest = data.n_samples - data.n_flagged;
     byId("key-others").textContent = `${count(rest)} other rows`;
     byId("key-flagged").textContent = `${count(data.n_flagged)} flagged rows`;
-    byId("key-cut").textContent = cut ? `cut at ${shortened(threshold)}` : "";
+    byId("key-threshold").textContent = cut ? `threshold ${shortened(threshold)}` : "";
     byId("key-flagged").hidden = !data.n_flagged;
-    byId("key-cut").hidden = !cut;
+    byId("key-threshold").hidden = !cut;
     byId("histogram").setAttribute(
       "aria-label",
-      `Histogram of the suspicion, from ${shortened(low, 3)} to ${shortened(edges.at(-1), 3)}: ` +
+      `Histogram of the suspicion scores, from ${shortened(low, 3)} to ${shortened(edges.at(-1), 3)}: ` +
         `${count(rest)} other rows` +
         (data.n_flagged
           ? `, and ${count(data.n_flagged)} flagged rows above ${shortened(threshold)}.`
