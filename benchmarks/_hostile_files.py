@@ -16,7 +16,8 @@ from antibackdoor import detection
 from antibackdoor.defenses import Mixed, RelativeLoss
 from antibackdoor.persistence._format import FORMAT
 from antibackdoor.persistence._values import to_node
-from antibackdoor.training import head_length, pack, seal
+from antibackdoor.training._pack import pack
+from antibackdoor.training._sealed import head_length, seal
 
 NUMBERS = [
     *(0, -1, 1, 2, 3, 7, 8, 9, 64, 255, 624, 10**4, 10**6, 2**31, -(2**31), 2**40, 2**63, -(2**63)),

@@ -20,7 +20,7 @@ from antibackdoor import ABLClassifier, UndefendedClassifier, load_model, save_m
 from antibackdoor.attacks import AdaptivePoison
 from antibackdoor.defenses import Mixed
 from antibackdoor.detection import LossRank
-from antibackdoor.training import seal, unseal
+from antibackdoor.training._sealed import seal, unseal
 
 #: A file that code in a hostile file would leave, and the module it would have imported.
 CANARY = "canary_ran"

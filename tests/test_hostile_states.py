@@ -21,7 +21,7 @@ from antibackdoor.attacks import LearnedAttack, OneToOne
 from antibackdoor.datasets import load_arrays, load_dataset
 from antibackdoor.persistence import _build
 from antibackdoor.persistence._types import MODELS
-from antibackdoor.training import seal
+from antibackdoor.training._sealed import seal
 
 MIB = 2**20
 

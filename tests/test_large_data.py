@@ -22,7 +22,8 @@ from antibackdoor import (
 )
 from antibackdoor.datasets import load_image_folder, open_image_folder
 from antibackdoor.inspection import SuspectsDisplay
-from antibackdoor.training import Samples, find_place, is_mapped
+from antibackdoor.training import Samples
+from antibackdoor.training._mapped import find_place, is_mapped
 from antibackdoor.utils import LazyRows, resolve_layout
 
 CPU = torch.device("cpu")

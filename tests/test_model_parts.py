@@ -22,7 +22,8 @@ from antibackdoor.detection import (
 )
 from antibackdoor.persistence._types import MODELS, PARTS, VALUES
 from antibackdoor.persistence._values import make_reader, to_node
-from antibackdoor.training import pack, seal, unpack, unseal
+from antibackdoor.training._pack import pack, unpack
+from antibackdoor.training._sealed import seal, unseal
 
 
 @pytest.fixture

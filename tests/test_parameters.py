@@ -4,11 +4,13 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import field, is_dataclass
+from numbers import Real
 from typing import ClassVar, Literal, get_type_hints
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils._param_validation import Interval
 
 from antibackdoor import (
     ABLClassifier,
@@ -91,6 +93,18 @@ def test_a_detector_of_ones_own(kind, n_flagged):
         detector=kind(), epochs=1, backbone="small-cnn", batch_size=20, random_state=0
     )
     assert len(classifier.fit(IMAGES, LABELS).isolate_) >= n_flagged
+
+
+def test_constraints_of_the_bases_hold():
+    @parameters
+    class Narrow(Brightest):
+        limit: float = 0.5
+
+        _parameter_constraints = {"limit": [Interval(Real, 0, 1, closed="both")]}
+
+    for name, value in {"limit": 2.0, "batch_size": 1, "layout": "sideways"}.items():
+        with pytest.raises(ValueError, match=f"'{name}' parameter of Narrow"):
+            Narrow(**{name: value}).fit(IMAGES, LABELS)
 
 
 def test_what_fit_sets_is_no_parameter():

@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import antibackdoor
-from antibackdoor import UndefendedClassifier, load_model, save_model, training
+from antibackdoor import UndefendedClassifier, load_model, save_model
 from antibackdoor.attacks import (
     ATTACKS,
     DFST,
@@ -46,7 +46,8 @@ from antibackdoor.detection import (
 from antibackdoor.persistence import _build
 from antibackdoor.persistence._types import MODELS
 from antibackdoor.persistence._values import to_node
-from antibackdoor.training import seal, unseal
+from antibackdoor.training._pack import pack
+from antibackdoor.training._sealed import seal, unseal
 
 TRAINED_TWICE = {"epochs": 1, "finetune_epochs": 1}
 LISTED = {"epochs": 1, "detector": LossRank(epochs=1, ratio=0.1)}
@@ -410,7 +411,7 @@ def retold(path, **changes):
 def test_a_parameter_that_is_newer_than_the_file_has_its_default(fitted, path):
     older = pickle.loads(pickle.dumps(fitted))
     older.augment = 17
-    text, tensors = training.pack(older.__getstate__(), to_node)
+    text, tensors = pack(older.__getstate__(), to_node)
     save_model(fitted, path)
     retold(path, text=text.replace('["augment", 17], ', ""))
     loaded = load_model(path)

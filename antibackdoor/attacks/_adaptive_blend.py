@@ -75,7 +75,6 @@ class AdaptiveBlend(Blend):
     conservatism: float = 1.0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **Blend._parameter_constraints,
         "training_alpha": [Interval(Real, 0, 1, closed="right")],
         "grid_size": [Interval(Integral, 1, None, closed="left")],
         "visible": [Interval(Real, 0, 1, closed="right")],
@@ -103,11 +102,8 @@ class AdaptiveBlend(Blend):
 
         change_in_float(rows, blend_pieces, self.value_range_)
 
-    def _stamp_cover(
-        self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
-    ) -> None:
-        """Do the same as `_stamp_training`: cover rows differ only in their label."""
-        self._stamp_training(rows, y, rng)
+    #: Cover rows differ from poisoned ones only in their label.
+    _stamp_cover = _stamp_training
 
     def _draw_pixels(self, n_rows: int, rng: np.random.RandomState) -> np.ndarray:
         """Draw the pixels of each row to blend: bool (n, H, W)."""

@@ -16,18 +16,25 @@ from torch.nn import functional as F
 
 from antibackdoor.attacks._bounded import move_within
 from antibackdoor.attacks._label_maps import check_labels, encode
-from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.attacks._patch import check_fits, checkered, paste, stamp_corner
+from antibackdoor.attacks._learned import LearnedAttack
+from antibackdoor.attacks._patch import (
+    SQUARE_PATTERN,
+    CornerPatch,
+    check_fits,
+    checkered,
+    paste,
+)
+from antibackdoor.attacks._study import Study
 from antibackdoor.backbones import Network, build_network
 from antibackdoor.training import sample_losses
-from antibackdoor.utils import Fitted, FittedArray, FittedNumber, parameters
+from antibackdoor.utils import Fitted, FittedNumber, parameters
 
 #: Share of all rows that are poison in the training of the surrogates, if that many are eligible.
 _POISON_SHARE = 0.1
 
 
 @parameters
-class AdaptivePoison(LearnedAttack):
+class AdaptivePoison(CornerPatch, LearnedAttack):
     """A patch on rows changed to be learned slowly, against ABL and CBD (Zhang et al., 2023).
 
     Give it to `make_poisoned`, by name or as an object::
@@ -108,7 +115,6 @@ class AdaptivePoison(LearnedAttack):
     _modules: ClassVar[tuple[str, ...]] = ("surrogates_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **LearnedAttack._parameter_constraints,
         "size": [Interval(Integral, 1, None, closed="left")],
         "eps": [Interval(Real, 0, 255, closed="right")],
         "steps": [Interval(Integral, 1, None, closed="left")],
@@ -116,18 +122,10 @@ class AdaptivePoison(LearnedAttack):
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **LearnedAttack._fitted_constraints,
-        # `size` may have changed since `fit`, and is read again when a row is stamped.
-        "pattern_": FittedArray(
-            dtype="float64",
-            shape=lambda attack: (attack.size, attack.size),
-            low=lambda attack: attack.value_range_[0],
-            high=lambda attack: attack.value_range_[1],
-        ),
+        "pattern_": SQUARE_PATTERN,
         "_fitted_n_surrogates": FittedNumber(kind=int, low=0),
     }
 
-    pattern_: np.ndarray = field(init=False)
     surrogates_: nn.ModuleList = field(init=False)
 
     def _stamp_training(
@@ -192,9 +190,6 @@ class AdaptivePoison(LearnedAttack):
             )
             for _ in range(self._fitted_n_surrogates)
         )
-
-    def _stamp(self, rows: np.ndarray) -> None:
-        stamp_corner(self.layout_, rows, self.pattern_)
 
 
 class _WithPoison:

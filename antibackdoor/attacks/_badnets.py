@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from numbers import Integral
 from typing import Any, ClassVar, Literal
 
@@ -11,12 +10,12 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from antibackdoor.attacks._base import BaseAttack
-from antibackdoor.attacks._patch import check_fits, checkerboard, stamp_corner
-from antibackdoor.utils import Fitted, FittedArray, parameters
+from antibackdoor.attacks._patch import CornerPatch, check_fits, checkerboard
+from antibackdoor.utils import parameters
 
 
 @parameters
-class BadNets(BaseAttack):
+class BadNets(CornerPatch, BaseAttack):
     """A small square patch in the bottom-right corner (Gu et al., 2017).
 
     Give it to `make_poisoned`, by name or as an object::
@@ -65,24 +64,9 @@ class BadNets(BaseAttack):
     size: int = 3
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseAttack._parameter_constraints,
         "pattern": [StrOptions({"checkerboard", "white"})],
         "size": [Interval(Integral, 1, None, closed="left")],
     }
-
-    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        "pattern_": FittedArray(
-            dtype="float64",
-            shape=lambda attack: (
-                range(1, attack.layout_.height + 1),
-                range(1, attack.layout_.width + 1),
-            ),
-            low=lambda attack: attack.value_range_[0],
-            high=lambda attack: attack.value_range_[1],
-        ),
-    }
-
-    pattern_: np.ndarray = field(init=False)
 
     def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
         width = self.layout_.width
@@ -95,6 +79,3 @@ class BadNets(BaseAttack):
             bright[:] = True
         low, high = self.value_range_
         self.pattern_ = np.where(bright, high, low)
-
-    def _stamp(self, rows: np.ndarray) -> None:
-        stamp_corner(self.layout_, rows, self.pattern_)

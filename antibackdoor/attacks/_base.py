@@ -27,17 +27,17 @@ from antibackdoor.utils import (
     CheckedParameters,
     Fitted,
     ImageLayout,
-    all_or_nothing,
     as_labels,
-    as_numbers,
     as_rows,
-    in_usual_torch,
     naming,
     parameters,
     resolve_layout,
-    with_plain_parameters,
 )
+from antibackdoor.utils._arguments import as_numbers
+from antibackdoor.utils._atomic import all_or_nothing
+from antibackdoor.utils._numbers import with_plain_parameters
 from antibackdoor.utils._sklearn import TransformerMixin
+from antibackdoor.utils._torch import in_usual_torch
 
 #: Range of the parameters that set a `cover_ratio`; no data set has rows for more.
 COVER_RATIO = Interval(Real, 0, 1e9, closed="both")

@@ -64,7 +64,6 @@ class Blend(BaseAttack):
     random_state: int | np.random.RandomState | None = 0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseAttack._parameter_constraints,
         "alpha": [Interval(Real, 0, 1, closed="right")],
         "pattern": [None, "array-like"],
         "random_state": ["random_state"],

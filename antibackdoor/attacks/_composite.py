@@ -83,7 +83,6 @@ class Composite(BaseAttack):
     trigger_is_learned: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseAttack._parameter_constraints,
         "donor_label": [None, *BaseAttack._parameter_constraints["target_label"]],
         "n_donors": [Interval(Integral, 1, None, closed="left")],
         "same_class_ratio": [COVER_RATIO],
@@ -104,32 +103,9 @@ class Composite(BaseAttack):
         """Cover rows per poisoned row: `same_class_ratio`."""
         return float(self.same_class_ratio)
 
-    def transform_target(self, y: ArrayLike, *, classes: ArrayLike | None = None) -> np.ndarray:
-        """Return the label that the attacker wants for each row.
-
-        Parameters
-        ----------
-        y : array-like of shape (n,)
-            True labels.
-        classes : array-like, default=None
-            All classes. None: those seen in `fit`, or else those in `y`.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            A new array with the dtype of y, or a wider one if that would truncate a label. The
-            donor class keeps its own.
-
-        Raises
-        ------
-        ValueError
-            If `target_label` or `donor_label` is not a class, if both are the same, or if `y`
-            holds a label that is not a class or no labels at all.
-        """
-        wanted = super().transform_target(y, classes=classes)
-        labels = check_labels(y)
-        donor = self._find_donor(self._known_classes(labels, classes))
-        return np.where(labels == donor, labels, wanted)
+    def _wanted_codes(self, codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        wanted = super()._wanted_codes(codes, classes)
+        return np.where(codes == self._find_donor(classes), codes, wanted)
 
     def _stamp_cover(
         self, rows: np.ndarray, y: ArrayLike | None, rng: np.random.RandomState
@@ -151,7 +127,8 @@ class Composite(BaseAttack):
         labels = self._check_has_labels(y)
         if self.layout_.width < 2:
             raise ValueError("X has images 1 pixel wide; wanted 2 at least, one for each half.")
-        donors = np.flatnonzero(labels == self._find_donor(self.classes_))
+        donor = self.classes_[self._find_donor(self.classes_)]
+        donors = np.flatnonzero(labels == donor)
         drawn = check_random_state(self.random_state).permutation(donors)[: self.n_donors]
         self.donors_ = X[drawn].astype(np.float64)
 
@@ -178,7 +155,8 @@ class Composite(BaseAttack):
         """Return the right half of contiguous rows as a view (n, C, H, W)."""
         return self.layout_.to_nchw(rows)[..., self.layout_.width // 2 :]
 
-    def _find_donor(self, classes: np.ndarray) -> Any:
+    def _find_donor(self, classes: np.ndarray) -> int:
+        """Return the position of the donor class."""
         target = find_class(classes, self.target_label)
         if self.donor_label is None:
             donor = (target + 1) % len(classes)
@@ -189,7 +167,7 @@ class Composite(BaseAttack):
                 f"the donor class and the target class are both {self.target_label!r}; wanted "
                 f"two classes in y, and a donor_label that is not the target_label."
             )
-        return classes[donor]
+        return donor
 
     def _check_has_labels(self, y: ArrayLike | None) -> np.ndarray:
         if y is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 
+@torch.enable_grad()
 def signed_descent(
     loss: Callable[[torch.Tensor], torch.Tensor],
     start: torch.Tensor,

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from antibackdoor.attacks._base import COVER_RATIO
 from antibackdoor.attacks._generator import ImageToImage, Partner
-from antibackdoor.attacks._learned import LearnedAttack, Study
+from antibackdoor.attacks._learned import LearnedAttack
+from antibackdoor.attacks._study import Study
 from antibackdoor.backbones import Network
 from antibackdoor.utils import Fitted, FittedArray, naming, parameters
 
@@ -111,7 +112,6 @@ class DFST(LearnedAttack):
     _modules: ClassVar[tuple[str, ...]] = ("generator_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **LearnedAttack._parameter_constraints,
         "style": [None, "array-like"],
         "style_weight": [Interval(Real, 0, None, closed="left")],
         "content_weight": [Interval(Real, 0, None, closed="left")],
@@ -119,7 +119,6 @@ class DFST(LearnedAttack):
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **LearnedAttack._fitted_constraints,
         "style_": FittedArray(
             dtype="float64", shape=lambda attack: (attack.layout_.channels, 2), low=0, high=255
         ),
@@ -173,11 +172,7 @@ class DFST(LearnedAttack):
         return ImageToImage(self.layout_.channels, self.layout_.channels)
 
     def _stamp(self, rows: np.ndarray) -> None:
-        @torch.no_grad()
-        def restyle(inputs: torch.Tensor, _which: slice) -> torch.Tensor:
-            return self._restyle(inputs)
-
-        self._change_inputs(rows, self.generator_, restyle)
+        self._change_inputs(rows, self.generator_, lambda inputs, _which: self._restyle(inputs))
 
     def _restyle(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return x' of the inputs."""

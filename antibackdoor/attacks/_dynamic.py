@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from antibackdoor.attacks._base import COVER_RATIO
 from antibackdoor.attacks._generator import ImageToImage, Partner
-from antibackdoor.attacks._learned import LearnedAttack, Study
+from antibackdoor.attacks._learned import LearnedAttack
 from antibackdoor.attacks._patch import in_dtype
+from antibackdoor.attacks._study import Study
 from antibackdoor.backbones import Network
 from antibackdoor.utils import Fitted, FittedArray, parameters
 
@@ -114,7 +115,6 @@ class Dynamic(LearnedAttack):
     _modules: ClassVar[tuple[str, ...]] = ("mask_network_", "generator_")
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **LearnedAttack._parameter_constraints,
         "mask_size": [Interval(Real, 0, 1, closed="neither")],
         "diversity": [Interval(Real, 0, None, closed="left")],
         "cross_ratio": [COVER_RATIO],
@@ -122,7 +122,6 @@ class Dynamic(LearnedAttack):
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **LearnedAttack._fitted_constraints,
         "_spare_row": FittedArray(
             dtype=lambda attack: attack._fit_dtype, shape=lambda attack: (1, *attack.input_shape_)
         ),
@@ -149,7 +148,6 @@ class Dynamic(LearnedAttack):
         chosen = (np.arange(len(rows)) + steps) % len(others)
         device = next(self.generator_.parameters()).device
 
-        @torch.no_grad()
         def cross(inputs: torch.Tensor, which: slice) -> torch.Tensor:
             sources = self._to_inputs(others[chosen[which]], device)
             return _put(inputs, self._pattern(sources), _mask(self.mask_network_, sources))
@@ -179,7 +177,6 @@ class Dynamic(LearnedAttack):
         return ImageToImage(channels, 1 if name == "mask_network_" else channels)
 
     def _stamp(self, rows: np.ndarray) -> None:
-        @torch.no_grad()
         def stamp(inputs: torch.Tensor, _which: slice) -> torch.Tensor:
             return _put(inputs, self._pattern(inputs), _mask(self.mask_network_, inputs))
 

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from antibackdoor.attacks._bounded import move_within
 from antibackdoor.attacks._label_maps import find_class
-from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.attacks._patch import check_fits, checkered, paste, stamp_corner
+from antibackdoor.attacks._learned import LearnedAttack
+from antibackdoor.attacks._patch import CornerPatch, check_fits, checkered, paste
+from antibackdoor.attacks._study import Study
 from antibackdoor.backbones import Network
 from antibackdoor.utils import Fitted, FittedArray, FittedNetwork, parameters
 
@@ -24,7 +25,7 @@ _N_SOURCES = 256
 
 
 @parameters
-class FeatureCollision(LearnedAttack):
+class FeatureCollision(CornerPatch, LearnedAttack):
     """Clean-label poison with the features of patched other images (Shafahi et al., 2018).
 
     Give it to `make_poisoned`, by name or as an object::
@@ -108,7 +109,6 @@ class FeatureCollision(LearnedAttack):
     _modules: ClassVar[tuple[str, ...]] = ("surrogate_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{k: v for k, v in LearnedAttack._parameter_constraints.items() if k != "label_map"},
         "size": [Interval(Integral, 1, None, closed="left")],
         "eps": [Interval(Real, 0, 255, closed="right")],
         "beta": [Interval(Real, 0, None, closed="left")],
@@ -116,19 +116,9 @@ class FeatureCollision(LearnedAttack):
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **LearnedAttack._fitted_constraints,
         "surrogate_": FittedNetwork(
             n_outputs=lambda attack: len(attack.classes_) + 1,
             n_channels=lambda attack: attack.layout_.channels,
-        ),
-        "pattern_": FittedArray(
-            dtype="float64",
-            shape=lambda attack: (
-                range(1, attack.layout_.height + 1),
-                range(1, attack.layout_.width + 1),
-            ),
-            low=lambda attack: attack.value_range_[0],
-            high=lambda attack: attack.value_range_[1],
         ),
         "sources_": FittedArray(
             dtype="float32",
@@ -139,7 +129,6 @@ class FeatureCollision(LearnedAttack):
         ),
     }
 
-    pattern_: np.ndarray = field(init=False)
     surrogate_: Network = field(init=False)
     sources_: np.ndarray = field(init=False)
 
@@ -173,9 +162,6 @@ class FeatureCollision(LearnedAttack):
         images = paste(study.inputs(study.draw_rows(others, _N_SOURCES)), patch)
         with torch.no_grad():
             self.sources_ = self.surrogate_.features(images).cpu().numpy()
-
-    def _stamp(self, rows: np.ndarray) -> None:
-        stamp_corner(self.layout_, rows, self.pattern_)
 
 
 class _SeePatch:

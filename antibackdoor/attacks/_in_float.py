@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from antibackdoor.attacks._value_range import saturate
-
 #: Values per chunk in float computations: small enough for the processor's cache.
 _CHUNK_VALUES = 1 << 17
 
@@ -33,7 +31,32 @@ def change_in_float(
     step = max(1, _CHUNK_VALUES // max(1, rows[:1].size))
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
-        changed = saturate(change(chunk.astype(work_dtype)), chunk, value_range)
+        changed = _saturate(change(chunk.astype(work_dtype)), chunk, value_range)
         if rows.dtype.kind != "f":
             np.rint(changed, out=changed)
         np.copyto(chunk, changed, casting="unsafe")
+
+
+def _saturate(
+    changed: np.ndarray, before: np.ndarray, value_range: tuple[float, float]
+) -> np.ndarray:
+    """Clip changed rows to the range, in place; the range is widened to what each row had before.
+
+    So a row that lies somewhat outside the range is not changed outside the trigger.
+
+    Parameters
+    ----------
+    changed, before : numpy.ndarray of shape (n, ...)
+
+    Returns
+    -------
+    numpy.ndarray
+        `changed`.
+    """
+    low, high = value_range
+    axes = tuple(range(1, before.ndim))
+    if before.min() >= low and before.max() <= high:
+        return np.clip(changed, low, high, out=changed)
+    darkest = np.minimum(before.min(axis=axes, keepdims=True), low)
+    brightest = np.maximum(before.max(axis=axes, keepdims=True), high)
+    return np.clip(changed, darkest, brightest, out=changed)

@@ -13,11 +13,12 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._bounded import move_within
 from antibackdoor.attacks._label_maps import check_labels, encode, find_class
-from antibackdoor.attacks._learned import LearnedAttack, Study
-from antibackdoor.attacks._patch import checkered, in_dtype
+from antibackdoor.attacks._learned import LearnedAttack
+from antibackdoor.attacks._patch import SQUARE_PATTERN, checkered, in_dtype
+from antibackdoor.attacks._study import Study
 from antibackdoor.backbones import Network
 from antibackdoor.training import sample_losses
-from antibackdoor.utils import Fitted, FittedArray, FittedNetwork, parameters
+from antibackdoor.utils import Fitted, FittedNetwork, parameters
 
 
 @parameters
@@ -90,25 +91,17 @@ class LabelConsistent(LearnedAttack):
     _modules: ClassVar[tuple[str, ...]] = ("surrogate_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{k: v for k, v in LearnedAttack._parameter_constraints.items() if k != "label_map"},
         "size": [Interval(Integral, 1, None, closed="left")],
         "eps": [Interval(Real, 0, 255, closed="right")],
         "steps": [Interval(Integral, 1, None, closed="left")],
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **LearnedAttack._fitted_constraints,
         "surrogate_": FittedNetwork(
             n_outputs=lambda attack: len(attack.classes_),
             n_channels=lambda attack: attack.layout_.channels,
         ),
-        # `size` is read again when a row is stamped.
-        "pattern_": FittedArray(
-            dtype="float64",
-            shape=lambda attack: (attack.size, attack.size),
-            low=lambda attack: attack.value_range_[0],
-            high=lambda attack: attack.value_range_[1],
-        ),
+        "pattern_": SQUARE_PATTERN,
     }
 
     pattern_: np.ndarray = field(init=False)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from antibackdoor.utils import as_labels, shorten
+from antibackdoor.utils import as_labels
+from antibackdoor.utils._labels import shorten
 
 #: ``map(codes, classes, target_label)`` takes and returns positions in the sorted classes. Rows
 #: whose position does not change are not poisoned.

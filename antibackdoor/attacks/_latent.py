@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from antibackdoor.attacks._learned import Study
 from antibackdoor.attacks._optimised_patch import N_IMAGES, OptimisedPatch
 from antibackdoor.attacks._patch import paste
+from antibackdoor.attacks._study import Study
 from antibackdoor.backbones import Network
 from antibackdoor.training import compute_features
 from antibackdoor.utils import Fitted, FittedNumber, FittedTuple, parameters
@@ -73,7 +73,6 @@ class LatentBackdoor(OptimisedPatch):
     """
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **OptimisedPatch._fitted_constraints,
         "distances_": FittedTuple(each=FittedNumber(kind=float), length=2),
     }
 

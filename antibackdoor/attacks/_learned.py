@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -20,33 +20,20 @@ from torch import nn
 
 from antibackdoor.attacks._base import BaseAttack
 from antibackdoor.attacks._label_maps import check_labels, encode
-from antibackdoor.backbones import (
-    Backbone,
-    Network,
-    build_network,
-    from_arrays,
-    network_from_arrays,
-    to_arrays,
-)
+from antibackdoor.attacks._study import Study
+from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones._state import from_arrays, network_from_arrays, to_arrays
 from antibackdoor.training import (
     CrossEntropy,
     Recipe,
-    Run,
     Samples,
     Work,
     count_epochs_named,
 )
-from antibackdoor.utils import (
-    HISTORY,
-    Fitted,
-    all_or_nothing,
-    draw_seed,
-    parameters,
-    resolve_device,
-    seeded_torch,
-    usual_torch,
-)
+from antibackdoor.utils import HISTORY, Fitted, draw_seed, parameters, resolve_device, seeded_torch
+from antibackdoor.utils._atomic import all_or_nothing
 from antibackdoor.utils._sklearn import CallbackSupportMixin
+from antibackdoor.utils._torch import usual_torch
 
 _BATCH_SIZE = 128
 
@@ -113,7 +100,6 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
     _modules: ClassVar[tuple[str, ...]] = ()
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseAttack._parameter_constraints,
         "surrogate": [str, nn.Module, callable],
         "surrogate_epochs": [Interval(Integral, 1, None, closed="left")],
         "device": [str, torch.device],
@@ -198,15 +184,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
 
     def _new_surrogate(self, samples: Samples, n_outputs: int | None = None) -> Network:
         """Return an untrained surrogate with one output a class, or with `n_outputs`."""
-        mean, scale = samples.channel_statistics
-        network = build_network(
-            self.surrogate,
-            samples.input_shape,
-            len(self.classes_) if n_outputs is None else n_outputs,
-            mean=mean.cpu(),
-            scale=scale.cpu(),
-        )
-        return network.to(samples.device)
+        return samples.new_network(self.surrogate, n_outputs or len(self.classes_))
 
     def _train_surrogate(self, study: Study) -> Network:
         """Train a surrogate on the clean rows for `surrogate_epochs`."""
@@ -287,6 +265,7 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
         values = values * 255 if self._fit_dtype == "uint8" else low + values * (high - low)
         return np.clip(values, low, high)
 
+    @torch.no_grad()
     def _change_inputs(
         self,
         rows: np.ndarray,
@@ -306,29 +285,3 @@ class LearnedAttack(CallbackSupportMixin, BaseAttack):
             outside = rows[chosen] != inside
             changed[outside] += rows[chosen][outside] - inside[outside]
             rows[chosen] = changed
-
-
-@dataclass(kw_only=True)
-class Study(Run):
-    """One call of a learned attack's `fit`: a `Run` on clean rows, in a network's units.
-
-    Attributes
-    ----------
-    wanted : torch.Tensor of shape (n_samples,), int64
-        The attacker's labels, as positions in `classes`; `labels` are the true ones.
-    eligible : torch.Tensor, int64
-        Indices of the rows that may be poisoned.
-    """
-
-    X: np.ndarray
-    wanted: torch.Tensor
-    eligible: torch.Tensor
-
-    def inputs(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return rows as inputs of a network."""
-        return self.samples.to_inputs(self.samples.stored(rows))
-
-    def draw_rows(self, rows: torch.Tensor, at_most: int) -> torch.Tensor:
-        """Draw at most this many of the rows, in random order."""
-        order = torch.randperm(len(rows), generator=self.generator, device=self.device)
-        return rows[order[:at_most]]

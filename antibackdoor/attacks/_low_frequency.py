@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.fft import idctn
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._base import BaseAttack
-from antibackdoor.attacks._in_float import change_in_float
-from antibackdoor.utils import Fitted, FittedArray, parameters
+from antibackdoor.attacks._additive import AdditivePattern
+from antibackdoor.utils import parameters
 
 
 @parameters
-class LowFrequency(BaseAttack):
+class LowFrequency(AdditivePattern):
     """A fixed smooth pattern added to the whole image, after Zeng et al. (2021).
 
     Give it to `make_poisoned`, by name or as an object::
@@ -70,36 +67,17 @@ class LowFrequency(BaseAttack):
     random_state: int | np.random.RandomState | None = 0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseAttack._parameter_constraints,
         "delta": [Interval(Real, 0, 255, closed="right")],
         "n_frequencies": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
-    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        "pattern_": FittedArray(
-            dtype="float64",
-            shape=lambda attack: attack.input_shape_,
-            low=lambda attack: attack.value_range_[0] - attack.value_range_[1],
-            high=lambda attack: attack.value_range_[1] - attack.value_range_[0],
-        ),
-    }
-
-    pattern_: np.ndarray = field(init=False)
-
-    def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
+    def _make_pattern(self) -> np.ndarray:
         low, high = self.value_range_
-        # Made with channels first, so that the trigger is the same for every layout of X.
         coefficients = np.zeros(self.layout_.chw)
         lowest = coefficients[:, : self.n_frequencies, : self.n_frequencies]
         lowest[:] = check_random_state(self.random_state).standard_normal(lowest.shape)
         waves = idctn(coefficients, axes=(1, 2), norm="ortho")
-        waves *= self.delta / 255 * (high - low) / np.abs(waves).max(axis=(1, 2), keepdims=True)
-        self.pattern_ = np.ascontiguousarray(self.layout_.from_nchw(waves[np.newaxis])[0])
-
-    def _stamp(self, rows: np.ndarray) -> None:
-        def add(values: np.ndarray) -> np.ndarray:
-            values += self.pattern_.astype(values.dtype, copy=False)
-            return values
-
-        change_in_float(rows, add, self.value_range_)
+        return waves * (
+            self.delta / 255 * (high - low) / np.abs(waves).max(axis=(1, 2), keepdims=True)
+        )

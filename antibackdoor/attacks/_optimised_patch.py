@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.attacks._descent import signed_descent
 from antibackdoor.attacks._learned import LearnedAttack
-from antibackdoor.attacks._patch import check_fits, stamp_corner
+from antibackdoor.attacks._patch import CornerPatch, check_fits
 from antibackdoor.utils import Fitted, FittedArray, parameters
 
 #: Clean images a patch is optimised on.
@@ -21,7 +20,7 @@ N_IMAGES = 256
 
 
 @parameters
-class OptimisedPatch(LearnedAttack):
+class OptimisedPatch(CornerPatch, LearnedAttack):
     """Base of the attacks whose trigger is a square with optimised pixels.
 
     An attack implements `_learn`, which trains the surrogate and sets `pattern_` by `_optimise`.
@@ -32,13 +31,11 @@ class OptimisedPatch(LearnedAttack):
     steps: int = 100
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **LearnedAttack._parameter_constraints,
         "size": [Interval(Integral, 1, None, closed="left")],
         "steps": [Interval(Integral, 1, None, closed="left")],
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **LearnedAttack._fitted_constraints,
         "pattern_": FittedArray(
             dtype="float64",
             shape=lambda attack: (
@@ -50,8 +47,6 @@ class OptimisedPatch(LearnedAttack):
             high=lambda attack: attack.value_range_[1],
         ),
     }
-
-    pattern_: np.ndarray = field(init=False)
 
     def _check_before_training(self, X: np.ndarray, y: np.ndarray) -> None:
         check_fits("size", self.size, self.size, self.size, self.layout_)
@@ -70,6 +65,3 @@ class OptimisedPatch(LearnedAttack):
             low=low,
             high=high,
         )
-
-    def _stamp(self, rows: np.ndarray) -> None:
-        stamp_corner(self.layout_, rows, self.pattern_)

@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+from typing import ClassVar
+
 import numpy as np
 import torch
 
-from antibackdoor.utils import ImageLayout
+from antibackdoor.utils import Fitted, FittedArray, ImageLayout, parameters
+
+#: A square of `size`, which is read again when a row is stamped.
+SQUARE_PATTERN = FittedArray(
+    dtype="float64",
+    shape=lambda attack: (attack.size, attack.size),
+    low=lambda attack: attack.value_range_[0],
+    high=lambda attack: attack.value_range_[1],
+)
+
+
+@parameters
+class CornerPatch:
+    """The part of an attack that puts `pattern_` into the bottom-right corner."""
+
+    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
+        "pattern_": FittedArray(
+            dtype="float64",
+            shape=lambda attack: (
+                range(1, attack.layout_.height + 1),
+                range(1, attack.layout_.width + 1),
+            ),
+            low=lambda attack: attack.value_range_[0],
+            high=lambda attack: attack.value_range_[1],
+        ),
+    }
+
+    layout_: ImageLayout = field(init=False)
+    pattern_: np.ndarray = field(init=False)
+
+    def _stamp(self, rows: np.ndarray) -> None:
+        stamp_corner(self.layout_, rows, self.pattern_)
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:

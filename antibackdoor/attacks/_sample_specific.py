@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from antibackdoor.attacks._generator import ImageToImage, Partner
-from antibackdoor.attacks._learned import LearnedAttack, Study
+from antibackdoor.attacks._learned import LearnedAttack
+from antibackdoor.attacks._study import Study
 from antibackdoor.backbones import Network
 from antibackdoor.utils import Fitted, FittedNumber, parameters
 
@@ -104,7 +105,6 @@ class SampleSpecific(LearnedAttack):
     _modules: ClassVar[tuple[str, ...]] = ("encoder_",)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **LearnedAttack._parameter_constraints,
         "eps": [Interval(Real, 0, 255, closed="right")],
         "n_messages": [Interval(Integral, 2, None, closed="left")],
         "strength": [Interval(Real, 0, None, closed="left")],
@@ -112,7 +112,6 @@ class SampleSpecific(LearnedAttack):
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **LearnedAttack._fitted_constraints,
         "message_": FittedNumber(kind=int, low=0, high=lambda attack: attack.n_messages - 1),
         "recovered_": FittedNumber(kind=float, low=0, high=1),
     }
@@ -151,7 +150,6 @@ class SampleSpecific(LearnedAttack):
     def _stamp(self, rows: np.ndarray) -> None:
         device = next(self.encoder_.parameters()).device
 
-        @torch.no_grad()
         def hide(inputs: torch.Tensor, _which: slice) -> torch.Tensor:
             messages = torch.full((len(inputs),), self.message_, device=device)
             return self._hide(inputs, messages)[0]

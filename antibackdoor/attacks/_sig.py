@@ -7,16 +7,14 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
 
-from antibackdoor.attacks._base import BaseAttack
-from antibackdoor.attacks._in_float import change_in_float
-from antibackdoor.utils import Fitted, FittedArray, parameters
+from antibackdoor.attacks._additive import AdditivePattern
+from antibackdoor.utils import parameters
 
 
 @parameters
-class SIG(BaseAttack):
+class SIG(AdditivePattern):
     """A faint horizontal sine wave, as a clean-label attack (Barni et al., 2019).
 
     Give it to `make_poisoned`, by name or as an object::
@@ -66,33 +64,13 @@ class SIG(BaseAttack):
     label_map: str = field(init=False, default="all_to_one")
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{k: v for k, v in BaseAttack._parameter_constraints.items() if k != "label_map"},
         "delta": [Interval(Real, 0, 255, closed="right")],
         "frequency": [Interval(Real, 0, None, closed="neither")],
     }
 
-    _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        "pattern_": FittedArray(
-            dtype="float64",
-            shape=lambda attack: attack.input_shape_,
-            low=lambda attack: attack.value_range_[0] - attack.value_range_[1],
-            high=lambda attack: attack.value_range_[1] - attack.value_range_[0],
-        ),
-    }
-
-    pattern_: np.ndarray = field(init=False)
-
-    def _fit_trigger(self, X: np.ndarray, y: ArrayLike | None) -> None:
+    def _make_pattern(self) -> np.ndarray:
         low, high = self.value_range_
         columns = np.arange(self.layout_.width)
         wave = np.sin(2 * np.pi * columns * self.frequency / self.layout_.width)
         wave *= self.delta / 255 * (high - low)
-        every_row = np.broadcast_to(wave, (1, *self.layout_.chw))
-        self.pattern_ = np.ascontiguousarray(self.layout_.from_nchw(every_row)[0])
-
-    def _stamp(self, rows: np.ndarray) -> None:
-        def add(values: np.ndarray) -> np.ndarray:
-            values += self.pattern_.astype(values.dtype, copy=False)
-            return values
-
-        change_in_float(rows, add, self.value_range_)
+        return np.broadcast_to(wave, self.layout_.chw)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from antibackdoor.attacks._label_maps import find_class
-from antibackdoor.attacks._learned import Study
 from antibackdoor.attacks._optimised_patch import N_IMAGES, OptimisedPatch
 from antibackdoor.attacks._patch import paste
+from antibackdoor.attacks._study import Study
 from antibackdoor.backbones import Network
 from antibackdoor.utils import Fitted, FittedNumber, FittedTuple, parameters
 
@@ -72,7 +72,6 @@ class Trojan(OptimisedPatch):
     """
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **OptimisedPatch._fitted_constraints,
         "neuron_": FittedNumber(kind=int, low=0),
         "activations_": FittedTuple(each=FittedNumber(kind=float), length=2),
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from antibackdoor.utils import is_number
+from antibackdoor.utils._numbers import is_number
 
 #: New rows may exceed a range that was only seen in `fit` by this share of its width. Rows in other
 #: units exceed it farther: rows in [-1, 1] do for [0, 1].
@@ -81,31 +81,6 @@ def check_inside(
             f"values from {low:g} to {high:g}, the darkest and the brightest {whose}. Give rows "
             f"in those units, or name the value_range that holds all of them."
         )
-
-
-def saturate(
-    changed: np.ndarray, before: np.ndarray, value_range: tuple[float, float]
-) -> np.ndarray:
-    """Clip changed rows to the range, in place; the range is widened to what each row had before.
-
-    So a row that lies somewhat outside the range is not changed outside the trigger.
-
-    Parameters
-    ----------
-    changed, before : numpy.ndarray of shape (n, ...)
-
-    Returns
-    -------
-    numpy.ndarray
-        `changed`.
-    """
-    low, high = value_range
-    axes = tuple(range(1, before.ndim))
-    if before.min() >= low and before.max() <= high:
-        return np.clip(changed, low, high, out=changed)
-    darkest = np.minimum(before.min(axis=axes, keepdims=True), low)
-    brightest = np.maximum(before.max(axis=axes, keepdims=True), high)
-    return np.clip(changed, darkest, brightest, out=changed)
 
 
 def find_changed(

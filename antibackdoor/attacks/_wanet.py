@@ -82,7 +82,6 @@ class WaNet(BaseAttack):
     needs_images: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseAttack._parameter_constraints,
         "grid_size": [Interval(Integral, 2, None, closed="left")],
         "strength": [Interval(Real, 0, None, closed="neither")],
         "noise_ratio": [COVER_RATIO],

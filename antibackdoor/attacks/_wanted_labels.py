@@ -15,7 +15,7 @@ from antibackdoor.attacks._label_maps import (
     encode,
     find_classes,
 )
-from antibackdoor.utils import check_comparable
+from antibackdoor.utils._labels import check_comparable
 
 
 class WantedLabels:
@@ -51,8 +51,7 @@ class WantedLabels:
         """
         labels = check_labels(y)
         known = self._known_classes(labels, classes)
-        codes = self._resolve_label_map()(encode(labels, known), known, self.target_label)
-        return decode(codes, known, labels.dtype)
+        return decode(self._wanted_codes(encode(labels, known), known), known, labels.dtype)
 
     def succeeded(
         self, y: ArrayLike, y_pred: ArrayLike, *, classes: ArrayLike | None = None
@@ -114,6 +113,10 @@ class WantedLabels:
         """
         has_label = self.transform_target(y, classes=classes) == check_labels(y)
         return has_label if self.clean_label else ~has_label
+
+    def _wanted_codes(self, codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Return the position of the label wanted for each row, from that of its own."""
+        return self._resolve_label_map()(codes, classes, self.target_label)
 
     def _known_classes(self, labels: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
         if classes is not None:

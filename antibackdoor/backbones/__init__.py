@@ -4,7 +4,6 @@ from antibackdoor.backbones._digest import digest_network
 from antibackdoor.backbones._network import Network
 from antibackdoor.backbones._pretrained import Pretrained
 from antibackdoor.backbones._registry import BACKBONES, Backbone, build_network, choose_backbone
-from antibackdoor.backbones._state import from_arrays, network_from_arrays, to_arrays
 
 __all__ = [
     "BACKBONES",
@@ -14,7 +13,4 @@ __all__ = [
     "build_network",
     "choose_backbone",
     "digest_network",
-    "from_arrays",
-    "network_from_arrays",
-    "to_arrays",
 ]

@@ -14,7 +14,8 @@ from antibackdoor.backbones._network import Network, Standardise, split_head
 from antibackdoor.backbones._residual import preact_resnet18, wide_resnet
 from antibackdoor.backbones._small import mlp, small_cnn
 from antibackdoor.backbones._torchvision import torchvision_classifier, torchvision_names
-from antibackdoor.utils import DefaultFloat32, follow_seed
+from antibackdoor.utils._random import follow_seed
+from antibackdoor.utils._torch import DefaultFloat32
 
 #: What a user may give: a name, a module, or a function of (input_shape, n_classes).
 Backbone = str | nn.Module | Callable[[tuple[int, ...], int], nn.Module]

@@ -14,7 +14,8 @@ from typing import Any
 from antibackdoor.attacks import ATTACKS
 from antibackdoor.benchmark._defenses import DEFENSES
 from antibackdoor.benchmark._variants import Variant, find_maker, parse_params, spell
-from antibackdoor.utils import check_number, plain
+from antibackdoor.utils import plain
+from antibackdoor.utils._numbers import check_number
 
 #: As an attack: data without poison.
 NO_ATTACK = "none"

@@ -33,7 +33,8 @@ from antibackdoor.metrics import (
     robust_accuracy,
     target_recall,
 )
-from antibackdoor.utils import resolve_device, surroundings
+from antibackdoor.utils import resolve_device
+from antibackdoor.utils._surroundings import surroundings
 
 #: Share of the unpoisoned training rows that is given to defences which need clean rows.
 CLEAN_SHARE = 0.05

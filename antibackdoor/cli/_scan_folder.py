@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from antibackdoor.training import OWN_FILES
+from antibackdoor.training._store import OWN_FILES
 
 _PART = re.compile(r"\.?(report\.html|suspects\.csv|model\.safetensors)\..*part")
 _RESULTS = ("report.html", "suspects.csv", "model.safetensors", "log.txt")

@@ -27,10 +27,6 @@ class Listing:
     names: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
-    def path(self, name: str) -> Path:
-        """Return the path of a file."""
-        return self.root / name
-
 
 def class_of(name: str) -> str:
     """Return the class of a file, from its name in a `Listing`."""
@@ -95,8 +91,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_link(entry: os.DirEntry[str]) -> bool:
-    is_junction = getattr(entry, "is_junction", None)  # Windows' other links; Python 3.12
-    return entry.is_symlink() or (is_junction is not None and is_junction())
+    return entry.is_symlink() or getattr(entry, "is_junction", bool)()  # Windows' other links
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -144,7 +144,7 @@ def load_image_folder(
     n_cropped = 0
     for name in plan.names:
         try:
-            image, said = read_image(plan.listing.path(name), plan.depth)
+            image, said = read_image(plan.listing.root / name, plan.depth)
         except UnreadableImageError as error:
             plan.skipped.append((name, str(error)))
             continue
@@ -180,11 +180,7 @@ def open_image_folder(
     ----------
     directory : str or path
         Folder of the class folders. Its files must stay as they are.
-    size : int, default=None
-        As in `load_image_folder`.
-    crop : bool, default=True
-        As in `load_image_folder`.
-    max_size : int, default=224
+    size, crop, max_size
         As in `load_image_folder`.
     n_jobs : int, default=None
         Number of processes that decode images ahead, in training and prediction. None and 1: no
@@ -198,14 +194,8 @@ def open_image_folder(
 
     Raises
     ------
-    FileNotFoundError, NotADirectoryError
-        If there is no such folder.
-    OSError
-        If a folder in it cannot be read.
-    ValueError
-        If there are images of less than two classes, or `size` or `max_size` is out of range.
-    TypeError
-        If `size` or `max_size` is no whole number.
+    OSError, ValueError, TypeError
+        As `load_image_folder`, but for the memory that the rows take.
 
     Examples
     --------
@@ -273,8 +263,8 @@ def _plan(directory: str | os.PathLike[str], size: int | None, max_size: int) ->
     sizes = [(height, width) for height, width, _ in heads]
     height, width = (int(size), int(size)) if size is not None else _choose_size(sizes, max_size)
     n_channels = 1 if all(is_grey for _, _, is_grey in heads) else 3
-    found = find_depths(listing.path(name) for name in names)
-    depths = {name: found[listing.path(name)] for name in names if listing.path(name) in found}
+    found = find_depths(listing.root / name for name in names)
+    depths = {name: found[listing.root / name] for name in names if listing.root / name in found}
     return _Plan(listing, names, sizes, (height, width, n_channels), depths)
 
 
@@ -288,7 +278,7 @@ def _probe(listing: Listing) -> tuple[list[str], list[tuple[int, int, bool]]]:
     names, heads = [], []
     for name in listing.names:
         try:
-            heads.append(probe_image(listing.path(name)))
+            heads.append(probe_image(listing.root / name))
         except UnreadableImageError as error:
             listing.skipped.append((name, str(error)))
         else:

@@ -21,7 +21,8 @@ from antibackdoor.datasets._dataset import (
     hold_out,
     listed,
 )
-from antibackdoor.utils import check_count, read_array_header
+from antibackdoor.utils import check_count
+from antibackdoor.utils._npy import read_array_header
 
 _TWO_PARTS = ("X_train", "y_train", "X_test", "y_test")
 _ONE_PART = ("X", "y")

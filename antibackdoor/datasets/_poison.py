@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_random_state
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
-from antibackdoor.utils import as_labels, as_numbers, as_rows, check_number, naming
+from antibackdoor.utils import as_labels, as_rows, naming
+from antibackdoor.utils._arguments import as_numbers
+from antibackdoor.utils._numbers import check_number
 
 
 @overload

@@ -120,7 +120,7 @@ def poison_image_folder(
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise _there_already(out)
     listing = list_image_files(directory)
-    depth = find_depth(listing.path(name) for name in listing.names)
+    depth = find_depth(listing.root / name for name in listing.names)
     names, shapes = _measure(listing, depth)
     labels = np.array([class_of(name) for name in names])
     if len(np.unique(labels)) < 2:
@@ -190,7 +190,7 @@ def _measure(listing: Listing, depth: int | None) -> tuple[list[str], list[tuple
 
 
 def _decode(listing: Listing, name: str, depth: int | None) -> np.ndarray:
-    return np.asarray(read_image(listing.path(name), depth)[0])
+    return np.asarray(read_image(listing.root / name, depth)[0])
 
 
 def _stamp(
@@ -269,7 +269,7 @@ def _write(
             if row in changed:
                 Image.fromarray(changed[row]).save(path, format="PNG")
             else:
-                shutil.copyfile(listing.path(file.original_name), path)
+                shutil.copyfile(listing.root / file.original_name, path)
         try:
             if target.exists():
                 target.rmdir()  # empty; some systems do not move a folder onto another

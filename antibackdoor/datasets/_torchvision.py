@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -42,65 +43,34 @@ def import_torchvision_datasets(name: str) -> Any:
     return datasets
 
 
-def load_cifar10(data_root: Path, *, download: bool) -> Dataset:
-    """Load CIFAR-10 [1]_: 50,000 and 10,000 photographs of 32 x 32 pixels, 10 classes.
+def _load_arrays(name: str, kind: str, folder: str, data_root: Path, *, download: bool) -> Dataset:
+    """Load a data set whose parts torchvision holds as arrays.
 
     Parameters
     ----------
-    data_root : Path
-        Folder of ``cifar-10-batches-py``.
-
-    References
-    ----------
-    .. [1] A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+    kind : str
+        Class of torchvision.
+    folder : str
+        In `data_root`.
     """
-    train, test = _open_parts(
-        "cifar10", "CIFAR10", _TRAIN_OR_NOT, data_root, ["cifar-10-batches-py"], download
-    )
-    return _from_cifar(train, test)
-
-
-def load_cifar100(data_root: Path, *, download: bool) -> Dataset:
-    """Load CIFAR-100 [1]_: as many photographs as in CIFAR-10, 100 fine classes.
-
-    Parameters
-    ----------
-    data_root : Path
-        Folder of ``cifar-100-python``.
-
-    References
-    ----------
-    .. [1] A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
-    """
-    train, test = _open_parts(
-        "cifar100", "CIFAR100", _TRAIN_OR_NOT, data_root, ["cifar-100-python"], download
-    )
-    return _from_cifar(train, test)
-
-
-def load_fashion_mnist(data_root: Path, *, download: bool) -> Dataset:
-    """Load Fashion-MNIST [1]_: 60,000 and 10,000 grey images of 28 x 28 pixels, 10 classes.
-
-    Parameters
-    ----------
-    data_root : Path
-        Folder of ``FashionMNIST``.
-
-    References
-    ----------
-    .. [1] H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for
-       Benchmarking Machine Learning Algorithms", 2017.
-    """
-    train, test = _open_parts(
-        "fashion-mnist", "FashionMNIST", _TRAIN_OR_NOT, data_root, ["FashionMNIST"], download
-    )
+    train, test = _open_parts(name, kind, _TRAIN_OR_NOT, data_root, [folder], download)
     return Dataset(
-        train.data.numpy(),
+        np.asarray(train.data),
         _to_labels(train.targets),
-        test.data.numpy(),
+        np.asarray(test.data),
         _to_labels(test.targets),
         tuple(train.classes),
     )
+
+
+#: 50,000 and 10,000 photographs of 32 x 32 pixels, 10 or 100 classes: A. Krizhevsky, "Learning
+#: Multiple Layers of Features from Tiny Images", 2009.
+load_cifar10 = partial(_load_arrays, "cifar10", "CIFAR10", "cifar-10-batches-py")
+load_cifar100 = partial(_load_arrays, "cifar100", "CIFAR100", "cifar-100-python")
+
+#: 60,000 and 10,000 grey images of 28 x 28 pixels, 10 classes: H. Xiao, K. Rasul and R. Vollgraf,
+#: "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017.
+load_fashion_mnist = partial(_load_arrays, "fashion-mnist", "FashionMNIST", "FashionMNIST")
 
 
 def load_svhn(data_root: Path, *, download: bool) -> Dataset:
@@ -202,16 +172,6 @@ def _open_parts(
             f"name={name!r} in data_root={str(data_root)!r} {problem} "
             f"({type(error).__name__}: {error}). {advice}"
         ) from error
-
-
-def _from_cifar(train: Any, test: Any) -> Dataset:
-    return Dataset(
-        train.data,
-        _to_labels(train.targets),
-        test.data,
-        _to_labels(test.targets),
-        tuple(train.classes),
-    )
 
 
 def _to_labels(labels: Any) -> np.ndarray:

@@ -16,12 +16,8 @@ from antibackdoor.detection import BaseDetector, Isolation, LossRank
 from antibackdoor.training import Run
 from antibackdoor.utils import Fitted, FittedNumber, parameters
 
-_PAPERS: dict[str, Any] = {
-    "learning_rate": 0.1,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-}
-_AUGMENT = ("crop", "flip", "cutout")
+# Of both stages, in the paper and in its released code.
+_PAPERS: dict[str, Any] = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
 
 
 @parameters
@@ -31,7 +27,7 @@ class ABLClassifier(DetectingDefense):
     Call `fit` with all the data there is, then `predict`::
 
         clf = ABLClassifier().fit(X, y)
-        clf.isolate_         # suspect rows, most suspect first
+        clf.isolate_  # suspect rows, most suspect first
         clf.predict(X_test)  # by a network that has not learned them
 
     It needs no clean data and no knowledge of the trigger. There are two stages:
@@ -57,12 +53,8 @@ class ABLClassifier(DetectingDefense):
         the poison, and ``Mixed()`` if it isolates a share of it, as `LossRank` does.
     epochs : int, default=25
         Epochs of the final network. Cures that unlearn add epochs of their own.
-    backbone, batch_size, optimizer, learning_rate
-    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
-            default="onecycle"
-        How the rate changes over the epochs. Integers are the epochs from which it is divided
-        by ten once more.
-    momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir, random_state
+    backbone, batch_size, optimizer, learning_rate, lr_schedule, momentum, weight_decay, augment
+    image_shape, layout, device, compile, cache_dir, random_state
 
     Attributes
     ----------
@@ -70,13 +62,7 @@ class ABLClassifier(DetectingDefense):
     module_ : torch.nn.Module
         The clean network. It takes float inputs, images as (n, C, H, W), and
         gives logits.
-    isolate_, isolate_mask_, isolate_scores_, isolate_threshold_
-    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels of the flagged rows: the suspected target classes.
-    isolate_pvalue_ : float
-        p-value: probability that clean data shows as strong a sign of poison in any class. Small
-        means poisoned. nan where nothing was tested: with a detector that flags a fixed share,
-        on tables, and with fewer than four classes.
+    isolate_, isolate_mask_, isolate_scores_, isolate_threshold_, isolate_classes_, isolate_pvalue_
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         Evidence of poison in each class of `classes_`, nan for classes that were not tested.
         ``"diversity"``: prediction diversity of the most foreign part of the class, under a
@@ -92,11 +78,7 @@ class ABLClassifier(DetectingDefense):
     unlearned_ : bool
         False if nothing was isolated, or if `Mixed` undid its unlearning. The network then is
         the fine-tuned one, and keeps any backdoor. More epochs of the detector often help.
-    history_ : list of dict
-        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
-        cross-entropy, nats), accuracy, learning_rate, seconds. Loss and accuracy are on the
-        given labels of the rows of the phase, rows to be unlearned included.
-    n_features_in_, input_shape_
+    history_, n_features_in_, input_shape_
 
     See Also
     --------
@@ -131,13 +113,11 @@ class ABLClassifier(DetectingDefense):
     unlearned_: bool = field(init=False)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DetectingDefense._parameter_constraints,
         "cure": [Cure, None],
         "epochs": [Interval(Integral, 1, None, closed="left")],
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **DetectingDefense._fitted_constraints,
         "unlearned_": FittedNumber(kind=bool),
     }
 
@@ -172,47 +152,26 @@ class ABLClassifier(DetectingDefense):
         ValueError
             If there is no such recipe.
         """
+        first: dict[str, Any]
+        second: dict[str, Any]
         match recipe:
             case "paper":
-                classifier = cls(
-                    detector=LossRank(
-                        ratio=0.01,
-                        epochs=20,
-                        gamma=0.5,
-                        reduction="sample",
-                        rank_by="last_epoch",
-                        batch_size=64,
-                        **_PAPERS,
-                    ),
-                    cure=Joint(bound=10.0),
-                    epochs=80,
-                    batch_size=64,
-                    lr_schedule=(40, 60),
-                    optimizer="sgd",
-                    augment=_AUGMENT,
-                    **_PAPERS,
-                )
+                first = {"epochs": 20, "reduction": "sample", "batch_size": 64}
+                second = {"epochs": 80, "lr_schedule": (40, 60), "cure": Joint(bound=10.0)}
             case "released":
-                classifier = cls(
-                    detector=LossRank(
-                        ratio=0.01,
-                        epochs=10,
-                        gamma=0.5,
-                        reduction="batch",
-                        rank_by="last_epoch",
-                        batch_size=128,
-                        **_PAPERS,
-                    ),
-                    cure=Ascent(epochs=4, learning_rate=5e-4, bound=None),
-                    epochs=60,
-                    batch_size=128,
-                    lr_schedule=(40,),
-                    optimizer="sgd",
-                    augment=_AUGMENT,
-                    **_PAPERS,
-                )
+                cure = Ascent(epochs=4, learning_rate=5e-4, bound=None)
+                first = {"epochs": 10, "reduction": "batch", "batch_size": 128}
+                second = {"epochs": 60, "lr_schedule": (40,), "cure": cure}
             case _:
                 raise ValueError(f"recipe={recipe!r}; wanted 'paper' or 'released'.")
+        classifier = cls(
+            detector=LossRank(ratio=0.01, gamma=0.5, rank_by="last_epoch", **first, **_PAPERS),
+            batch_size=first["batch_size"],
+            optimizer="sgd",
+            augment=("crop", "flip", "cutout"),
+            **second,
+            **_PAPERS,
+        )
         return classifier.set_params(**changes)
 
     def _n_phases(self) -> int:

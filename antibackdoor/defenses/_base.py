@@ -15,8 +15,6 @@ from antibackdoor.defenses._classifier import NetworkClassifier
 from antibackdoor.detection import Isolation, IsolationMixin
 from antibackdoor.training import (
     ADVICE,
-    NETWORK_PARAMETERS,
-    OPTIMIZERS,
     Recipe,
     Run,
     Samples,
@@ -24,6 +22,8 @@ from antibackdoor.training import (
     compute_logits,
     current_team,
 )
+from antibackdoor.training._estimator import NETWORK_PARAMETERS
+from antibackdoor.training._optimizers import OPTIMIZERS
 from antibackdoor.utils import Fitted, ImageLayout, LazyRows, parameters
 
 
@@ -79,7 +79,6 @@ class BaseDefense(TrainingEstimator, IsolationMixin, NetworkClassifier):
     flags_rows: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **TrainingEstimator._parameter_constraints,
         "optimizer": [StrOptions(set(OPTIMIZERS))],
     }
 

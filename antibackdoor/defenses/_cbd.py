@@ -43,7 +43,7 @@ class CBDClassifier(DetectingDefense):
     Call `fit` with all the data there is, then `predict`::
 
         clf = CBDClassifier().fit(X, y)
-        clf.isolate_         # suspect rows, most suspect first
+        clf.isolate_  # suspect rows, most suspect first
         clf.predict(X_test)  # by a network trained to differ from a backdoored one
 
     Two networks are trained. The first, f_B, learns the backdoor above all: the shortcut from
@@ -79,12 +79,7 @@ class CBDClassifier(DetectingDefense):
     backbone
     batch_size : int or "auto", default="auto"
         Samples per training step of f_C. ``"auto"``: a 160th of the rows, from 32 to 128.
-    optimizer, learning_rate
-    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
-            default="onecycle"
-        How the rate changes over the training of f_C. Integers are the epochs from which it is
-        divided by ten once more.
-    momentum, weight_decay
+    optimizer, learning_rate, lr_schedule, momentum, weight_decay
     augment : "auto", None or array-like of {"crop", "flip", "cutout"}, default="auto"
         Random changes of the images in the training of f_C. ``"auto"``: ``"crop"`` for images of
         16 pixels and more, ``"flip"`` for colour images.
@@ -100,19 +95,10 @@ class CBDClassifier(DetectingDefense):
     isolate_scores_ : numpy.ndarray of shape (n_samples,), float64
         Suspicion score of every training row; higher is more suspect. It is 1 - w if the
         detector lists no rows.
-    isolate_threshold_
-    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
-        Labels of the flagged rows: the suspected target classes.
-    isolate_pvalue_ : float
-        p-value: probability that clean data shows as strong a sign of poison in any class. Small
-        means poisoned. nan where nothing was tested.
+    isolate_threshold_, isolate_classes_, isolate_pvalue_
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         Evidence of poison in each class; see `ABLClassifier`. Empty where nothing was tested.
-    history_ : list of dict
-        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
-        cross-entropy, nats), accuracy, learning_rate, seconds. Loss and accuracy are on the
-        given labels of the rows of the phase, rows to be unlearned included.
-    n_features_in_, input_shape_
+    history_, n_features_in_, input_shape_
 
     See Also
     --------
@@ -147,7 +133,6 @@ class CBDClassifier(DetectingDefense):
     epochs: int = 25
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DetectingDefense._parameter_constraints,
         "weighting": [RelativeLoss, StrOptions({"none"}), None],
         "independence": [Interval(Real, 0, None, closed="left")],
         "bottleneck": [Interval(Real, 0, None, closed="left")],

@@ -9,16 +9,13 @@ import numpy as np
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from antibackdoor.backbones import Network, network_from_arrays, to_arrays
-from antibackdoor.training import Samples, alone, compute_logits, validate_rows
-from antibackdoor.utils import (
-    CheckedParameters,
-    ImageLayout,
-    as_labels,
-    resolve_layout,
-    usual_torch,
-)
+from antibackdoor.backbones import Network
+from antibackdoor.backbones._state import network_from_arrays, to_arrays
+from antibackdoor.training import Samples, alone, compute_logits
+from antibackdoor.training._rows import validate_rows
+from antibackdoor.utils import CheckedParameters, ImageLayout, as_labels, resolve_layout
 from antibackdoor.utils._sklearn import ClassifierMixin
+from antibackdoor.utils._torch import usual_torch
 
 
 class NetworkClassifier(ClassifierMixin, CheckedParameters):

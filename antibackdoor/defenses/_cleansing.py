@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -24,7 +24,8 @@ from antibackdoor.training import (
     ShuffledRows,
     count_epochs_named,
 )
-from antibackdoor.utils import MASK_OF_ROWS, Fitted, all_or_nothing, parameters
+from antibackdoor.utils import MASK_OF_ROWS, Fitted, parameters
+from antibackdoor.utils._atomic import all_or_nothing
 
 # Fewest steps of an epoch on the clean rows, and the smallest batch that is used to reach them.
 # Fifty clean rows in one batch would be one step an epoch, which unlearns nothing.
@@ -40,6 +41,8 @@ class CleansingDefense(BaseDefense):
 
     Parameters
     ----------
+    epochs : int, default=25
+        Passes over all rows.
     batch_size : int or "auto", default="auto"
         Samples per training step. ``"auto"``: a 160th of the rows, from 32 to 128. With few clean
         rows the batches on them are smaller, down to eight, so that an epoch has twenty steps.
@@ -57,9 +60,15 @@ class CleansingDefense(BaseDefense):
         Share of the rows of every class, at least one row, that counts as clean if `fit` gets no
         ``clean_mask``; otherwise unused. These rows are drawn at random: if the data holds
         poison, some of it is drawn too, and the defence then removes little or nothing.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, the order of the samples, the augmentation and the draw of
+        `clean_share`.
 
     Attributes
     ----------
+    module_ : torch.nn.Module
+        The cleansed network. It takes float inputs, images as (n, C, H, W), and
+        gives logits.
     clean_mask_ : numpy.ndarray of shape (n_samples,), bool
         Rows that counted as clean.
     isolate_ : numpy.ndarray of shape (n_isolated,), int64
@@ -78,7 +87,6 @@ class CleansingDefense(BaseDefense):
     flags_rows = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDefense._parameter_constraints,
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "finetune_epochs": [Interval(Integral, 1, None, closed="left")],
         "finetune_rate": [Interval(Real, 0, None, closed="neither")],
@@ -86,7 +94,6 @@ class CleansingDefense(BaseDefense):
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **BaseDefense._fitted_constraints,
         "clean_mask_": MASK_OF_ROWS,
     }
 
@@ -168,6 +175,6 @@ class CleansingDefense(BaseDefense):
             network,
             objective,
             epochs=self.finetune_epochs,
-            recipe=replace(run.recipe, learning_rate=self.finetune_rate, optimizer="sgd"),
+            recipe=run.recipe.for_repair(learning_rate=self.finetune_rate),
             batches=ShuffledRows(clean_rows, min(run.batch_size, few_steps)),
         )

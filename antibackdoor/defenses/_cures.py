@@ -14,6 +14,7 @@ from antibackdoor.detection import Detection, Isolation
 from antibackdoor.training import (
     CrossEntropy,
     NegativeLoss,
+    Objective,
     Run,
     ShuffledRows,
     compute_logits,
@@ -121,20 +122,19 @@ class Retrain(Cure):
     """
 
     def _train(self, run: Run, detection: Detection, epochs: int) -> Cured:
+        objective, rows = self._lesson(run, detection)
         # From new weights: a network that has seen the trigger learns it again.
         network = run.new_network()
-        run.phase(
-            "finetune",
-            network,
-            CrossEntropy(),
-            epochs=epochs,
-            batches=shuffled(run, detection.trusted),
-        )
+        run.phase("finetune", network, objective, epochs=epochs, batches=shuffled(run, rows))
         isolation = judge_doubtful(run, network, detection)
         return Cured(network, isolation, bool(detection.isolation.mask.any()))
 
+    def _lesson(self, run: Run, detection: Detection) -> tuple[Objective, np.ndarray]:
+        """Return the objective, and a mask of the rows to train on."""
+        return CrossEntropy(), detection.trusted
 
-class NegativeLearning(Cure):
+
+class NegativeLearning(Retrain):
     """Cure that trains a new network and teaches it that the suspect rows' labels are wrong.
 
     It is the default where the detector aims to list all of the poison::
@@ -157,18 +157,10 @@ class NegativeLearning(Cure):
     ABLClassifier(cure=NegativeLearning())
     """
 
-    def _train(self, run: Run, detection: Detection, epochs: int) -> Cured:
-        network = run.new_network()
+    def _lesson(self, run: Run, detection: Detection) -> tuple[Objective, np.ndarray]:
         complementary = detection.complementary
-        run.phase(
-            "finetune",
-            network,
-            NegativeLoss(torch.as_tensor(complementary, device=run.device)),
-            epochs=epochs,
-            batches=shuffled(run, detection.trusted | complementary),
-        )
-        isolation = judge_doubtful(run, network, detection)
-        return Cured(network, isolation, bool(detection.isolation.mask.any()))
+        objective = NegativeLoss(torch.as_tensor(complementary, device=run.device))
+        return objective, detection.trusted | complementary
 
 
 def judge_doubtful(run: Run, network: Network, detection: Detection) -> Isolation:

@@ -161,7 +161,6 @@ class DBDClassifier(BaseDefense):
     flags_rows = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDefense._parameter_constraints,
         "self_supervised_epochs": [Interval(Integral, 1, None, closed="left")],
         "self_supervised_batch_size": [Interval(Integral, 2, None, closed="left")],
         "self_supervised_rate": [Interval(Real, 0, None, closed="neither")],
@@ -172,7 +171,6 @@ class DBDClassifier(BaseDefense):
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **BaseDefense._fitted_constraints,
         "credible_mask_": MASK_OF_ROWS,
     }
 

@@ -21,7 +21,8 @@ from antibackdoor.detection import (
     settle,
 )
 from antibackdoor.training import Passes, Run, count_epochs_named, count_passes
-from antibackdoor.utils import Fitted, all_or_nothing, parameters
+from antibackdoor.utils import Fitted, parameters
+from antibackdoor.utils._atomic import all_or_nothing
 
 
 @parameters
@@ -29,17 +30,28 @@ class DetectingDefense(BaseDefense):
     """Base of the defences that run a detector, or take a list that a person reviewed.
 
     A defence implements `_train`, with `_detection`, and `_detector_of_tables`.
+
+    Attributes
+    ----------
+    isolate_classes_ : numpy.ndarray of shape (n_suspect_classes,)
+        Labels of the flagged rows: the suspected target classes.
+    isolate_pvalue_ : float
+        p-value: probability that clean data shows as strong a sign of poison in any class. Small
+        means poisoned. nan where nothing was tested: with a detector that flags a fixed share,
+        on tables, and with fewer than four classes.
+    history_ : list of dict
+        One entry an epoch: phase, epoch, objective (value minimised), loss (mean
+        cross-entropy, nats), accuracy, learning_rate, seconds. Loss and accuracy are on the
+        given labels of the rows of the phase, rows to be unlearned included.
     """
 
     detector: BaseDetector | None = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDefense._parameter_constraints,
         "detector": [BaseDetector, None],
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **BaseDefense._fitted_constraints,
         **BaseDetector._fitted_constraints,
     }
 

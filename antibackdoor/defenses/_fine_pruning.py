@@ -38,24 +38,17 @@ class FinePruningClassifier(CleansingDefense):
 
     Parameters
     ----------
-    epochs : int, default=25
-        Passes over all rows.
+    epochs
     max_accuracy_drop : float, default=0.04
         Largest loss of accuracy on the clean rows by pruning, as a share between 0 and 1.
     finetune_epochs : int, default=20
         Epochs of fine-tuning on the clean rows.
     finetune_rate, clean_share, backbone, batch_size, optimizer, learning_rate, lr_schedule
-    momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir
-    random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the order of the samples, the augmentation and the draw of
-        `clean_share`.
+    momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir, random_state
 
     Attributes
     ----------
-    classes_
-    module_ : torch.nn.Module
-        The cleansed network. It takes float inputs, images as (n, C, H, W), and
-        gives logits.
+    classes_, module_
     clean_mask_
     pruned_ : numpy.ndarray of shape (n_pruned,), int64
         Pruned channels, whose weights in the head are zero; least active first.
@@ -91,12 +84,10 @@ class FinePruningClassifier(CleansingDefense):
     pruned_: np.ndarray = field(init=False)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **CleansingDefense._parameter_constraints,
         "max_accuracy_drop": [Interval(Real, 0, 1, closed="both")],
     }
 
     _fitted_constraints: ClassVar[dict[str, Fitted]] = {
-        **CleansingDefense._fitted_constraints,
         "pruned_": FittedArray(
             dtype="int64",
             shape=lambda clf: (range(clf.module_weights["head.weight"].shape[1]),),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from antibackdoor.backbones import Network
 from antibackdoor.training import Augmentation
-from antibackdoor.utils import drawing_on
+from antibackdoor.utils._own_draws import drawing_on
 
 # K, T and alpha of MixMatch, as in the papers.
 _N_GUESSED_FROM = 2

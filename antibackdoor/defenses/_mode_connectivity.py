@@ -46,8 +46,7 @@ class ModeConnectivityClassifier(CleansingDefense):
 
     Parameters
     ----------
-    epochs : int, default=25
-        Passes over all rows.
+    epochs
     position : float, default=0.8
         Position of the network on the curve, between 0, the backdoored end, and 1, the fine-tuned
         end. Near 0 more of the clean accuracy remains, and more of the backdoor.
@@ -106,7 +105,6 @@ class ModeConnectivityClassifier(CleansingDefense):
     finetune_epochs: int = 40
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **CleansingDefense._parameter_constraints,
         "position": [Interval(Real, 0, 1, closed="both")],
     }
 

@@ -41,8 +41,7 @@ class NADClassifier(CleansingDefense):
 
     Parameters
     ----------
-    epochs : int, default=25
-        Passes over all rows.
+    epochs
     beta : float, default=5.0
         Factor of the attention distances. There is one distance a stage, each between 0 and the
         square root of 2. On digits, 10 cost a point of accuracy.
@@ -54,17 +53,11 @@ class NADClassifier(CleansingDefense):
     finetune_epochs : int, default=20
         Epochs on the clean rows, for the teacher and for the student.
     finetune_rate, clean_share, backbone, batch_size, optimizer, learning_rate, lr_schedule
-    momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir
-    random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the order of the samples, the augmentation and the draw of
-        `clean_share`.
+    momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir, random_state
 
     Attributes
     ----------
-    classes_
-    module_ : torch.nn.Module
-        The cleansed network. It takes float inputs, images as (n, C, H, W), and
-        gives logits.
+    classes_, module_
     clean_mask_, isolate_, isolate_classes_, isolate_mask_, isolate_scores_, isolate_threshold_,
     history_, n_features_in_, input_shape_
 
@@ -95,7 +88,6 @@ class NADClassifier(CleansingDefense):
     beta: float = 5.0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **CleansingDefense._parameter_constraints,
         "beta": [Interval(Real, 0, None, closed="left")],
     }
 

@@ -1,4 +1,7 @@
-"""Masks of rows that a caller gives to fit: clean rows and suspects."""
+"""Masks of rows that a caller gives to fit: clean rows and suspects.
+
+A mask that does not hold booleans is a TypeError, any other fault a ValueError that names it.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from antibackdoor.utils import check_whole
+from antibackdoor.utils._mapping import check_whole
 
 
 def check_clean_mask(clean_mask: Any, y: np.ndarray) -> np.ndarray:
-    """Return a mask of rows known to be clean as an array.
+    """Return a mask of rows known to be clean as an array; every class must have one.
 
     Parameters
     ----------
     clean_mask : array-like of shape (n_samples,), bool
     y : numpy.ndarray of shape (n_samples,)
         Class labels, validated.
-
-    Returns
-    -------
-    numpy.ndarray of shape (n_samples,), bool
-
-    Raises
-    ------
-    TypeError
-        If it does not hold booleans.
-    ValueError
-        If it is not as long as `y`, or leaves a class without a row.
     """
     mask = _check_mask("clean_mask", clean_mask, y, "known to be clean")
     missing = np.setdiff1d(y, y[mask])
@@ -41,24 +33,13 @@ def check_clean_mask(clean_mask: Any, y: np.ndarray) -> np.ndarray:
 
 
 def check_suspects(suspects: Any, y: np.ndarray) -> np.ndarray:
-    """Return a mask of rows that count as poison as an array.
+    """Return a mask of rows that count as poison as an array; every class must keep a row.
 
     Parameters
     ----------
     suspects : array-like of shape (n_samples,), bool
     y : numpy.ndarray of shape (n_samples,)
         Class labels, validated.
-
-    Returns
-    -------
-    numpy.ndarray of shape (n_samples,), bool
-
-    Raises
-    ------
-    TypeError
-        If it does not hold booleans.
-    ValueError
-        If it is not as long as `y`, or holds all rows of a class.
     """
     mask = _check_mask("suspects", suspects, y, "taken for poison")
     missing = np.setdiff1d(y, y[~mask])

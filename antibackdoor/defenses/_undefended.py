@@ -30,12 +30,8 @@ class UndefendedClassifier(BaseDefense):
     ----------
     epochs : int, default=25
         Passes over the data.
-    backbone, batch_size, optimizer, learning_rate
-    lr_schedule : {"onecycle", "cosine", "constant"} or array-like of int, \
-            default="onecycle"
-        How the rate changes over the epochs. Integers are the epochs from
-        which it is divided by ten once more.
-    momentum, weight_decay, augment, image_shape, layout, device, compile, cache_dir, random_state
+    backbone, batch_size, optimizer, learning_rate, lr_schedule, momentum, weight_decay, augment
+    image_shape, layout, device, compile, cache_dir, random_state
 
     Attributes
     ----------
@@ -69,7 +65,6 @@ class UndefendedClassifier(BaseDefense):
     flags_rows = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseDefense._parameter_constraints,
         "epochs": [Interval(Integral, 1, None, closed="left")],
     }
 

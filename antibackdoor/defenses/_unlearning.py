@@ -114,7 +114,7 @@ class Joint(_AscentCure):
             network,
             self._ascent(run, isolation),
             epochs=epochs,
-            recipe=replace(run.recipe, optimizer="sgd"),
+            recipe=run.recipe.for_repair(),
             batches=batches,
         )
         return Cured(network, isolation, unlearned=True)
@@ -159,7 +159,6 @@ class Ascent(_AscentCure):
     n_phases: ClassVar[int] = 2
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **_AscentCure._parameter_constraints,
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
     }
@@ -171,12 +170,8 @@ class Ascent(_AscentCure):
             network,
             self._ascent(run, isolation),
             epochs=self.epochs,
-            recipe=replace(
-                run.recipe,
-                learning_rate=self.learning_rate,
-                schedule="constant",
-                augmentation=None,
-                optimizer="sgd",
+            recipe=run.recipe.for_repair(
+                learning_rate=self.learning_rate, schedule="constant", augmentation=None
             ),
             batches=shuffled(run, isolation.mask),
             stop=self._watch(run, network, isolation).forgotten_or_harmful,
@@ -246,12 +241,7 @@ class Mixed(_AscentCure):
             network,
             self._ascent(run, isolation),
             epochs=self.epochs,
-            recipe=replace(
-                run.recipe,
-                learning_rate=self.learning_rate,
-                schedule="constant",
-                optimizer="sgd",
-            ),
+            recipe=run.recipe.for_repair(learning_rate=self.learning_rate, schedule="constant"),
             batches=_beside_isolated(in_large, isolation, shuffled(in_large, trusted)),
         )
 
@@ -268,9 +258,7 @@ class Mixed(_AscentCure):
             network,
             CrossEntropy(),
             epochs=self.recovery_epochs,
-            recipe=replace(
-                run.recipe, learning_rate=run.recipe.learning_rate / 10, optimizer="sgd"
-            ),
+            recipe=run.recipe.for_repair(learning_rate=run.recipe.learning_rate / 10),
             batches=shuffled(run, agreeing | (trusted & harmed)),
         )
         if watch.undo_harm():

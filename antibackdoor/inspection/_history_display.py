@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.callback import ScoringMonitor
 
 from antibackdoor.inspection._checks import check_isolates
+from antibackdoor.inspection._logs import align, blocks_of, losses_of, scores_of
 from antibackdoor.inspection._loss_recorder import LossRecorder
 from antibackdoor.inspection._plotting import check_plot
-from antibackdoor.utils import naming
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-#: Columns of a monitor's log that are not scores.
-_NO_SCORES = {
-    "task_id_path",
-    "parent_task_id_path",
-    "estimator_name",
-    "task_name",
-    "task_id",
-    "sequential_subtasks",
-}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -126,16 +115,16 @@ class HistoryDisplay:
         if not hasattr(estimator, "history_"):
             raise TypeError(f"estimator is a {type(estimator).__name__}, which has no history_.")
         history = estimator.history_
-        blocks = _blocks_of(history)
+        blocks = blocks_of(history)
         rates = {"accuracy on the training labels": _values(history, "accuracy")}
         losses = {"mean loss in training": _values(history, "loss")}
         if monitor is not None:
-            for name, logged in _scores_of(monitor).items():
+            for name, logged in scores_of(monitor).items():
                 curves = losses if "loss" in name else rates
-                curves[name] = _align("monitor", logged, blocks, len(history))
+                curves[name] = align("monitor", logged, blocks, len(history))
         if recorder is not None:
-            for name, logged in _losses_of(recorder, estimator.isolate_mask_).items():
-                losses[name] = _align("recorder", logged, blocks, len(history))
+            for name, logged in losses_of(recorder, estimator.isolate_mask_).items():
+                losses[name] = align("recorder", logged, blocks, len(history))
         display = cls(
             phases=[row["phase"] for row in history],
             starts=[start for _, start, _ in blocks],
@@ -201,90 +190,5 @@ class HistoryDisplay:
         return plt.subplots(2, sharex=True, figsize=(9, 5), layout="constrained")[1]
 
 
-#: A phase of a fit: its name, its first epoch in the fit, its number of epochs.
-_Block = tuple[str, int, int]
-#: The log of a callback, phase by phase: name, one value an epoch.
-_Logged = list[tuple[str, list[float]]]
-
-
 def _values(history: list[dict[str, Any]], column: str) -> np.ndarray:
     return np.array([row[column] for row in history], dtype=float)
-
-
-def _blocks_of(history: list[dict[str, Any]]) -> list[_Block]:
-    # Two phases of the same name may be adjacent; each counts its epochs from 0.
-    starts = [number for number, row in enumerate(history) if row["epoch"] == 0]
-    ends = [*starts[1:], len(history)]
-    return [
-        (history[start]["phase"], start, end - start)
-        for start, end in zip(starts, ends, strict=True)
-    ]
-
-
-def _align(name: str, logged: _Logged, blocks: list[_Block], n_epochs: int) -> np.ndarray:
-    """Align logged values with the epochs of the history; nan elsewhere.
-
-    A fit that resumes from its `cache_dir` calls callbacks only for the epochs that it runs.
-    These are the last epochs of a phase, and the last phases of a name.
-    """
-    values = np.full(n_epochs, np.nan)
-    left = list(blocks)
-    for phase, found in reversed(logged):
-        while left and left[-1][0] != phase:
-            left.pop()
-        if not left or len(found) > left[-1][2]:
-            raise ValueError(
-                f"{name} has logged {len(found)} epochs of a phase {phase!r} that the history of "
-                f"the estimator does not have; wanted the callback that watched its fit."
-            )
-        _, start, length = left.pop()
-        values[start + length - len(found) : start + length] = found
-    return values
-
-
-def _scores_of(monitor: ScoringMonitor) -> dict[str, _Logged]:
-    with naming("monitor"):
-        rows = monitor.get_logs(include_lineage=True).data
-    names = {row["task_id_path"]: row["task_name"] for row in rows}
-    epochs = [row for row in rows if row["task_name"] == "epoch"]
-    if len({row["task_id_path"][:-2] for row in epochs}) != 1:
-        raise ValueError(
-            "monitor has logged the epochs of no fit or of several; wanted those of one, not of "
-            "a search."
-        )
-    scores = dict.fromkeys(name for row in epochs for name in row if name not in _NO_SCORES)
-    return {
-        name.removeprefix("neg_"): _by_phase(
-            (row["parent_task_id_path"], names[row["parent_task_id_path"]], sign * row[name])
-            for row in epochs
-        )
-        for name in scores
-        for sign in [-1 if name.startswith("neg_") else 1]
-    }
-
-
-def _losses_of(recorder: LossRecorder, flagged: np.ndarray) -> dict[str, _Logged]:
-    if not recorder.losses_:
-        raise ValueError("recorder has recorded nothing; set it as a callback before fit.")
-    if len(recorder.losses_[0]) != len(flagged):
-        raise ValueError(
-            f"recorder has recorded {len(recorder.losses_[0])} rows, but the estimator was fitted "
-            f"on {len(flagged)}; wanted the callback that watched its fit."
-        )
-
-    groups = {"loss of other rows": ~flagged, "loss of flagged rows": flagged}
-    return {
-        name: _by_phase(
-            (number, phase, float(losses[rows].mean()))
-            for (number, phase), losses in zip(recorder.phases_, recorder.losses_, strict=True)
-        )
-        for name, rows in groups.items()
-        if rows.any()
-    }
-
-
-def _by_phase(epochs: Iterable[tuple[Any, str, float]]) -> _Logged:
-    return [
-        (phase, [value for _, _, value in found])
-        for (_, phase), found in groupby(epochs, key=lambda epoch: epoch[:2])
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,17 +10,18 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
 from antibackdoor.inspection._checks import check_isolates
+from antibackdoor.inspection._display import Display
 from antibackdoor.inspection._histogram import bin_edges
-from antibackdoor.inspection._plotting import FLAGGED, OTHERS, check_plot, new_axes
-from antibackdoor.utils import check_mask, naming
+from antibackdoor.inspection._plotting import FLAGGED, OTHERS, check_plot
+from antibackdoor.utils import naming
+from antibackdoor.utils._arguments import check_mask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class IsolationDisplay:
+class IsolationDisplay(Display):
     """Histogram of the suspicion scores of the training rows, with the threshold of the flags.
 
     Make one with `from_estimator` or `from_predictions`::
@@ -59,9 +60,6 @@ class IsolationDisplay:
     scores: np.ndarray
     threshold: float
     poison_mask: np.ndarray | None = None
-
-    ax_: Axes = field(init=False)
-    figure_: Figure | None = field(init=False)
 
     @classmethod
     def from_estimator(
@@ -160,27 +158,7 @@ class IsolationDisplay:
         mask = None if poison_mask is None else check_mask("poison_mask", poison_mask, len(checked))
         return cls(scores=checked, threshold=threshold, poison_mask=mask).plot(ax, **kwargs)
 
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Plot the histogram.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Axes to plot on. None: those of a new figure.
-        **kwargs : dict
-            Arguments for `matplotlib.axes.Axes.hist`.
-
-        Returns
-        -------
-        IsolationDisplay
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
-        check_plot(f"{type(self).__name__}.plot")
-        ax = new_axes() if ax is None else ax
+    def _draw(self, ax: Axes, **kwargs: Any) -> None:
         suspect = self.scores > self.threshold if self.poison_mask is None else self.poison_mask
         names = ("other", "flagged") if self.poison_mask is None else ("clean", "poisoned")
         settings: dict[str, Any] = {
@@ -202,5 +180,3 @@ class IsolationDisplay:
             ax.axvline(self.threshold, color="black", linestyle="--", linewidth=1, label=cut)
         ax.set(xlabel="suspicion", ylabel="rows")
         ax.legend(frameon=False)
-        self.ax_, self.figure_ = ax, ax.get_figure(root=True)
-        return self

@@ -20,13 +20,7 @@ _GAP, _TITLE = 0.12, 0.3
 
 
 def check_plot(caller: str) -> None:
-    """Check that matplotlib is installed.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed; the message says how to install it.
-    """
+    """Check that matplotlib is installed; the ImportError says how to install it."""
     require(caller, "plot", "matplotlib")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from antibackdoor.inspection._checks import check_isolates, check_training_rows
+from antibackdoor.inspection._display import Display
 from antibackdoor.inspection._pixels import layout_of, to_pixels, value_range
 from antibackdoor.inspection._plotting import check_plot, new_axes, show_grid
 from antibackdoor.inspection._suspects import most_suspect
@@ -16,11 +17,10 @@ from antibackdoor.utils import check_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SuspectsDisplay:
+class SuspectsDisplay(Display):
     """Contact sheet of the most suspect images, each with its row and label.
 
     Make one with `from_estimator`, with the training data::
@@ -65,9 +65,6 @@ class SuspectsDisplay:
     rows: np.ndarray
     labels: np.ndarray
     flagged: bool
-
-    ax_: Axes = field(init=False)
-    figure_: Figure | None = field(init=False)
 
     @classmethod
     def from_estimator(
@@ -160,6 +157,9 @@ class SuspectsDisplay:
         n_columns = check_count("n_columns", n_columns)
         n_lines = max(1, -(-len(self.images) // n_columns))
         ax = new_axes(figsize=(10, 1.2 * n_lines + 0.5)) if ax is None else ax
+        return super().plot(ax, n_columns=n_columns, **kwargs)
+
+    def _draw(self, ax: Axes, n_columns: int = 10, **kwargs: Any) -> None:
         if len(self.images):
             titles = [f"{label} ({row})" for row, label in zip(self.rows, self.labels, strict=True)]
             show_grid(
@@ -168,8 +168,6 @@ class SuspectsDisplay:
         else:
             ax.set_axis_off()
         ax.set_title(self._title(), fontsize="medium")
-        self.ax_, self.figure_ = ax, ax.get_figure(root=True)
-        return self
 
     def _title(self) -> str:
         if self.flagged:

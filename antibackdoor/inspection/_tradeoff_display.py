@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from antibackdoor.attacks import BaseAttack
-from antibackdoor.inspection._plotting import check_plot, new_axes
+from antibackdoor.inspection._display import Display
+from antibackdoor.inspection._plotting import check_plot
 from antibackdoor.metrics import (
     attack_success_rate,
     clean_accuracy,
@@ -20,13 +21,12 @@ from antibackdoor.metrics import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MARKS = "osD^vP*Xhp<>d"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TradeoffDisplay:
+class TradeoffDisplay(Display):
     """Plot of attack success rate (ASR) against clean accuracy (CA), one mark a classifier.
 
     Make one with `from_estimator`, `from_predictions` or `from_cv_results`::
@@ -73,9 +73,6 @@ class TradeoffDisplay:
     asr_std: ArrayLike | None = None
     names: Sequence[str] | None = None
     best_index: int | None = None
-
-    ax_: Axes = field(init=False)
-    figure_: Figure | None = field(init=False)
 
     @classmethod
     def from_estimator(
@@ -247,27 +244,10 @@ class TradeoffDisplay:
         )
         return display.plot(ax, **kwargs)
 
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Plot the marks.
+    def _figure(self) -> dict[str, Any]:
+        return {"figsize": (8, 4.5)}
 
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Axes to plot on. None: those of a new figure.
-        **kwargs : dict
-            Arguments for `matplotlib.axes.Axes.errorbar`.
-
-        Returns
-        -------
-        TradeoffDisplay
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
-        check_plot(f"{type(self).__name__}.plot")
-        ax = new_axes(figsize=(8, 4.5)) if ax is None else ax
+    def _draw(self, ax: Axes, **kwargs: Any) -> None:
         ca, asr = _per_cent(self.ca), _per_cent(self.asr)
         bars = [
             np.zeros(len(ca)) if deviations is None else np.nan_to_num(_per_cent(deviations))
@@ -300,8 +280,6 @@ class TradeoffDisplay:
         ax.grid(alpha=0.3)
         if ax.get_legend_handles_labels()[1]:
             ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-        self.ax_, self.figure_ = ax, ax.get_figure(root=True)
-        return self
 
 
 def _name_of(estimator: Any) -> str:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from antibackdoor.attacks import BaseAttack, ensure_fitted, make_attack
+from antibackdoor.inspection._display import Display
 from antibackdoor.inspection._pixels import to_pixels, value_range
-from antibackdoor.inspection._plotting import check_plot, new_axes, show_grid
+from antibackdoor.inspection._plotting import check_plot, show_grid
 from antibackdoor.utils import check_count, naming, resolve_layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TriggerDisplay:
+class TriggerDisplay(Display):
     """Plot of images without and with the trigger, and of the difference, one image a line.
 
     Make one with `from_estimator` or `from_predictions`::
@@ -58,9 +58,6 @@ class TriggerDisplay:
     clean: np.ndarray
     triggered: np.ndarray
     difference: np.ndarray
-
-    ax_: Axes = field(init=False)
-    figure_: Figure | None = field(init=False)
 
     @classmethod
     def from_estimator(
@@ -181,30 +178,11 @@ class TriggerDisplay:
         )
         return display.plot(ax, **kwargs)
 
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Plot the images.
+    def _figure(self) -> dict[str, Any]:
+        return {"figsize": (5, 1.7 * len(self.clean) + 0.3)}
 
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            Axes to plot on. None: those of a new figure.
-        **kwargs : dict
-            Arguments for `matplotlib.axes.Axes.imshow`.
-
-        Returns
-        -------
-        TriggerDisplay
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
-        check_plot(f"{type(self).__name__}.plot")
-        ax = new_axes(figsize=(5, 1.7 * len(self.clean) + 0.3)) if ax is None else ax
+    def _draw(self, ax: Axes, **kwargs: Any) -> None:
         lines = zip(self.clean, self.triggered, self.difference, strict=True)
         images = [image for line in lines for image in line]
         heads = ["clean", "triggered", "difference"] + [""] * (len(images) - 3)
         show_grid(ax, images, heads, 3, **({"vmin": 0, "vmax": 255} | kwargs))
-        self.ax_, self.figure_ = ax, ax.get_figure(root=True)
-        return self

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from antibackdoor.utils import as_labels, check_comparable, naming, shorten
+from antibackdoor.utils import as_labels, naming
+from antibackdoor.utils._labels import check_comparable, shorten
 
 
 def check_label_pair(

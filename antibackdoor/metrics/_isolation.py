@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from antibackdoor.utils import check_mask
+from antibackdoor.utils._arguments import check_mask
 
 
 def isolation_precision(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
@@ -46,10 +46,8 @@ def isolation_recall(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
 
     Parameters
     ----------
-    poison_mask : array-like of bool, shape (n,)
-        The poisoned rows.
-    isolate_mask : array-like of bool, shape (n,)
-        The rows that a defence flagged: its `isolate_mask_`.
+    poison_mask, isolate_mask : array-like of bool, shape (n,)
+        As in `isolation_precision`.
 
     Returns
     -------
@@ -58,10 +56,8 @@ def isolation_recall(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
 
     Raises
     ------
-    ValueError
-        If the masks differ in length or are empty.
-    TypeError
-        If a mask is not boolean.
+    ValueError, TypeError
+        As `isolation_precision`.
 
     Examples
     --------
@@ -78,10 +74,8 @@ def isolation_f1(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
 
     Parameters
     ----------
-    poison_mask : array-like of bool, shape (n,)
-        The poisoned rows.
-    isolate_mask : array-like of bool, shape (n,)
-        The rows that a defence flagged: its `isolate_mask_`.
+    poison_mask, isolate_mask : array-like of bool, shape (n,)
+        As in `isolation_precision`.
 
     Returns
     -------
@@ -90,10 +84,8 @@ def isolation_f1(poison_mask: ArrayLike, isolate_mask: ArrayLike) -> float:
 
     Raises
     ------
-    ValueError
-        If the masks differ in length or are empty.
-    TypeError
-        If a mask is not boolean.
+    ValueError, TypeError
+        As `isolation_precision`.
 
     Examples
     --------

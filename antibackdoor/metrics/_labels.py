@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from antibackdoor.metrics._checks import check_label_pair, check_target
-from antibackdoor.utils import check_mask
+from antibackdoor.utils._arguments import check_mask
 
 
 def clean_accuracy(
@@ -136,11 +136,8 @@ def robust_accuracy(
 
     Raises
     ------
-    ValueError
-        If the lengths differ, a label is missing (None, NaN), text meets numbers or bytes,
-        a target is no class, or no row is left.
-    TypeError
-        If labels are no text, bytes, numbers or booleans.
+    ValueError, TypeError
+        As `attack_success_rate`.
 
     Examples
     --------
@@ -176,11 +173,8 @@ def target_recall(y_true: ArrayLike, y_pred: ArrayLike, *, target_label: Any) ->
 
     Raises
     ------
-    ValueError
-        If the lengths differ, a label is missing (None, NaN), text meets numbers or bytes,
-        or no row is of that class.
-    TypeError
-        If labels are no text, bytes, numbers or booleans.
+    ValueError, TypeError
+        As `attack_success_rate`, or if no row is of that class.
 
     Examples
     --------

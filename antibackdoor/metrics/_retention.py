@@ -11,7 +11,7 @@ from sklearn.utils.validation import _num_samples
 
 from antibackdoor.metrics._checks import check_at_least_zero, check_known, check_label_pair
 from antibackdoor.metrics._labels import clean_accuracy
-from antibackdoor.metrics._scorers import Scorer
+from antibackdoor.metrics._scorer import Scorer
 from antibackdoor.utils import as_labels, naming
 
 
@@ -35,11 +35,8 @@ def suspect_retention(y_suspects: ArrayLike, y_pred: ArrayLike) -> float:
 
     Raises
     ------
-    ValueError
-        If the lengths differ, a label is missing (None, NaN), text meets numbers or bytes,
-        or there is no row.
-    TypeError
-        If labels are no text, bytes, numbers or booleans.
+    ValueError, TypeError
+        As `clean_accuracy`.
 
     Examples
     --------

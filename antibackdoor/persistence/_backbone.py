@@ -34,7 +34,7 @@ def leave_out_own(attributes: dict[str, Any]) -> Backbone | None:
     for kept, name in _places(attributes):
         if isinstance(kept[name], Pretrained):
             kept[name] = kept[name].name
-    places = [(kept, name) for kept, name in _places(attributes) if not _is_name(kept[name])]
+    places = [(kept, name) for kept, name in _places(attributes) if not isinstance(kept[name], str)]
     own = [kept[name] for kept, name in places]
     if any(other is not own[0] for other in own):
         raise ValueError(
@@ -55,7 +55,8 @@ def put_back_own(state: dict[str, Any], backbone: Backbone | None) -> None:
     ValueError
         If it is wanted and not given, or given and not wanted.
     """
-    places = [(kept, name) for kept, name in _places(state) if _is_own(kept[name])]
+    own = [(kept, name) for kept, name in _places(state) if isinstance(kept[name], str)]
+    places = [(kept, name) for kept, name in own if kept[name] == OWN_BACKBONE]
     if places and backbone is None:
         raise ValueError(
             "it was fitted with a network of your own, which no file holds; give the module or "
@@ -74,11 +75,3 @@ def _places(attributes: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         for name in _PARAMETERS:
             if name in kept:
                 yield kept, name
-
-
-def _is_own(backbone: Any) -> bool:
-    return isinstance(backbone, str) and backbone == OWN_BACKBONE
-
-
-def _is_name(backbone: Any) -> bool:
-    return isinstance(backbone, str)

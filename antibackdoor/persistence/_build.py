@@ -13,7 +13,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from antibackdoor.attacks import BaseAttack
-from antibackdoor.backbones import Backbone, Network, to_arrays
+from antibackdoor.backbones import Backbone, Network
+from antibackdoor.backbones._state import to_arrays
 from antibackdoor.detection import BaseDetector
 from antibackdoor.persistence._backbone import put_back_own
 from antibackdoor.persistence._budget import BYTES_OF_AN_ARRAY, CountedMemory, check_budget
@@ -185,13 +186,9 @@ class _WithoutMemory(TorchFunctionMode):
             self._n_made += 1
             if self.most is not None and self._n_made > self.most:
                 raise RuntimeError("its weights do not fit: the network has more arrays")
-        if any(_is_meta(value) for value in args):
+        if any(torch.is_tensor(value) and value.is_meta for value in args):
             args = [value.to("meta") if torch.is_tensor(value) else value for value in args]
         return func(*args, **kwargs)
-
-
-def _is_meta(value: Any) -> bool:
-    return torch.is_tensor(value) and value.is_meta
 
 
 def _with_state(kind: Any, state: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from antibackdoor.attacks import BaseAttack, LearnedAttack, OneToMany, OneToOne
 from antibackdoor.detection import BaseDetector, Isolation
 from antibackdoor.persistence._types import FOLDER, PARTS
-from antibackdoor.utils import HISTORY, FittedNetwork, ImageLayout, resolve_layout
+from antibackdoor.utils import HISTORY, Fitted, FittedNetwork, ImageLayout, resolve_layout
 
 _OF_BOTH = ("input_shape_", "n_features_in_")
 _OF_A_DETECTOR = (
@@ -88,7 +89,7 @@ def _check_label_map(label_map: Any) -> None:
             raise ValueError(f"its label_map has a label that is a {type(label).__name__}")
 
 
-def check_state(kind: type, state: dict[str, Any]) -> None:
+def check_state(kind: Any, state: dict[str, Any]) -> None:
     """Refuse attributes of the wrong kind, length or range.
 
     Parameters
@@ -110,18 +111,12 @@ def check_state(kind: type, state: dict[str, Any]) -> None:
     if is_attack:
         _check_attack(state)
     else:
-        _check_history(state["history_"])
+        _check_constraints({"history_": HISTORY}, state)
         if not is_detector:
             _check_fitted_with(state)
-            _check_module(state)
+            _check_constraints({"module_weights": _MODULE}, state)
         _check_isolation(state)
-    _check_constraints(kind, state)
-
-
-def _check_module(state: dict[str, Any]) -> None:
-    fault = _MODULE.fault(state["module_weights"], SimpleNamespace(**state))
-    if fault is not None:
-        raise ValueError(f"its module_weights {fault}")
+    _check_constraints(kind._fitted_constraints, state)
 
 
 def _check_names(kind: Any, state: dict[str, Any], shared: tuple[str, ...]) -> None:
@@ -147,9 +142,8 @@ def _check_names(kind: Any, state: dict[str, Any], shared: tuple[str, ...]) -> N
         )
 
 
-def _check_constraints(kind: Any, state: dict[str, Any]) -> None:
-    """Check the attributes that the class lists, with the parameters and the checked ones."""
-    own = kind._fitted_constraints
+def _check_constraints(own: Mapping[str, Fitted], state: dict[str, Any]) -> None:
+    """Check the attributes that are listed, with the parameters and the checked ones."""
     model = SimpleNamespace(**{name: value for name, value in state.items() if name not in own})
     for name, constraint in own.items():
         if name in state:
@@ -191,12 +185,6 @@ def _check_classes(classes: Any) -> None:
     # NaN is in no order. Neighbour by neighbour: a list of them would take twenty times as much.
     if not ((classes[:-1] < classes[1:]).all() and (classes[-1:] == classes[-1:]).all()):
         raise ValueError("its classes_ are not sorted, or one is there twice")
-
-
-def _check_history(history: Any) -> None:
-    fault = HISTORY.fault(history, None)
-    if fault is not None:
-        raise ValueError(f"its history_ {fault}")
 
 
 def _check_fitted_with(state: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from antibackdoor.persistence._budget import BYTES_OF_TEXT, check_budget
 from antibackdoor.persistence._types import MODELS
-from antibackdoor.training import head_length, head_of
+from antibackdoor.training._sealed import head_length, head_of
 
 #: Raised when files are written that an older version of the package cannot read. Format 1 were
 #: files of skops.

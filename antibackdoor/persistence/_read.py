@@ -7,7 +7,8 @@ from typing import Any
 
 from antibackdoor.persistence._format import read_description
 from antibackdoor.persistence._values import check_known, make_reader
-from antibackdoor.training import DamagedError, unpack, unseal
+from antibackdoor.training._pack import unpack
+from antibackdoor.training._sealed import DamagedError, unseal
 
 #: Default limit of the memory of loading: 4 GiB.
 MAX_BYTES = 4 * 2**30

@@ -18,7 +18,8 @@ from antibackdoor.persistence._messages import without_stop
 from antibackdoor.persistence._read import read_state
 from antibackdoor.persistence._types import FOLDER, MODELS, PARTS, VALUES
 from antibackdoor.persistence._values import to_node
-from antibackdoor.training import pack, seal
+from antibackdoor.training._pack import pack
+from antibackdoor.training._sealed import seal
 from antibackdoor.utils import require, write_whole
 
 #: Attributes of the fitting process, which are not saved: callbacks and metadata requests.

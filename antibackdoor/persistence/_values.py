@@ -13,7 +13,7 @@ import torch
 
 from antibackdoor.persistence._budget import BYTES_OF_A_LABEL, check_budget
 from antibackdoor.persistence._types import PARTS, VALUES
-from antibackdoor.training import Node
+from antibackdoor.training._pack import Node
 
 #: Dtypes of torch and safetensors. Other plain arrays are stored as bytes.
 _NATIVE = {

@@ -34,15 +34,6 @@ def resolve_augmentation(
     ------
     ValueError
         If there is no such change, or there are no images to change.
-
-    Examples
-    --------
-    >>> from antibackdoor.training import resolve_augmentation
-    >>> from antibackdoor.utils import resolve_layout
-    >>> sorted(resolve_augmentation("auto", resolve_layout((32, 32, 3))).names)
-    ['crop', 'flip']
-    >>> resolve_augmentation("auto", None) is None  # a table
-    True
     """
     names: tuple[Any, ...]
     if augment is None:

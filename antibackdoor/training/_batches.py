@@ -59,31 +59,10 @@ class Batches(Protocol):
         """Give the row numbers of each batch."""
 
 
-def count_batches(n_rows: int, batch_size: int) -> int:
-    """Batches in one epoch of `shuffled_batches`."""
-    batches = math.ceil(n_rows / min(batch_size, n_rows))
-    return batches - 1 if batches > 1 and n_rows % batch_size == 1 else batches
-
-
-def shuffled_batches(
-    rows: torch.Tensor, batch_size: int, generator: torch.Generator
-) -> Iterator[torch.Tensor]:
-    """Give every row once, in random order.
-
-    Batch norm has no variance of one sample: a last batch of one joins the batch
-    before, and a row that is alone comes twice.
-    """
-    if len(rows) == 1:
-        rows = rows.repeat(2)
-    order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
-    n_batches = count_batches(len(rows), batch_size)
-    for number in range(n_batches):
-        last = number == n_batches - 1
-        yield order[number * batch_size : None if last else (number + 1) * batch_size]
-
-
 class ShuffledRows:
     """Batches of all rows, each once an epoch, in random order.
+
+    Batch norm has no variance of one sample: a last batch of one joins the batch before.
 
     Parameters
     ----------
@@ -104,7 +83,9 @@ class ShuffledRows:
         self._batch_size = batch_size
 
     def __len__(self) -> int:
-        return count_batches(len(self._rows), self._batch_size)
+        n_rows = len(self._rows)
+        batches = math.ceil(n_rows / min(self._batch_size, n_rows))
+        return batches - 1 if batches > 1 and n_rows % self._batch_size == 1 else batches
 
     @property
     def n_rows(self) -> int:
@@ -113,7 +94,13 @@ class ShuffledRows:
 
     def epoch(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Give the batches of one epoch."""
-        return shuffled_batches(self._rows, self._batch_size, generator)
+        # A row that is alone comes twice.
+        rows = self._rows.repeat(2) if len(self._rows) == 1 else self._rows
+        order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
+        size, n_batches = self._batch_size, len(self)
+        for number in range(n_batches):
+            last = number == n_batches - 1
+            yield order[number * size : None if last else (number + 1) * size]
 
 
 class PairedRows:

@@ -20,7 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import nn
 
-from antibackdoor.backbones import Backbone, Network, build_network
+from antibackdoor.backbones import Backbone, Network
 from antibackdoor.training._acceleration import Acceleration
 from antibackdoor.training._augment import AUGMENTATIONS, resolve_augmentation
 from antibackdoor.training._batches import resolve_batch_size
@@ -43,7 +43,6 @@ from antibackdoor.utils import (
     CheckedParameters,
     ImageLayout,
     LazyRows,
-    all_or_nothing,
     as_labels,
     draw_seed,
     naming,
@@ -51,9 +50,10 @@ from antibackdoor.utils import (
     resolve_device,
     resolve_layout,
     seeded_torch,
-    usual_torch,
 )
+from antibackdoor.utils._atomic import all_or_nothing
 from antibackdoor.utils._sklearn import CallbackSupportMixin
+from antibackdoor.utils._torch import usual_torch
 
 #: Parameters that a fitted network depends on, and that `set_params` must not change under it.
 NETWORK_PARAMETERS = ("backbone", "image_shape", "layout")
@@ -344,20 +344,7 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
 
     def _network_maker(self, samples: Samples, n_classes: int) -> Callable[[], Network]:
         """Return a function that builds untrained networks of its backbone for these rows."""
-        mean, scale = (statistic.cpu() for statistic in samples.channel_statistics)
-
-        def new_network() -> Network:
-            network = build_network(
-                self.backbone,
-                samples.input_shape,
-                n_classes,
-                mean=mean,
-                scale=scale,
-                dtype=samples.dtype,
-            )
-            return network.to(samples.device)
-
-        return new_network
+        return functools.partial(samples.new_network, self.backbone, n_classes)
 
     def _recipe(self, layout: ImageLayout | None) -> Recipe:
         """Return the default recipe of its phases."""

@@ -16,7 +16,8 @@ from antibackdoor.training._digest import digest_of
 from antibackdoor.training._parallel import check_same, current_team
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._sources import Source
-from antibackdoor.utils import LazyRows, surroundings
+from antibackdoor.utils import LazyRows
+from antibackdoor.utils._surroundings import surroundings
 
 # Increased whenever the computation of a fit, or the stored state, changes within a version.
 _FORM = 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from antibackdoor.training._optimizers import make_optimizer
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._schedules import make_schedule
 from antibackdoor.training._split import backward, split
-from antibackdoor.utils import drawing_nothing, drawing_on
+from antibackdoor.utils._own_draws import drawing_nothing, drawing_on
 
 #: Advice for a training that is not finite.
 ADVICE = "a smaller learning_rate or smaller values in X may keep it so."
@@ -56,6 +56,13 @@ class Recipe:
     weight_decay: float = 5e-4
     augmentation: Augmentation | None = None
     optimizer: str = "sgd"
+
+    def for_repair(self, **changes: Any) -> Recipe:
+        """Return the recipe of a phase that unlearns or repairs: changed, and with plain SGD.
+
+        Near the end of an ascent the gradient vanishes, and Muon's step would not.
+        """
+        return replace(self, optimizer="sgd", **changes)
 
 
 @dataclass(frozen=True)
@@ -177,36 +184,35 @@ class Training:
         FloatingPointError
             If the value minimised, or a weight, is no longer finite.
         """
-        # On CUDA `_step` handles its own draws.
-        mostly_quiet = not self._draws or self.samples.device.type != "cpu"
-        with drawing_nothing() if mostly_quiet else nullcontext():
-            return self._run_epoch()
-
-    def _run_epoch(self) -> EpochRecord:
         samples, labels = self.samples, self._labels
         losses = torch.full((len(samples),), torch.nan, dtype=samples.dtype, device=samples.device)
         totals = torch.zeros(2, dtype=torch.float64, device=samples.device)
         seen = 0
         self._network.train()
-        batches = list(self._batches.epoch(self.generator))
-        # strict: asks for one batch too many, which tells the rows that the epoch is over.
-        rows = zip(batches, samples.stored_batches(batches), strict=True)
-        for number, (index, stored) in enumerate(rows, start=1):
-            rate = self._optimizer.param_groups[0]["lr"]
-            try:
-                value, logits = self._step(index, stored)
-            except torch.linalg.LinAlgError as error:  # of weights that are not finite
-                raise FloatingPointError(f"{error}; {ADVICE}") from error
-            losses[index] = sample_losses(logits, labels[index])
-            correct = (logits.argmax(1) == labels[index]).sum()
-            # Stays on the device: reading a number here would wait for the device.
-            totals += torch.stack([value * len(index), correct])
-            seen += len(index)
-            if self._told is not None:
-                self._told(number, len(batches))
+        # On CUDA `_step` handles its own draws.
+        mostly_quiet = not self._draws or samples.device.type != "cpu"
+        with drawing_nothing() if mostly_quiet else nullcontext():
+            batches = list(self._batches.epoch(self.generator))
+            # strict: asks for one batch too many, which tells the rows that the epoch is over.
+            rows = zip(batches, samples.stored_batches(batches), strict=True)
+            for number, (index, stored) in enumerate(rows, start=1):
+                rate = self._optimizer.param_groups[0]["lr"]
+                try:
+                    value, logits = self._step(index, stored)
+                except torch.linalg.LinAlgError as error:  # of weights that are not finite
+                    raise FloatingPointError(f"{error}; {ADVICE}") from error
+                losses[index] = sample_losses(logits, labels[index])
+                correct = (logits.argmax(1) == labels[index]).sum()
+                # Stays on the device: reading a number here would wait for the device.
+                totals += torch.stack([value * len(index), correct])
+                seen += len(index)
+                if self._told is not None:
+                    self._told(number, len(batches))
         objective_sum, correct_sum = totals.tolist()
         # The weights too: the last step of an epoch has no objective after it.
-        if not math.isfinite(objective_sum) or not _all_finite(self._network):
+        if not math.isfinite(objective_sum) or not all(
+            bool(torch.isfinite(weights).all()) for weights in self._network.parameters()
+        ):
             raise FloatingPointError(f"the training objective or a weight is not finite; {ADVICE}")
         return EpochRecord(losses, objective_sum / seen, correct_sum / seen, rate)
 
@@ -267,7 +273,3 @@ class Training:
             for weights, moved in self._optimizer.state.items():
                 if any(torch.is_tensor(of) and of.shape != weights.shape for of in moved.values()):
                     raise ValueError("its momentum is that of other weights")
-
-
-def _all_finite(network: Network) -> bool:
-    return all(bool(torch.isfinite(weights).all()) for weights in network.parameters())

@@ -19,7 +19,7 @@ from threading import Lock
 import numpy as np
 from sklearn.utils import assert_all_finite
 
-from antibackdoor.utils import check_whole, cut_short, find_mapping
+from antibackdoor.utils._mapping import check_whole, cut_short, find_mapping
 
 # Number of batches to read ahead.
 _AHEAD = 2
@@ -43,15 +43,7 @@ class Place:
 
 
 def is_mapped(X: object) -> bool:
-    """Return whether X is a memory-mapped array, or a view of one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from antibackdoor.training import is_mapped
-    >>> is_mapped(np.zeros((3, 4)))
-    False
-    """
+    """Return whether X is a memory-mapped array, or a view of one."""
     return isinstance(X, np.ndarray) and find_mapping(X) is not None
 
 
@@ -72,17 +64,6 @@ def find_place(X: np.ndarray) -> Place | None:
     ------
     ValueError
         If the file was truncated.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import numpy as np
-    >>> from antibackdoor.training import find_place
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.save(Path(folder, "X.npy"), np.zeros((3, 4)))
-    ...     find_place(np.load(Path(folder, "X.npy"), mmap_mode="r")).stride  # bytes of a row
-    32
     """
     check_whole(X)
     found = find_mapping(X)

@@ -12,20 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Node:
-    """A value of a further kind, as it is stored: the name of its kind and its content.
-
-    Examples
-    --------
-    >>> from antibackdoor.training import Node, pack, unpack
-    >>> text, tensors = pack(
-    ...     {"z": 1 + 2j},
-    ...     lambda value: (
-    ...         Node("complex", [value.real, value.imag]) if isinstance(value, complex) else value
-    ...     ),
-    ... )
-    >>> unpack(text, tensors, lambda node: complex(*node.content))
-    {'z': (1+2j)}
-    """
+    """A value of a further kind, as it is stored: the name of its kind and its content."""
 
     kind: str
     content: Any
@@ -63,14 +50,6 @@ def pack(
     ------
     TypeError
         If it contains anything else.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.training import pack
-    >>> text, tensors = pack({"weight": torch.ones(2), "epoch": 3})
-    >>> list(tensors.values())
-    [tensor([1., 1.])]
     """
     tensors: dict[str, torch.Tensor] = {}
 
@@ -115,13 +94,6 @@ def unpack(text: str, tensors: dict[str, Any], further: Callable[[Node], Any] = 
     ------
     TypeError, ValueError
         If they are not a result of `pack`: each tensor must be used exactly once.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.training import pack, unpack
-    >>> unpack(*pack({"weight": torch.ones(2), "epoch": 3}))
-    {'weight': tensor([1., 1.]), 'epoch': 3}
     """
     left = dict(tensors)
 

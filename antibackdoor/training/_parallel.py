@@ -204,11 +204,6 @@ def check_same(told: dict[str, Any]) -> None:
     ------
     ValueError
         On every process, if one differs from the first.
-
-    Examples
-    --------
-    >>> from antibackdoor.training import check_same
-    >>> check_same({"epochs": 3})  # of one process, always the same
     """
     first, *others = current_team().exchange(told)
     for rank, other in enumerate(others, start=1):

@@ -38,13 +38,6 @@ def validate_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarra
     ------
     ValueError, TypeError
         If it is not valid, or is mapped from a truncated file.
-
-    Examples
-    --------
-    >>> from antibackdoor import UndefendedClassifier
-    >>> from antibackdoor.training import validate_rows
-    >>> validate_rows(UndefendedClassifier(), [[1, 2], [3, 4]], reset=True).dtype
-    dtype('float64')
     """
     with naming("X"):
         if isinstance(X, LazyRows):

@@ -27,7 +27,8 @@ from antibackdoor.training._parallel import alone, current_team
 from antibackdoor.training._samples import Samples
 from antibackdoor.training._store import PhaseStore, StoredPhase
 from antibackdoor.training._work import PhaseWork, Work, WorkCallback
-from antibackdoor.utils import LazyRows, random_states
+from antibackdoor.utils import LazyRows
+from antibackdoor.utils._random import random_states
 
 
 @dataclass(kw_only=True)

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from antibackdoor.backbones import Backbone, Network, build_network
 from antibackdoor.training._sources import ArrayRows, Source, open_source
 from antibackdoor.utils import ImageLayout, LazyRows
 
@@ -187,6 +188,14 @@ class Samples:
         variance /= n_values
         constant = variance <= _rounding_error(mean, variance, n_values, self.dtype)
         return mean, torch.where(constant, 1.0, variance.sqrt())
+
+    def new_network(self, backbone: Backbone, n_outputs: int) -> Network:
+        """Return an untrained network that standardises by the statistics of these rows."""
+        mean, scale = (statistic.cpu() for statistic in self.channel_statistics)
+        network = build_network(
+            backbone, self.input_shape, n_outputs, mean=mean, scale=scale, dtype=self.dtype
+        )
+        return network.to(self.device)
 
     def _stored_chunks(self, rows: torch.Tensor | None) -> Iterator[torch.Tensor]:
         if rows is None:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import (
     OneCycleLR,
 )
 
-from antibackdoor.utils import check_whole_numbers
+from antibackdoor.utils._arguments import check_whole_numbers
 
 #: Names a user may give in `lr_schedule=`, beside a sequence of epochs.
 SCHEDULES = ("constant", "cosine", "onecycle")

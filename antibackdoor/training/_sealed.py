@@ -19,19 +19,7 @@ _BLANK = "0" * 64
 
 
 class DamagedError(Exception):
-    """A file was damaged or changed after it was written.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.training import DamagedError, seal, unseal
-    >>> raw = seal("text", {"weight": torch.ones(2)}, {})
-    >>> try:
-    ...     unseal(raw[:-1] + b"!")
-    ... except DamagedError as error:
-    ...     print(error)
-    its digest is not that of its bytes
-    """
+    """A file was damaged or changed after it was written."""
 
 
 def seal(text: str, tensors: dict[str, torch.Tensor], told: dict[str, str]) -> bytes:
@@ -44,13 +32,6 @@ def seal(text: str, tensors: dict[str, torch.Tensor], told: dict[str, str]) -> b
     told : dict of str to str
         Entries of the header, which `read_head` and `head_of` return without reading the rest.
         Its ``format`` replaces that of a store.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.training import head_of, seal
-    >>> head_of(seal("text", {"weight": torch.ones(2)}, {"name": "mine"}))["name"]
-    'mine'
     """
     from safetensors.torch import save
 
@@ -67,13 +48,6 @@ def unseal(raw: bytes) -> tuple[str, dict[str, torch.Tensor]]:
     ------
     DamagedError
         If a byte differs.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.training import seal, unseal
-    >>> unseal(seal("text", {"weight": torch.ones(2)}, {}))
-    ('text', {'weight': tensor([1., 1.])})
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -128,28 +102,12 @@ def head_of(raw: bytes) -> dict[str, Any]:
     ------
     DamagedError
         If it does not begin as such files do.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.training import head_of, seal
-    >>> head_of(seal("text", {"weight": torch.ones(2)}, {"name": "mine"}))["name"]
-    'mine'
     """
     return _metadata(raw[8 : _end_of_head(raw)])
 
 
 def head_length(raw: bytes) -> int:
-    """Return the length of the header of a file from `seal`, in bytes.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.training import head_length, seal
-    >>> raw = seal("text", {"weight": torch.ones(2)}, {})
-    >>> 0 < head_length(raw) < len(raw)
-    True
-    """
+    """Return the length of the header of a file from `seal`, in bytes."""
     return int.from_bytes(raw[:8], "little")
 
 

@@ -9,24 +9,12 @@ import numpy as np
 
 from antibackdoor.training._decoded import DecodedRows
 from antibackdoor.training._mapped import FileRows, find_place, is_mapped
-from antibackdoor.utils import LazyRows, check_whole
+from antibackdoor.utils import LazyRows
+from antibackdoor.utils._mapping import check_whole
 
 
 class Source(Protocol):
-    """Protocol of a source of stored rows, which are read by their indices.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import torch
-    >>> from antibackdoor.training import Samples
-    >>> samples = Samples(
-    ...     np.zeros((3, 4)), None, torch.device("cpu"), torch.float64, resident=False
-    ... )
-    >>> samples.stored(torch.tensor([2])).shape  # read from its source, the array
-    torch.Size([1, 4])
-    >>> samples.close()
-    """
+    """Protocol of a source of stored rows, which are read by their indices."""
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return rows as they are stored."""

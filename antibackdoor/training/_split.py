@@ -19,7 +19,9 @@ from antibackdoor.backbones import Network
 from antibackdoor.training._batch_norm import batch_norm
 from antibackdoor.training._draws import draws_nothing
 from antibackdoor.training._parallel import Team, current_team
-from antibackdoor.utils import drawing_on, seeded_torch, torch_generator, torch_states
+from antibackdoor.utils import seeded_torch
+from antibackdoor.utils._own_draws import drawing_on
+from antibackdoor.utils._random import torch_generator, torch_states
 
 
 class Share:

@@ -22,13 +22,8 @@ from antibackdoor.training._loop import Training
 from antibackdoor.training._pack import pack, unpack
 from antibackdoor.training._parallel import current_team
 from antibackdoor.training._sealed import ENDING, DamagedError, read_head, read_sealed, seal
-from antibackdoor.utils import (
-    HISTORY,
-    random_states,
-    require,
-    restore_random_states,
-    write_whole,
-)
+from antibackdoor.utils import HISTORY, require, write_whole
+from antibackdoor.utils._random import random_states, restore_random_states
 
 _logger = logging.getLogger("antibackdoor")
 
@@ -85,15 +80,6 @@ class PhaseStore:
         If the packages of the extra ``[persist]`` are not installed.
     OSError
         If the folder cannot be created.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from antibackdoor.training import PhaseStore
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with PhaseStore(folder).open("train", {"data": "a digest"}) as phase:
-    ...         type(phase).__name__
-    'StoredPhase'
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:

@@ -46,16 +46,7 @@ def naming(argument: str) -> Iterator[None]:
 
 
 def as_numbers(rows: np.ndarray) -> np.ndarray:
-    """Convert an object array of numbers, such as fractions, to floats.
-
-    Examples
-    --------
-    >>> from fractions import Fraction
-    >>> import numpy as np
-    >>> from antibackdoor.utils import as_numbers
-    >>> as_numbers(np.array([[Fraction(1, 2), Fraction(1, 4)]], dtype=object))
-    array([[0.5 , 0.25]])
-    """
+    """Convert an object array of numbers, such as fractions, to floats."""
     if rows.dtype.kind != "O":
         return rows
     return check_array(rows, dtype=np.float64, allow_nd=True, input_name="X")
@@ -70,12 +61,6 @@ def check_mask(name: str, mask: ArrayLike, n_rows: int) -> np.ndarray:
         If it is not boolean.
     ValueError
         If it has another length.
-
-    Examples
-    --------
-    >>> from antibackdoor.utils import check_mask
-    >>> check_mask("poison_mask", [True, False], 2)
-    array([ True, False])
     """
     checked = np.asarray(mask)
     if checked.dtype == object and all(
@@ -113,12 +98,6 @@ def check_whole_numbers(argument: str, values: Any, wanted: str) -> tuple[int, .
         If something in it is no number; True and False are none.
     ValueError
         If a number has a fraction or is not finite.
-
-    Examples
-    --------
-    >>> from antibackdoor.utils import check_whole_numbers
-    >>> check_whole_numbers("image_shape", [8, 8.0], "whole numbers")
-    (8, 8)
     """
     message = f"{argument}={values!r}; wanted {wanted}."
     if np.ndim(values) == 0:

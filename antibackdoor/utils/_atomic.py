@@ -15,21 +15,6 @@ def all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
     An OverflowError becomes a ValueError. During the fit all numeric parameters are plain Python
     numbers. Put it outside of scikit-learn's ``with_callbacks``, which keeps state on the
     estimator until the callbacks are torn down.
-
-    Examples
-    --------
-    >>> from antibackdoor.utils import CheckedParameters, all_or_nothing
-    >>> class Failing(CheckedParameters):
-    ...     @all_or_nothing
-    ...     def fit(self):
-    ...         self.half_ = 1
-    ...         raise RuntimeError
-    >>> failing = Failing()
-    >>> try:
-    ...     failing.fit()
-    ... except RuntimeError:
-    ...     hasattr(failing, "half_")
-    False
     """
 
     @functools.wraps(method)

@@ -87,19 +87,9 @@ def _plain_numbers(argument: str, labels: np.ndarray) -> np.ndarray:
 
 
 def _kind_of_labels(argument: str, labels: np.ndarray) -> str:
-    """Return what labels are: ``"text"``, ``"bytes"`` or ``"numbers"``.
+    """Return what labels are: ``"text"``, ``"bytes"`` or ``"numbers"``, which booleans are too.
 
-    Parameters
-    ----------
-    argument : str
-        Its name, for the message.
-    labels : numpy.ndarray
-        Booleans are numbers.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `as_labels`.
+    Raises as `as_labels` does.
     """
     if labels.dtype.kind in "OT":
         return _kind_of_objects(argument, labels.ravel().tolist())
@@ -125,12 +115,6 @@ def check_comparable(
     ------
     ValueError
         If one holds text and the other numbers, or one of them bytes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from antibackdoor.utils import check_comparable
-    >>> check_comparable("y_true", np.array([0, 1]), "y_pred", np.array([1.0, 0.0]))
     """
     kind, other_kind = _kind_of_labels(argument, labels), _kind_of_labels(other_argument, other)
     if kind != other_kind and labels.size and other.size:
@@ -141,14 +125,7 @@ def check_comparable(
 
 
 def shorten(labels: Sequence[Any], most: int = 20) -> str:
-    """Return labels for a message: the first ones, and their number.
-
-    Examples
-    --------
-    >>> from antibackdoor.utils import shorten
-    >>> shorten([1, 2, 3, 4], most=2)
-    '[1, 2, ...] (4 in all)'
-    """
+    """Return labels for a message: the first ones, and their number."""
     if len(labels) <= most:
         return str(labels)
     return f"{str(labels[:most])[:-1]}, ...] ({len(labels)} in all)"

@@ -27,15 +27,7 @@ class Mapping:
 
 
 def find_mapping(X: object) -> Mapping | None:
-    """Return what an array is a view of, however often removed; None if of no mapped file.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from antibackdoor.utils import find_mapping
-    >>> find_mapping(np.zeros(3)) is None
-    True
-    """
+    """Return what an array is a view of, however often removed; None if of no mapped file."""
     array = None
     for base in _bases(X):
         if isinstance(base, mmap.mmap):
@@ -59,12 +51,6 @@ def check_whole(X: object, name: str = "X") -> None:
     ------
     ValueError
         If the file ends before the array does. What is cut off a moment later is not seen.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from antibackdoor.utils import check_whole
-    >>> check_whole(np.zeros(3))
     """
     mapping = find_mapping(X)
     if mapping is None or not isinstance(X, np.ndarray) or X.size == 0:
@@ -77,14 +63,7 @@ def check_whole(X: object, name: str = "X") -> None:
 
 
 def cut_short(path: Any, wanted: int, found: int, name: str = "X") -> str:
-    """Return the message for a file that ends before an array does.
-
-    Examples
-    --------
-    >>> from antibackdoor.utils import cut_short
-    >>> cut_short("X.npy", 2000, 1000).endswith("up to byte 2,000.")
-    True
-    """
+    """Return the message for a file that ends before an array does."""
     file = "a file" if path is None else repr(str(path))
     return (
         f"{name} is mapped from {file}, which has been cut short: it holds {found:,} bytes, but "

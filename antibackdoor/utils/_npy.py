@@ -34,18 +34,6 @@ def read_array_header(name: str, file: IO[bytes], n_bytes: int) -> tuple[tuple[i
     ValueError
         If the header cannot be read, values have no width, or the shape does not agree with the
         bytes that follow.
-
-    Examples
-    --------
-    >>> import io
-    >>> import numpy as np
-    >>> from antibackdoor.utils import read_array_header
-    >>> file = io.BytesIO()
-    >>> np.save(file, np.zeros((2, 3)))
-    >>> n_bytes = file.seek(0, 2)
-    >>> _ = file.seek(0)
-    >>> read_array_header("X.npy", file, n_bytes)
-    ((2, 3), dtype('float64'))
     """
     try:
         version = npy.read_magic(file)

@@ -18,15 +18,7 @@ from antibackdoor.utils._sklearn import BaseEstimator
 
 
 def is_number(value: Any, kind: type = Real) -> bool:
-    """Return whether a value is a number; numpy's are, True and False are not.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from antibackdoor.utils import is_number
-    >>> is_number(np.float32(1)), is_number(True)
-    (True, False)
-    """
+    """Return whether a value is a number; numpy's are, True and False are not."""
     return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
 
 
@@ -46,11 +38,6 @@ def check_number(name: str, value: Any, wanted: str, kind: type = Real) -> None:
     ------
     InvalidParameterError
         A ValueError and a TypeError, as scikit-learn raises for the parameters of a class.
-
-    Examples
-    --------
-    >>> from antibackdoor.utils import check_number
-    >>> check_number("epochs", 3, "wanted a whole number")
     """
     if not is_number(value, kind):
         raise InvalidParameterError(f"{name}={value!r}; {wanted}.")
@@ -121,20 +108,6 @@ def with_plain_parameters(method: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a method that does not change its object, so that its parameters are plain numbers.
 
     If a parameter is not a plain number, the method is called on a copy with plain parameters.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from antibackdoor.utils import CheckedParameters, with_plain_parameters
-    >>> class Scaler(CheckedParameters):
-    ...     def __init__(self, factor):
-    ...         self.factor = factor
-    ...
-    ...     @with_plain_parameters
-    ...     def transform(self, x):
-    ...         return self.factor * x
-    >>> Scaler(np.uint8(16)).transform(16)
-    256
     """
 
     @functools.wraps(method)

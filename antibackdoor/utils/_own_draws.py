@@ -184,16 +184,7 @@ def own_draws(generators: dict[str, torch.Generator]) -> Iterator[None]:
 
 @contextmanager
 def drawing_nothing() -> Iterator[None]:
-    """Turn `own_draws` off for a block that draws no random numbers, to save time.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import drawing_nothing, seeded_torch
-    >>> with seeded_torch(0, torch.device("cpu")), drawing_nothing():
-    ...     torch.ones(2) + 1
-    tensor([2., 2.])
-    """
+    """Turn `own_draws` off for a block that draws no random numbers, to save time."""
     mode = _current.get()
     if mode is None or _get_current_dispatch_mode() is not mode:
         yield
@@ -211,14 +202,6 @@ def drawing_on(device: torch.device) -> Iterator[None]:
 
     On CUDA, compiled or fused kernels always draw from the global generator. So the block borrows
     it, and another fit that draws there has to wait. On a CPU this is not needed.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import drawing_on, seeded_torch
-    >>> with seeded_torch(0, torch.device("cpu")), drawing_on(torch.device("cpu")):
-    ...     torch.rand(2).shape
-    torch.Size([2])
     """
     mode = _current.get()
     if mode is None or (device.type == "cpu" and _get_current_dispatch_mode() is mode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from itertools import chain
 from typing import Any, TypeVar, dataclass_transform
@@ -22,7 +22,8 @@ def parameters(kind: Kind) -> Kind:
     ``field(init=False)`` where it is annotated.
 
     It is described there too. In the sections of a docstring a line of names alone, without types,
-    stands for what the bases say of them.
+    stands for what the bases say of them. So do its constraints: to `_parameter_constraints` and
+    `_fitted_constraints` of a class those of its bases are added.
 
     Raises
     ------
@@ -62,6 +63,8 @@ def parameters(kind: Kind) -> Kind:
     types = [_types(base) for base in kind.__mro__ if is_dataclass(base)]
     order = dict.fromkeys(name for name in ("self", *chain(*types)) if name in given)
     init.__signature__ = inspect.Signature([given[name] for name in order])
+    _add_constraints(kind, "_parameter_constraints", given)
+    _add_constraints(kind, "_fitted_constraints")
     # For `typing.get_type_hints`, which looks names up in the module of the class alone.
     init.__annotations__.update(
         (name, type_)
@@ -70,6 +73,14 @@ def parameters(kind: Kind) -> Kind:
         if name in given
     )
     return kind
+
+
+def _add_constraints(kind: type, attribute: str, names: Container[str] | None = None) -> None:
+    """Add the constraints that the bases list to those of a class, for some names or for all."""
+    listed = [vars(base).get(attribute, {}) for base in reversed(kind.__mro__)]
+    merged = {name: wanted for of_base in listed for name, wanted in of_base.items()}
+    kept = {name: merged[name] for name in merged if names is None or name in names}
+    setattr(kind, attribute, kept)
 
 
 def _inherited(kind: type) -> set[str]:

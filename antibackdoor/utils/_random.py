@@ -75,85 +75,34 @@ def kept_global_states() -> Iterator[None]:
 
 @contextmanager
 def follow_seed() -> Iterator[None]:
-    """Let ``torch.manual_seed`` in the block seed the generators of `seeded_torch`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import follow_seed, seeded_torch
-    >>> with seeded_torch(0, torch.device("cpu")):
-    ...     with follow_seed():
-    ...         _ = torch.manual_seed(7)
-    ...     seeded = torch.rand(2)
-    >>> bool((seeded == torch.rand(2, generator=torch.Generator().manual_seed(7))).all())
-    True
-    """
+    """Let ``torch.manual_seed`` in the block seed the generators of `seeded_torch`."""
     draws = current_draws()
     with nullcontext() if draws is None else draws.watching_seed():
         yield
 
 
 def torch_generator() -> torch.Generator:
-    """Return torch's current generator on the CPU: the global one, or that of a fit.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import torch_generator
-    >>> torch_generator() is torch.default_generator
-    True
-    """
+    """Return torch's current generator on the CPU: the global one, or that of a fit."""
     draws = current_draws()
     return torch.default_generator if draws is None else draws.generators["cpu"]
 
 
 def torch_states() -> dict[str, torch.Tensor]:
-    """Return the states of torch's current generators, by type of device.
-
-    Examples
-    --------
-    >>> from antibackdoor.utils import torch_states
-    >>> "cpu" in torch_states()
-    True
-    """
+    """Return the states of torch's current generators, by type of device."""
     draws = current_draws()
     generators = {"cpu": torch_generator()} if draws is None else draws.generators
     return {kind: generator.get_state() for kind, generator in generators.items()}
 
 
 def random_states(generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Return the states of a generator and of those of the current `seeded_torch`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import random_states, seeded_torch
-    >>> with seeded_torch(0, torch.device("cpu")):
-    ...     states = random_states(torch.Generator())
-    >>> all(isinstance(state, torch.Tensor) for state in states.values())
-    True
-    """
+    """Return the states of a generator and of those of the current `seeded_torch`."""
     states = torch_states()
     # The names that checkpoints have.
     return {"generator": generator.get_state(), "torch": states.pop("cpu"), **states}
 
 
 def restore_random_states(generator: torch.Generator, states: dict[str, torch.Tensor]) -> None:
-    """Restore the states returned by `random_states`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import random_states, restore_random_states, seeded_torch
-    >>> generator = torch.Generator()
-    >>> with seeded_torch(0, torch.device("cpu")):
-    ...     states = random_states(generator)
-    ...     first = torch.rand(2)
-    ...     restore_random_states(generator, states)
-    ...     second = torch.rand(2)
-    >>> bool((first == second).all())
-    True
-    """
+    """Restore the states returned by `random_states`."""
     generator.set_state(states["generator"])
     torch_generator().set_state(states["torch"])
     draws = current_draws()

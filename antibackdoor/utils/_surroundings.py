@@ -27,13 +27,6 @@ def surroundings(device: torch.device) -> dict[str, Any]:
     -------
     dict
         Text, numbers, and dicts of them.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import surroundings
-    >>> surroundings(torch.device("cpu")) == surroundings(torch.device("cpu"))
-    True
     """
     told: dict[str, Any] = {
         "versions": {name: version(name) for name in _PACKAGES},

@@ -43,14 +43,6 @@ def usual_torch() -> Iterator[None]:
     float32 and CPU. So a fit inside the caller's ``torch.no_grad()`` or ``torch.autocast``, or
     after ``set_default_dtype``, gives the same result as elsewhere. Only this thread is affected.
     It can be used as a decorator too.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import usual_torch
-    >>> with torch.no_grad(), usual_torch():
-    ...     torch.is_grad_enabled()
-    True
     """
     _THREADS.used = True
     with ExitStack() as stack:
@@ -70,20 +62,7 @@ def usual_torch() -> Iterator[None]:
 
 
 def in_usual_torch(kind: Kind) -> Kind:
-    """Class decorator: run all public methods that the class defines in `usual_torch`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import in_usual_torch
-    >>> @in_usual_torch
-    ... class Asking:
-    ...     def gradients(self):
-    ...         return torch.is_grad_enabled()
-    >>> with torch.no_grad():
-    ...     Asking().gradients()
-    True
-    """
+    """Class decorator: run all public methods that the class defines in `usual_torch`."""
     for name, method in list(vars(kind).items()):
         if isfunction(method) and not name.startswith("_"):
             setattr(kind, name, usual_torch()(method))
@@ -114,14 +93,6 @@ class DefaultFloat32(TorchFunctionMode):
     """Make new float tensors float32 inside the block, in this thread only.
 
     ``torch.set_default_dtype`` would set the type for all threads of the process.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from antibackdoor.utils import DefaultFloat32
-    >>> with DefaultFloat32():
-    ...     torch.zeros(2).dtype
-    torch.float32
     """
 
     def __torch_function__(
@@ -130,7 +101,9 @@ class DefaultFloat32(TorchFunctionMode):
         kwargs = kwargs or {}
         if kwargs.get("dtype") is not None or kwargs.get("out") is not None:
             return func(*args, **kwargs)
-        if func in _OF_DEFAULT_TYPE or (func is torch.normal and _gives_size(args, kwargs)):
+        if func in _OF_DEFAULT_TYPE or (
+            func is torch.normal and ("size" in kwargs or len(args) > 2)
+        ):
             return func(*args, **{**kwargs, "dtype": torch.float32})
         made = func(*args, **kwargs)
         if func in _OF_TYPE_OF_VALUES and not _have_type([*args, *kwargs.values()]):
@@ -139,10 +112,6 @@ class DefaultFloat32(TorchFunctionMode):
                 # Made anew: the other type may have fewer digits.
                 return func(*args, **{**kwargs, "dtype": wanted})
         return made
-
-
-def _gives_size(args: Any, kwargs: dict[str, Any]) -> bool:
-    return "size" in kwargs or len(args) > 2
 
 
 def _have_type(values: list[Any]) -> bool:
