@@ -142,8 +142,8 @@ def test_epochs_on_the_clean_rows_are_a_share_of_a_pass(few):
 
 def test_the_search_tells_its_passes(few):
     told = watched(ABLClassifier(detector=PoisonSearch(epochs=2), epochs=3, **SMALL), *few)
-    # Those of a search that finds poison, 3.2 to 4.7 times its epochs, and its looks at all rows.
-    assert told[0] == ("fit", 0, pytest.approx(3 + 2 * 4.02 + 8))
+    # Those of a search that finds poison, some 3.5 times its epochs, and its looks at all rows.
+    assert told[0] == ("fit", 0, pytest.approx(3 + 2 * 3.48 + 8))
     done, left = told[-1][1:]
     assert done > 0 and 0 <= left <= 3
 

@@ -197,11 +197,16 @@ class PoisonSearch(BaseDetector):
         checks = (1 + SETTINGS.most_checks) / 2
         # Networks, the share of the epochs that each has, and of the rows that it is trained on.
         trained = [
-            (1, SETTINGS.first_epochs, 1.0),
-            (2, 1 - SETTINGS.first_epochs, 0.5),
-            (SETTINGS.n_groups * SETTINGS.n_probes, SETTINGS.probe_epochs, SHARE_OF_A_PROBE),
-            (2, checks * SETTINGS.check_epochs, 0.5),
-            (2, SETTINGS.completion_epochs + further, 1.0),
+            (1, SETTINGS.first_epochs, 1.0, "sgd"),
+            (2, 1 - SETTINGS.first_epochs, 0.5, "sgd"),
+            (
+                SETTINGS.n_groups * SETTINGS.n_probes,
+                SETTINGS.probe_epochs,
+                SHARE_OF_A_PROBE,
+                "muon",
+            ),
+            (2, checks * SETTINGS.check_epochs, 0.5, "sgd"),
+            (2, SETTINGS.completion_epochs + further, 1.0, "sgd"),
         ]
         if not images:
             return []
@@ -210,8 +215,9 @@ class PoisonSearch(BaseDetector):
                 networks * share * self.epochs * of_rows,
                 of=self,
                 batch_size=self._batch_size(int(of_rows * n_rows)),
+                optimizer=optimizer,
             )
-            for networks, share, of_rows in trained
+            for networks, share, of_rows, optimizer in trained
         ]
         return [*expected, Passes(_LOOKS / 3, of=self, batch_size=self._batch_size(n_rows))]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from statistics import median
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -124,7 +123,7 @@ def time_passes(
         # What the time of a step of these rows depends on.
         backbone = trained.backbone
         named = backbone if isinstance(backbone, str) else id(backbone)
-        kind = (named, repr(trained.augment), passes.batch_size, _optimizer(trained))
+        kind = (named, repr(trained.augment), passes.batch_size, passes.optimizer)
         if kind not in known:
             known[kind] = _seconds_a_row(passes, X, y)
         timed.append((passes.number, known[kind] * len(y)))
@@ -141,7 +140,7 @@ def _seconds_a_row(passes: Passes, X: np.ndarray | LazyRows, y: np.ndarray) -> f
     timed = UndefendedClassifier(
         epochs=_EPOCHS_TIMED,
         batch_size=passes.batch_size,
-        optimizer=_optimizer(passes.of),
+        optimizer=passes.optimizer,
         random_state=0,
         **{name: getattr(passes.of, name) for name in _SAME},
     )
@@ -149,8 +148,3 @@ def _seconds_a_row(passes: Passes, X: np.ndarray | LazyRows, y: np.ndarray) -> f
     with kept_global_states():
         timed.fit(X[rows], y[rows])
     return median(epoch["seconds"] for epoch in timed.history_) / len(rows)
-
-
-def _optimizer(estimator: TrainingEstimator) -> Literal["sgd", "muon"]:
-    """Return its name; that of detectors is no parameter."""
-    return "muon" if getattr(estimator, "optimizer", "sgd") == "muon" else "sgd"

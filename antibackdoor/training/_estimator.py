@@ -299,7 +299,13 @@ class TrainingEstimator(CallbackSupportMixin, CheckedParameters, metaclass=ABCMe
 
     def _own_passes(self, number: float, n_rows: int) -> Passes:
         """Return passes in steps of its own `batch_size`."""
-        return Passes(number, of=self, batch_size=resolve_batch_size(self.batch_size, n_rows))
+        return Passes(
+            number,
+            of=self,
+            batch_size=resolve_batch_size(self.batch_size, n_rows),
+            # That of a detector is no parameter.
+            optimizer=getattr(self, "optimizer", "sgd"),
+        )
 
     def _check_given(self, given: Mapping[str, Any], y: np.ndarray) -> dict[str, np.ndarray]:
         """Return the checked masks given to `fit`, without those that are None."""

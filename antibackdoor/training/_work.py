@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 # Seconds between two reports within a phase: a bar needs no more, and a step takes milliseconds.
 _BETWEEN_REPORTS = 0.25
@@ -73,6 +73,8 @@ class Passes:
         Whose network and recipe they are of.
     batch_size : int
         Samples per training step.
+    optimizer : {"sgd", "muon"}, default="sgd"
+        What it steps by.
 
     Examples
     --------
@@ -85,6 +87,7 @@ class Passes:
     number: float
     of: Any
     batch_size: int
+    optimizer: Literal["muon", "sgd"] = "sgd"
 
 
 def count_passes(parts: Iterable[Passes]) -> float:
