@@ -6,7 +6,7 @@ import math
 import warnings
 from dataclasses import field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -196,7 +196,7 @@ class PoisonSearch(BaseDetector):
         # Of clear poison there is one check, of other poison there are the most.
         checks = (1 + SETTINGS.most_checks) / 2
         # Networks, the share of the epochs that each has, and of the rows that it is trained on.
-        trained = [
+        trained: list[tuple[int, float, float, Literal["muon", "sgd"]]] = [
             (1, SETTINGS.first_epochs, 1.0, "sgd"),
             (2, 1 - SETTINGS.first_epochs, 0.5, "sgd"),
             (
