@@ -69,6 +69,4 @@ def test_every_public_name_has_an_example():
         and (inspect.isclass(value) or inspect.isfunction(value))
     }
     without = {name for name, value in public.items() if ">>>" not in (value.__doc__ or "")}
-    # Parts of a detector: docs/extending.md shows them in one.
-    in_a_detector = {"Isolation", "flag_above", "flag_most_suspect", "flag_nothing"}
-    assert without - in_a_detector == {"least_suspect_half"}
+    assert without == set()

@@ -130,7 +130,6 @@ class ActivationClustering(FeatureDetector):
     isolate_signs_: dict[str, np.ndarray] = field(init=False)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **FeatureDetector._parameter_constraints,
         "exclusion": [StrOptions({"size", "silhouette"})],
         "size_threshold": [Interval(Real, 0, 0.5, closed="right")],
         "silhouette_threshold": [Interval(Real, -1, 1, closed="both")],

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval
 
 from antibackdoor.detection._base import BaseDetector, Detection
 from antibackdoor.detection._select import Isolation
-from antibackdoor.training import ADVICE, CrossEntropy, Run, TrainingEstimator, compute_features
+from antibackdoor.training import ADVICE, CrossEntropy, Run, compute_features
 from antibackdoor.utils import parameters
 
 
@@ -26,7 +26,6 @@ class FeatureDetector(BaseDetector):
     epochs: int = 60
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **TrainingEstimator._parameter_constraints,
         "epochs": [Interval(Integral, 1, None, closed="left")],
     }
 

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from antibackdoor.detection._base import BaseDetector, Detection
 from antibackdoor.detection._losses import LOSS_SCORES
 from antibackdoor.detection._select import Isolation, flag_most_suspect
-from antibackdoor.training import CrossEntropy, HeldLoss, Run, TrainingEstimator
+from antibackdoor.training import CrossEntropy, HeldLoss, Run
 from antibackdoor.utils import parameters
 
 
@@ -104,7 +104,6 @@ class LossRank(BaseDetector):
     augment: str | Sequence[str] | None = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **TrainingEstimator._parameter_constraints,
         "ratio": [Interval(Real, 0, 0.5, closed="neither"), None],
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "gamma": [Interval(Real, 0, None, closed="left"), None],

@@ -32,7 +32,6 @@ from antibackdoor.training import (
     Passes,
     Run,
     ShuffledRows,
-    TrainingEstimator,
     resolve_batch_size,
 )
 from antibackdoor.utils import parameters
@@ -55,9 +54,6 @@ INSTEAD = (
     "Flag a share of the rows that you choose (detector=LossRank(ratio=0.05)), or try another "
     "detector (SpectralSignatures, ActivationClustering)."
 )
-
-# Not parameters here: the schedule is one cycle, and images are not augmented.
-_NOT_ITS_OWN = ("lr_schedule", "augment")
 
 
 @parameters
@@ -178,11 +174,6 @@ class PoisonSearch(BaseDetector):
     augment: None = field(init=False, default=None)
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{
-            name: constraint
-            for name, constraint in TrainingEstimator._parameter_constraints.items()
-            if name not in _NOT_ITS_OWN
-        },
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
         "epochs": [Interval(Integral, 1, None, closed="left")],
     }

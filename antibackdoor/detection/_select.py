@@ -17,6 +17,14 @@ class Isolation:
         Higher is more suspect.
     threshold : float
         Rows with a score above it are flagged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.detection import Isolation
+    >>> isolation = Isolation(np.array([0.7, 0.1, 0.9]), threshold=0.5)
+    >>> isolation.mask, isolation.indices
+    (array([ True, False,  True]), array([2, 0]))
     """
 
     scores: np.ndarray
@@ -49,6 +57,13 @@ def flag_most_suspect(scores: np.ndarray, ratio: float) -> Isolation:
     Returns
     -------
     Isolation
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.detection import flag_most_suspect
+    >>> flag_most_suspect(np.array([0.7, 0.1, 0.9, 0.2]), ratio=0.25).indices
+    array([2])
     """
     scores = scores.astype(np.float64)
     n_flagged = max(1, round(ratio * len(scores)))
@@ -59,12 +74,27 @@ def flag_most_suspect(scores: np.ndarray, ratio: float) -> Isolation:
 
 
 def flag_above(scores: np.ndarray, threshold: float) -> Isolation:
-    """Flag the rows whose score is above a threshold."""
+    """Flag the rows whose score is above a threshold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.detection import flag_above
+    >>> flag_above(np.array([0.7, 0.1, 0.9]), threshold=0.5).indices
+    array([2, 0])
+    """
     return Isolation(scores.astype(np.float64), threshold)
 
 
 def flag_nothing(n_samples: int) -> Isolation:
-    """Suspect nobody."""
+    """Suspect nobody.
+
+    Examples
+    --------
+    >>> from antibackdoor.detection import flag_nothing
+    >>> flag_nothing(3).mask
+    array([False, False, False])
+    """
     return Isolation(np.zeros(n_samples), np.inf)
 
 
@@ -83,6 +113,14 @@ def least_suspect_half(scores: np.ndarray, labels: np.ndarray, flagged: np.ndarr
     -------
     numpy.ndarray of shape (n_samples,), bool
         True for at least one row of every class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from antibackdoor.detection import least_suspect_half
+    >>> scores, labels = np.array([0.7, 0.1, 0.9, 0.2]), np.array([0, 0, 1, 1])
+    >>> least_suspect_half(scores, labels, flagged=scores > 0.8)
+    array([False,  True, False,  True])
     """
     picked = np.zeros(len(scores), dtype=bool)
     for label in np.unique(labels):

@@ -91,7 +91,6 @@ class SpectralSignatures(FeatureDetector):
     expected_poison_rate: float = 0.1
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **FeatureDetector._parameter_constraints,
         "expected_poison_rate": [Interval(Real, 0, 0.5, closed="right")],
     }
 
