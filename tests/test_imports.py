@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import pkgutil
@@ -37,25 +36,6 @@ def test_every_public_name_is_on_the_page_of_the_api():
     public = {name for package in names for name in importlib.import_module(package).__all__}
     assert len(listed) == len(set(listed))
     assert {name.rpartition(".")[2] for name in listed} == public
-
-
-def test_no_part_of_the_package_imports_a_private_module_of_another():
-    package = Path(antibackdoor.__file__).parent
-    imported = {
-        (path.relative_to(package).parts[0], node.module)
-        for path in package.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module is not None
-    }
-    private = {
-        (importer, module)
-        for importer, module in imported
-        if (parts := module.split("."))[0] == "antibackdoor"
-        and any(part.startswith("_") for part in parts[2:])
-        and parts[1] != importer
-    }
-    # scikit-learn's own classes, under types of ours: no names of this package.
-    assert {module for _, module in private} == {"antibackdoor.utils._sklearn"}
 
 
 def test_every_public_name_has_an_example():

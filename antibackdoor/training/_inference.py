@@ -35,13 +35,37 @@ def compute_logits(
 
 @torch.no_grad()
 def compute_features(network: Network, samples: Samples) -> torch.Tensor:
-    """Return the features of all rows, shape (n_samples, n_features), in evaluation mode."""
+    """Return the features of all rows, shape (n_samples, n_features), in evaluation mode.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import Samples, compute_features
+    >>> samples = Samples(np.zeros((5, 4)), None, torch.device("cpu"), torch.float32)
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> compute_features(network, samples).shape
+    torch.Size([5, 128])
+    """
     network.eval()
     return _by_chunks(network.features, samples)
 
 
 def compute_losses(network: Network, samples: Samples, labels: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy of all rows, shape (n_samples,), in nats."""
+    """Return the cross-entropy of all rows, shape (n_samples,), in nats.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import Samples, compute_losses
+    >>> samples = Samples(np.zeros((5, 4)), None, torch.device("cpu"), torch.float32)
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> compute_losses(network, samples, torch.zeros(5, dtype=torch.int64)).shape
+    torch.Size([5])
+    """
     return sample_losses(compute_logits(network, samples), labels)
 
 

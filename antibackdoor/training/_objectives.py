@@ -219,6 +219,18 @@ class HeldLoss:
         The level, in nats.
     reduction : {"batch", "sample"}
         Whether to hold the mean of a batch or each sample; see `local_gradient_ascent`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import HeldLoss
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> value, logits = HeldLoss(0.5, "batch")(
+    ...     network, torch.zeros(2, 4), torch.tensor([0, 1]), torch.arange(2)
+    ... )
+    >>> value.shape, logits.shape
+    (torch.Size([]), torch.Size([2, 3]))
     """
 
     def __init__(self, gamma: float, reduction: Literal["batch", "sample"]) -> None:
@@ -242,6 +254,19 @@ class Unlearning:
         Mask of the isolated rows of the whole training set.
     bound : float or None
         See `global_gradient_ascent`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import Unlearning
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> isolated = torch.tensor([True, False])
+    >>> value, logits = Unlearning(isolated, bound=10.0)(
+    ...     network, torch.zeros(2, 4), torch.tensor([0, 1]), torch.arange(2)
+    ... )
+    >>> logits.shape
+    torch.Size([2, 3])
     """
 
     def __init__(self, isolated: torch.Tensor, bound: float | None) -> None:
@@ -263,6 +288,19 @@ class NegativeLoss:
     ----------
     complementary : torch.Tensor of shape (n_samples,), bool
         Mask of the rows of the whole training set whose label is complementary: not their class.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from antibackdoor.backbones import build_network
+    >>> from antibackdoor.training import NegativeLoss
+    >>> network = build_network("mlp", (4,), 3, mean=torch.zeros(4), scale=torch.ones(4))
+    >>> complementary = torch.tensor([True, False])
+    >>> value, logits = NegativeLoss(complementary)(
+    ...     network, torch.zeros(2, 4), torch.tensor([0, 1]), torch.arange(2)
+    ... )
+    >>> logits.shape
+    torch.Size([2, 3])
     """
 
     def __init__(self, complementary: torch.Tensor) -> None:
