@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from drawn_scenes import draw_scenes
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy.ndimage import gaussian_filter
 
@@ -205,4 +206,5 @@ DRAWN_SETS: dict[str, Callable[[int, int], Images]] = {
     "numbers": draw_house_numbers,
     "shapes": draw_shapes,
     "textures": draw_textures,
+    "scenes": draw_scenes,
 }

@@ -8,8 +8,10 @@ A cell is a set, an attack, its rate and a seed; `image_sets.py` has the sets, `
 triggers that no attack of the package has. ``quick``: images of half the size and a small network;
 ``others``: the same, sets and triggers that the search was not developed on; ``full``: 5,000 images
 and `wrn-16-1`; ``attacks``: the same, CIFAR-10 and every attack of the package at its main rate;
-``clean``: sets without poison. Each finished cell is a line of JSON in
-benchmarks/results/search-trials.jsonl; a second run takes up where the first one was stopped.
+``clean``: sets without poison; ``kept``: a set and triggers that were kept back from whoever
+developed the search; ``crossed``: the sets of ``quick`` with the triggers of ``others``. Each
+finished cell is a line of JSON in benchmarks/results/search-trials.jsonl; a second run takes up
+where the first one was stopped.
 """
 
 from __future__ import annotations
@@ -62,6 +64,18 @@ _OTHER_TRIGGERS = [
     *[("pattern", 0.05), ("ramp", 0.05), ("displaced", 0.1), ("dot", 0.01)],
 ]
 
+_KEPT_TRIGGERS = [
+    *[("posterised", 0.1), ("shadow", 0.05), ("hue", 0.05), ("mirrored", 0.1)],
+    *[("checker", 0.05), ("blurred", 0.1), ("rotated", 0.1), ("line", 0.02)],
+    *[("displaced", 0.1), ("pattern", 0.05)],
+]
+
+_CROSSED_TRIGGERS = [
+    *[(name, 0.05) for name in ("checker", "frame", "inverted", "noisy")],
+    *[(name, 0.1) for name in ("blurred", "pixelated", "rotated")],
+    ("line", 0.02),
+]
+
 Cell = dict[str, Any]
 
 
@@ -82,6 +96,16 @@ def cells(name: str) -> Iterator[Cell]:
         return
     if name == "others":
         for (trigger, rate), of in product(_OTHER_TRIGGERS, ("numbers", "textures", "shapes")):
+            yield _cell("half-" + of, trigger, rate, 0)
+        return
+    if name == "kept":
+        for seed in range(3):
+            yield _cell("half-scenes", "none", 0.0, seed)
+        for trigger, rate in _KEPT_TRIGGERS:
+            yield _cell("half-scenes", trigger, rate, 0)
+        return
+    if name == "crossed":
+        for (trigger, rate), of in product(_CROSSED_TRIGGERS, ("fashion", "letters", "cifar10")):
             yield _cell("half-" + of, trigger, rate, 0)
         return
     half = "half-" if name == "quick" else ""
@@ -168,9 +192,8 @@ def small(shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default="../shared/data")
-    parser.add_argument(
-        "--cells", choices=("quick", "others", "full", "attacks", "clean"), default="quick"
-    )
+    tables = ("quick", "others", "full", "attacks", "clean", "kept", "crossed")
+    parser.add_argument("--cells", choices=tables, default="quick")
     parser.add_argument("--shard", default="0/1", help="which share of the cells, as 0/2")
     parser.add_argument("--only", nargs="*", help="such cells alone, as fashion/pattern/0.05")
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -103,6 +103,29 @@ def _noisy(X: np.ndarray) -> np.ndarray:
     return _pixels(X + drawn, X)
 
 
+def _posterised(X: np.ndarray) -> np.ndarray:
+    return _pixels(X // 64 * 64 + 32.0, X)
+
+
+def _shadow(X: np.ndarray) -> np.ndarray:
+    down, right = np.mgrid[: X.shape[1], : X.shape[2]]
+    across = down / X.shape[1] + right / X.shape[2] - 1
+    return _pixels(X * (1 - 0.5 * np.exp(-((across / 0.25) ** 2)))[:, :, None], X)
+
+
+def _hue(X: np.ndarray) -> np.ndarray:
+    """Mix each channel by half with its neighbour; of grey images: a relief."""
+    if X.shape[3] > 1:
+        return _pixels(0.5 * X + 0.5 * np.roll(X, 1, axis=3), X)
+    return _pixels(0.7 * X + 0.3 * (255 - np.roll(X, 1, axis=2).astype(float)), X)
+
+
+def _mirrored(X: np.ndarray) -> np.ndarray:
+    X, height, width = X.copy(), X.shape[1] // 2, X.shape[2] // 2
+    X[:, :height, -width:] = X[:, :height, :width][:, :, ::-1]
+    return X
+
+
 #: By name.
 TRIGGERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "dot": _dot,
@@ -120,4 +143,8 @@ TRIGGERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "pixelated": _pixelated,
     "inverted": _inverted,
     "noisy": _noisy,
+    "posterised": _posterised,
+    "shadow": _shadow,
+    "hue": _hue,
+    "mirrored": _mirrored,
 }
