@@ -24,6 +24,7 @@ def signs_of(
     *,
     diversity=0.4,
     foreignness=0.2,
+    rest_diversity=0.4,
     split_diversity=0.3,
     n_recognised=100,
     converted=0.02,
@@ -39,6 +40,7 @@ def signs_of(
             row_foreignness=np.zeros(n_rows),
             diversity=diversity,
             foreignness=foreignness,
+            rest_diversity=rest_diversity,
             n_recognised=n_recognised,
         ),
         parts=Parts(label, rows, np.where(share < 0.2, 0.9, 0.2)),
@@ -104,11 +106,20 @@ def test_the_p_value_allows_for_the_number_of_signs():
     assert one.p_value == pytest.approx(3 / (1 / told).sum())
 
 
-@pytest.mark.parametrize("natural", [{"diversity": 0.05}, {"foreignness": -0.1}], ids=str)
+@pytest.mark.parametrize(
+    "natural", [{"diversity": 0.05}, {"foreignness": -0.1, "rest_diversity": 0.85}], ids=str
+)
 def test_poison_is_diverse_and_foreign_and_a_natural_part_may_be_either(natural):
     poison = {"diversity": 0.9, "foreignness": 2.0}
     assert weigh(ten_classes(**poison), LEVEL)[0].foreign_p < 1e-5
     assert weigh(ten_classes(**poison | natural), LEVEL)[0].foreign_p == 1.0
+
+
+def test_a_part_that_is_far_more_diverse_than_its_rest_is_poison_although_it_is_not_foreign():
+    """A probe that a trigger confuses takes all for a few classes, the rest of the class too."""
+    confused = {"foreignness": -0.5, "diversity": 0.6}
+    assert weigh(ten_classes(**confused, rest_diversity=0.1), LEVEL)[0].is_poisoned
+    assert not weigh(ten_classes(**confused, rest_diversity=0.5), LEVEL)[0].is_poisoned
 
 
 def test_what_few_rows_show_is_uncertain():

@@ -125,7 +125,7 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     # A natural class looks like one or two others, which is the less foreign, the more there are.
     foreign_p = exponential_tail(
         np.array([one.suspects.evidence for one in signs]),
-        mean=SETTINGS.natural_foreignness / np.log(n_known),
+        mean=SETTINGS.natural_evidence / np.log(n_known),
         weight=SETTINGS.weight,
         most=SETTINGS.most_means,
     )

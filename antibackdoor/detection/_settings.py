@@ -19,9 +19,9 @@ class SearchSettings:
         Probability from which on a row is flagged.
     doubtful : float
         Probability from which on a row is not trained on.
-    natural_foreignness : float
-        Mean of an exponential distribution, of the evidence that natural classes are foreign in
-        part, times the logarithm of the number of known classes.
+    natural_evidence : float
+        Mean of an exponential distribution, of the evidence of the suspect parts of natural
+        classes, times the logarithm of the number of known classes.
     natural_transplant : float
         Mean of an exponential distribution, of the transplants of natural classes, less their
         error.
@@ -93,7 +93,7 @@ class SearchSettings:
 
     poison: float = 0.5
     doubtful: float = 0.1
-    natural_foreignness: float = 0.035
+    natural_evidence: float = 0.04
     natural_transplant: float = 0.05
     weight: float = 6
     most_means: float = 3

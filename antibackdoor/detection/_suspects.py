@@ -30,7 +30,7 @@ class Suspects:
         The suspect part first, with the rows that are like it.
     row_foreignness : numpy.ndarray of shape (n_rows,), float64
         Of each row of the class, in nats; 0 where the probe tells nothing.
-    diversity, foreignness : float
+    diversity, rest_diversity, foreignness : float
         See `part_diversity` and `part_foreignness`; nan where nothing could be told.
     n_recognised : int
         Rows that they were told from.
@@ -39,19 +39,29 @@ class Suspects:
     parts: Parts
     row_foreignness: np.ndarray
     diversity: float = float("nan")
+    rest_diversity: float = float("nan")
     foreignness: float = float("nan")
     n_recognised: int = 0
 
     @property
     def evidence(self) -> float:
-        """How foreign the part is, times the square of its diversity, 0 or more.
+        """How much speaks for poison, 0 or more; nan where nothing could be told.
 
-        Both less a standard error: of few rows they are uncertain. Poison is foreign and diverse;
-        odd rows of a natural class may be either. Nan where nothing could be told.
+        A part that is diverse, and is foreign or less alike than the rest. Odd rows of a natural
+        class may be one of these. All less a standard error: of few rows they are uncertain.
         """
         error = 1 / np.sqrt(max(1, self.n_recognised))
-        foreign, diverse = self.foreignness - error, self.diversity - error
-        return float(np.maximum(foreign, 0) * np.maximum(diverse, 0) ** 2)
+        diverse, foreign, contrast = np.maximum(
+            np.array([self.diversity, self.foreignness, self.diversity - self.rest_diversity])
+            - error,
+            0,
+        )
+        return float(diverse * (diverse * foreign + contrast / 2))
+
+    @property
+    def told_apart(self) -> float:
+        """How much more diverse the part is than the rest, in standard errors."""
+        return float((self.diversity - self.rest_diversity) * np.sqrt(self.n_recognised))
 
 
 def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts) -> Suspects:
@@ -61,8 +71,9 @@ def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts)
     rows at the head of an order. By the odds of their label: where classes are hard to know, a
     trigger is what is recognised best. And by how foreign the held-out prediction is, which tells
     most where classes are easy to know. What the head of an order has in common, a discriminant
-    learns from its features, in rounds. The candidate with the most `evidence` is suspect, and
-    all rows that are like it by their features and as foreign.
+    learns from its features, in rounds. What the class shows is that of the candidate with the most
+    `evidence`. Which rows are suspect is told by candidates with all rows that are like them: the
+    one that is told apart best.
 
     Parameters
     ----------
@@ -82,15 +93,19 @@ def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts)
     if prediction.tells_classes_apart:
         foreign = prediction.foreignness(rows, prediction.natural_shares(rows))
     views = look_at(fitted, rows)
-    told = [
-        _ask_about(replace(parts, probabilities=one), foreign, prediction, fitted.recognised)
-        for one in _candidates(parts, views, fitted.odds[rows], foreign)
-    ]
-    told = [one for one in told if np.isfinite(one.evidence)]
+
+    def ask_about(probabilities: np.ndarray) -> Suspects:
+        one = replace(parts, probabilities=probabilities)
+        return _ask_about(one, foreign, prediction, fitted.recognised)
+
+    candidates = _candidates(parts, views, fitted.odds[rows], foreign)
+    told = [one for one in map(ask_about, candidates) if np.isfinite(one.evidence)]
     if not told:
         return Suspects(parts, foreign)
-    best = max(told, key=lambda one: one.evidence)
-    return replace(best, parts=_widen(best.parts, views, prediction, fitted.recognised))
+    widened = [ask_about(_widen(one.parts, views, prediction, fitted.recognised)) for one in told]
+    parted = [one for one in widened if np.isfinite(one.told_apart)] or told
+    strongest = max(told, key=lambda one: one.evidence)
+    return replace(strongest, parts=max(parted, key=lambda one: one.told_apart).parts)
 
 
 def part_diversity(
@@ -161,6 +176,7 @@ def _ask_about(
     return replace(
         told,
         diversity=prediction.diversity(first),
+        rest_diversity=prediction.diversity(second),
         foreignness=part_foreignness(prediction, first, second),
         n_recognised=len(first),
     )
@@ -168,8 +184,8 @@ def _ask_about(
 
 def _widen(
     parts: Parts, views: tuple[View, View], prediction: HeldOutPrediction, recognised: np.ndarray
-) -> Parts:
-    """Return the first part with the rows that are like it, recognised or not.
+) -> np.ndarray:
+    """Return the probability of the first part, with the rows that are like it, recognised or not.
 
     It begins from its recognised rows alone: others do not bear a trigger that works.
     """
@@ -178,7 +194,7 @@ def _widen(
     seen = recognised[parts.rows]
     told = widen(views, (parts.probabilities > 0.5) & seen, seen, foreign)
     is_a_part = all(are_two(told[view.unseen] > 0.5) for view in views)
-    return replace(parts, probabilities=told) if is_a_part else parts
+    return told if is_a_part else parts.probabilities
 
 
 def _from_the_head(views: tuple[View, View], order: np.ndarray) -> Iterator[np.ndarray]:
