@@ -110,7 +110,7 @@ def test_signs_are_in_the_order_of_the_classes(found):
 def test_the_page_of_the_report_shows_each_sign(found):
     page = resources.files("antibackdoor.inspection").joinpath("report.html").read_text()
     for sign in found.isolate_signs_:
-        assert sign.replace("_", " ").capitalize() + ":" in page
+        assert f"<b>{sign.replace('_', ' ').capitalize()}</b>" in page
 
 
 def test_nothing_is_flagged_in_clean_digits(clean):

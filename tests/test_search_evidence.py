@@ -26,7 +26,7 @@ def signs_of(
     foreignness=0.2,
     rest_diversity=0.4,
     split_diversity=0.3,
-    n_recognised=100,
+    n_recognised=1000,
     converted=0.02,
     of_second=False,
     n_rows=2000,
@@ -68,7 +68,7 @@ def test_of_natural_classes_none_is_poisoned():
 
 @pytest.mark.parametrize(
     "sign",
-    [{"foreignness": 2.0}, {"converted": 0.9}],
+    [{"foreignness": 3.0}, {"converted": 0.9}],
     ids=lambda sign: next(iter(sign)),
 )
 def test_a_class_with_one_large_sign_is_poisoned(sign):
@@ -183,8 +183,8 @@ FIRST, LAST = list(range(400)), list(range(1600, 2000))
 
 
 def test_of_a_class_with_a_foreign_part_this_part_is_suspect():
-    assert suspects(foreignness=2.0) == (LAST, True)
-    assert suspects(foreignness=2.0, converted=0.9) == (LAST, True)
+    assert suspects(foreignness=3.0) == (LAST, True)
+    assert suspects(foreignness=3.0, converted=0.9) == (LAST, True)
 
 
 @pytest.mark.parametrize("foreignness", [0.1, NAN])

@@ -22,6 +22,8 @@ class SearchSettings:
     natural_evidence : float
         Mean of an exponential distribution, of the evidence of the suspect parts of natural
         classes, times the logarithm of the number of known classes.
+    standard_errors : float
+        What a part shows counts less so many standard errors, the reciprocal root of its rows.
     natural_transplant : float
         Mean of an exponential distribution, of the transplants of natural classes, less their
         error.
@@ -93,7 +95,8 @@ class SearchSettings:
 
     poison: float = 0.5
     doubtful: float = 0.1
-    natural_evidence: float = 0.04
+    natural_evidence: float = 0.025
+    standard_errors: float = 2.5
     natural_transplant: float = 0.05
     weight: float = 6
     most_means: float = 3

@@ -48,9 +48,10 @@ class Suspects:
         """How much speaks for poison, 0 or more; nan where nothing could be told.
 
         A part that is diverse, and is foreign or less alike than the rest. Odd rows of a natural
-        class may be one of these. All less a standard error: of few rows they are uncertain.
+        class may be one of these. All less some standard errors: of few rows they are uncertain,
+        and they are the largest of several candidates.
         """
-        error = 1 / np.sqrt(max(1, self.n_recognised))
+        error = SETTINGS.standard_errors / np.sqrt(max(1, self.n_recognised))
         diverse, foreign, contrast = np.maximum(
             np.array([self.diversity, self.foreignness, self.diversity - self.rest_diversity])
             - error,
