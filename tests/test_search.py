@@ -178,7 +178,7 @@ def test_the_false_alarm_rate_is_the_level_of_the_p_value(planted, found, factor
 # ------------------------------------------------------------------------------ many targets
 
 
-def plant_in(targets, n_rows=100, n_poisoned=16):
+def plant_in(targets, n_rows=100, n_poisoned=24):
     """Rows of the other classes with a trigger, in each of these classes."""
     X, labels, _ = plant({}, [n_rows] * 5 + [19])
     poison = np.zeros(len(labels), dtype=bool)

@@ -88,7 +88,7 @@ def test_half_of_the_classes_may_be_poisoned():
 
 
 def test_a_class_that_is_foreign_in_part_as_all_others_are_is_natural():
-    signs = [signs_of(label, foreignness=2 + value) for label, value in enumerate(FOREIGN)]
+    signs = [signs_of(label, foreignness=1 + value) for label, value in enumerate(FOREIGN)]
     assert not any(one.is_poisoned for one in weigh(signs, LEVEL))
 
 
@@ -123,11 +123,11 @@ def test_a_part_that_is_far_more_diverse_than_its_rest_is_poison_although_it_is_
 
 
 def test_what_few_rows_show_is_uncertain():
-    assert weigh(ten_classes(foreignness=1.2, n_recognised=200), LEVEL)[0].is_poisoned
-    assert not weigh(ten_classes(foreignness=1.2, n_recognised=16), LEVEL)[0].is_poisoned
+    assert weigh(ten_classes(foreignness=1.6, n_recognised=1000), LEVEL)[0].is_poisoned
+    assert not weigh(ten_classes(foreignness=1.6, n_recognised=60), LEVEL)[0].is_poisoned
 
 
-def test_a_transplant_of_few_rows_is_uncertain():
+def test_a_transplant_of_few_rows_says_nothing():
     assert weigh(ten_classes(converted=0.5), LEVEL)[0].is_poisoned
     # A fifth of sixty.
     assert not weigh(ten_classes(converted=0.5, n_rows=60), LEVEL)[0].is_poisoned
@@ -139,9 +139,9 @@ def test_signs_beyond_the_smallest_float_are_no_error():
 
 
 def test_two_moderate_signs_are_a_strong_one_together():
-    for one_of_them in ({"foreignness": 0.8}, {"converted": 0.24}):
+    for one_of_them in ({"foreignness": 0.75}, {"converted": 0.24}):
         assert not weigh(ten_classes(**one_of_them), LEVEL)[0].is_poisoned
-    assert weigh(ten_classes(foreignness=0.8, converted=0.24), LEVEL)[0].is_poisoned
+    assert weigh(ten_classes(foreignness=0.75, converted=0.24), LEVEL)[0].is_poisoned
 
 
 def test_the_level_is_what_the_p_value_has_to_be_below():

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import chi2, hmean
 
 from antibackdoor.detection._null import exponential_tail
-from antibackdoor.detection._parts import Parts
+from antibackdoor.detection._parts import SMALLEST_CLASS, Parts
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.detection._suspects import Suspects
 from antibackdoor.detection._transplant import Transplant
@@ -41,9 +41,9 @@ class Signs:
 
     @property
     def certain_transplant(self) -> float:
-        """The transplant less what the mean of so few rows may turn by chance."""
+        """The transplant; nan of parts of so few rows that their mean may turn others by chance."""
         n_rows = min(len(self.parts.first), len(self.parts.second))
-        return self.transplant.converted - 2 / np.sqrt(max(1, n_rows))
+        return self.transplant.converted if n_rows >= SMALLEST_CLASS else float("nan")
 
 
 @dataclass(frozen=True)

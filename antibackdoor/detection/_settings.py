@@ -25,8 +25,7 @@ class SearchSettings:
     standard_errors : float
         What a part shows counts less so many standard errors, the reciprocal root of its rows.
     natural_transplant : float
-        Mean of an exponential distribution, of the transplants of natural classes, less their
-        error.
+        Mean of an exponential distribution, of the transplants of natural classes.
     weight : float
         Number of classes that either of the two counts for.
     most_means : float
@@ -97,7 +96,7 @@ class SearchSettings:
     doubtful: float = 0.1
     natural_evidence: float = 0.025
     standard_errors: float = 2.5
-    natural_transplant: float = 0.05
+    natural_transplant: float = 0.06
     weight: float = 6
     most_means: float = 3
     less_diverse: float = 0.2

@@ -72,9 +72,9 @@ def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts)
     rows at the head of an order. By the odds of their label: where classes are hard to know, a
     trigger is what is recognised best. And by how foreign the held-out prediction is, which tells
     most where classes are easy to know. What the head of an order has in common, a discriminant
-    learns from its features, in rounds. What the class shows is that of the candidate with the most
-    `evidence`. Which rows are suspect is told by candidates with all rows that are like them: the
-    one that is told apart best.
+    learns from its features, in rounds. Each is asked about as it is, and with all rows that are
+    like it. What the class shows is the most `evidence` of all; suspect are the rows of the one
+    with such rows that is told apart best.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts)
         return Suspects(parts, foreign)
     widened = [ask_about(_widen(one.parts, views, prediction, fitted.recognised)) for one in told]
     parted = [one for one in widened if np.isfinite(one.told_apart)] or told
-    strongest = max(told, key=lambda one: one.evidence)
+    strongest = max([*told, *parted], key=lambda one: one.evidence)
     return replace(strongest, parts=max(parted, key=lambda one: one.told_apart).parts)
 
 
