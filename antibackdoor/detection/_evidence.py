@@ -95,7 +95,7 @@ class ClassEvidence:
     @property
     def is_of_other_classes(self) -> bool:
         """Whether the suspect rows have been recognised as rows of many other classes."""
-        return self.foreign_p < SETTINGS.telling_p_value
+        return self.foreign_p < SETTINGS.telling_p_value or self.signs.suspects.is_told_apart
 
     @property
     def probabilities(self) -> np.ndarray:

@@ -96,7 +96,7 @@ class SearchSettings:
     doubtful: float = 0.1
     natural_evidence: float = 0.025
     standard_errors: float = 2.5
-    natural_transplant: float = 0.06
+    natural_transplant: float = 0.08
     weight: float = 6
     most_means: float = 3
     less_diverse: float = 0.2

@@ -64,6 +64,12 @@ class Suspects:
         """How much more diverse the part is than the rest, in standard errors."""
         return float((self.diversity - self.rest_diversity) * np.sqrt(self.n_recognised))
 
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the part is surely more diverse than the rest, and by far."""
+        by_far = self.rest_diversity < self.diversity / 2
+        return bool(by_far and self.told_apart > SETTINGS.standard_errors)
+
 
 def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts) -> Suspects:
     """Return the part of a class that may be its poison.
