@@ -26,7 +26,7 @@ from antibackdoor.detection._search import MOST_PROBES, find_poison
 from antibackdoor.detection._settings import SETTINGS
 from antibackdoor.detection._transplant import Transplant
 
-OTHERS = dict.fromkeys((0, 1, 3, 4, 5), 4)
+OTHERS = dict.fromkeys((0, 1, 3, 4, 5), 6)
 NOISE = N_CLASSES + 1
 
 
