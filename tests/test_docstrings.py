@@ -98,7 +98,7 @@ def lines_above(match):
 def readers_data(split_digits):
     """What pages call X and y: data of the reader, poisoned."""
     X, X_test, y, y_test = split_digits
-    X_bad, y_bad, _ = make_poisoned(X[:500], y[:500], attack="badnets", random_state=0)
+    X_bad, y_bad, _ = make_poisoned(X[:800], y[:800], attack="badnets", random_state=0)
     return {"X": X_bad, "y": y_bad, "X_test": X_test, "y_test": y_test}
 
 
@@ -109,7 +109,7 @@ FLAGGING = ("docs/guide/tuning.md",)
 @pytest.fixture
 def short_schedules(page, monkeypatch):
     """Let estimators train for a few epochs where a page leaves them at their defaults."""
-    first = 5 if page in FLAGGING else 2
+    first = 10 if page in FLAGGING else 2
     for estimator, epochs in (
         (PoisonSearch, first),
         (LossRank, first),
