@@ -69,7 +69,7 @@ _SMALL = {"backbone": tiny_cnn, "random_state": 0}
 #: A fit of all terms and one that searches; a detector alone; views that are compared with those
 #: of the whole batch; and attention, which is taken inside the body.
 FITS = {
-    "abl": lambda: ABLClassifier(detector=PoisonSearch(epochs=3), epochs=1, **_SMALL),
+    "abl": lambda: ABLClassifier(detector=PoisonSearch(epochs=5), epochs=1, **_SMALL),
     "cbd": lambda: CBDClassifier.from_paper(
         detector__epochs=1, detector__augment=None, epochs=2, augment=None, **_SMALL
     ),
@@ -82,10 +82,10 @@ FITS = {
 
 
 def poisoned():
-    """Return some images of four digits, a tenth of them poisoned, and their labels."""
+    """Return some images of four digits, 48 of them poisoned, and their labels."""
     X, y = load_digits_images()
-    rows = np.flatnonzero(y < 4)[:160]
-    return make_poisoned(X[rows], y[rows], attack="badnets", poison_rate=0.1, random_state=0)[:2]
+    rows = np.flatnonzero(y < 4)[:320]
+    return make_poisoned(X[rows], y[rows], attack="badnets", poison_rate=0.15, random_state=0)[:2]
 
 
 def undefended(**changes):
