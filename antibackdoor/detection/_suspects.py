@@ -109,10 +109,20 @@ def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts)
     told = [one for one in map(ask_about, candidates) if np.isfinite(one.evidence)]
     if not told:
         return Suspects(parts, foreign)
-    widened = [ask_about(_widen(one.parts, views, prediction, fitted.recognised)) for one in told]
-    parted = [one for one in widened if np.isfinite(one.told_apart)] or told
-    strongest = max([*told, *parted], key=lambda one: one.evidence)
-    return replace(strongest, parts=max(parted, key=lambda one: one.told_apart).parts)
+    with_rows = [
+        _better(one, ask_about(_widen(one.parts, views, prediction, fitted.recognised)))
+        for one in told
+    ]
+    strongest = max([*told, *with_rows], key=lambda one: one.evidence)
+    return replace(strongest, parts=max(with_rows, key=lambda one: one.told_apart).parts)
+
+
+def _better(as_it_is: Suspects, with_rows: Suspects) -> Suspects:
+    """Return a candidate with the rows that are like it, unless it tells less in all respects."""
+    tells_less = (
+        with_rows.evidence < as_it_is.evidence and with_rows.told_apart < as_it_is.told_apart
+    )
+    return as_it_is if tells_less or np.isnan(with_rows.told_apart) else with_rows
 
 
 def part_diversity(
