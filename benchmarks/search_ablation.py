@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -68,33 +69,36 @@ def _than_rest_alone(prediction: Any, rows: np.ndarray, rest: np.ndarray) -> flo
     return float(prediction.foreignness(rows, prediction.shares(rest)).mean())
 
 
-def _evidence_without(name: str) -> Any:
-    """Let the evidence of a part be that of the other of its two factors."""
+def _evidence_with(**changed: Callable[[_suspects.Suspects], float]) -> Any:
+    """Let the evidence of a part be that of a part with other measurements."""
+    evidence = _suspects.Suspects.evidence.fget
+    assert evidence is not None
 
-    def evidence(suspects: _suspects.Suspects) -> float:
-        error = 1 / np.sqrt(max(1, suspects.n_recognised))
-        foreign = max(suspects.foreignness - error, 0) if name != "foreignness" else 1
-        diverse = max(suspects.diversity - error, 0) ** 2 if name != "diversity" else 1
-        return float(foreign * diverse) if np.isfinite(suspects.foreignness) else float("nan")
+    def of_changed(one: _suspects.Suspects) -> float:
+        return float(evidence(replace(one, **{name: of(one) for name, of in changed.items()})))
 
-    return patch.object(_suspects.Suspects, "evidence", property(evidence))
+    return patch.object(_suspects.Suspects, "evidence", property(of_changed))
 
 
 #: What is switched off, and how.
 PARTS = {
     "nothing": nullcontext,
-    "suspects": lambda: _no_sign("foreign_p"),
-    "diversity": lambda: _evidence_without("diversity"),
-    "foreignness": lambda: _evidence_without("foreignness"),
+    "evidence": lambda: _no_sign("foreign_p"),
+    "foreignness": lambda: _evidence_with(foreignness=lambda one: -np.inf),
+    "contrast": lambda: _evidence_with(rest_diversity=lambda one: one.diversity),
+    "errors of few rows": lambda: _evidence_with(n_recognised=lambda one: 10**12),
     "shares of its own": lambda: patch.object(_suspects, "part_foreignness", _than_rest_alone),
     "transplant": lambda: _no_sign("transplant_p"),
     "signs together": lambda: _no_sign("together_p"),
     "candidates": lambda: patch.object(_suspects, "_candidates", _by_features),
-    "rows that join": lambda: patch.object(_suspects, "_widen", lambda parts, *_: parts),
+    "rows that join": lambda: patch.object(
+        _suspects, "_widen", lambda parts, *_: parts.probabilities
+    ),
 }
 
 
-@dataclass(frozen=True)
+# Not frozen: a traceback is set on its way up.
+@dataclass
 class _Stopped(BaseException):
     """The networks that ask have been trained."""
 
