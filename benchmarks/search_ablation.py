@@ -69,15 +69,15 @@ def _than_rest_alone(prediction: Any, rows: np.ndarray, rest: np.ndarray) -> flo
     return float(prediction.foreignness(rows, prediction.shares(rest)).mean())
 
 
-def _evidence_with(**changed: Callable[[_suspects.Suspects], float]) -> Any:
+def _evidence_with(**changed: Callable[[_suspects.Candidate], float]) -> Any:
     """Let the evidence of a part be that of a part with other measurements."""
-    evidence = _suspects.Suspects.evidence.fget
+    evidence = _suspects.Candidate.evidence.fget
     assert evidence is not None
 
-    def of_changed(one: _suspects.Suspects) -> float:
+    def of_changed(one: _suspects.Candidate) -> float:
         return float(evidence(replace(one, **{name: of(one) for name, of in changed.items()})))
 
-    return patch.object(_suspects.Suspects, "evidence", property(of_changed))
+    return patch.object(_suspects.Candidate, "evidence", property(of_changed))
 
 
 #: What is switched off, and how.

@@ -8,7 +8,7 @@ import pytest
 from antibackdoor.detection._evidence import Signs
 from antibackdoor.detection._evidence import weigh as weigh_known
 from antibackdoor.detection._parts import Parts
-from antibackdoor.detection._suspects import Suspects
+from antibackdoor.detection._suspects import Candidate, Suspects
 from antibackdoor.detection._transplant import Transplant
 
 NAN = float("nan")
@@ -34,15 +34,15 @@ def signs_of(
     """The first fifth of the rows are the first part, and the last fifth the suspect one."""
     rows = n_rows * label + np.arange(n_rows)
     share = np.linspace(0, 1, n_rows)
+    suspect = Candidate(
+        parts=Parts(label, rows, np.where(share > 0.8, 0.8, 0.1)),
+        diversity=diversity,
+        rest_diversity=rest_diversity,
+        foreignness=foreignness,
+        n_recognised=n_recognised,
+    )
     return Signs(
-        suspects=Suspects(
-            parts=Parts(label, rows, np.where(share > 0.8, 0.8, 0.1)),
-            row_foreignness=np.zeros(n_rows),
-            diversity=diversity,
-            foreignness=foreignness,
-            rest_diversity=rest_diversity,
-            n_recognised=n_recognised,
-        ),
+        suspects=Suspects(suspect, suspect, np.zeros(n_rows)),
         parts=Parts(label, rows, np.where(share < 0.2, 0.9, 0.2)),
         transplant=Transplant(converted, of_second),
         split_diversity=split_diversity,

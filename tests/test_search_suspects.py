@@ -156,16 +156,19 @@ def test_whatever_the_split_the_poison_is_suspect(planted, seed):
     drawn = np.random.default_rng(seed).random(len(labels)) < 0.5
     found = find_suspects(fitted, prediction, parts_of(labels, drawn))
     # Poison of the one class that natural rows look like may be taken for natural.
-    assert np.isin(np.flatnonzero(poison), found.parts.first).mean() > 0.85
-    assert poison[found.parts.first].mean() > 0.9
-    assert found.evidence > 0.1
+    assert np.isin(np.flatnonzero(poison), found.chosen.parts.first).mean() > 0.85
+    assert poison[found.chosen.parts.first].mean() > 0.9
+    assert found.strongest.evidence > 0.1
 
 
 def test_of_a_class_without_poison_no_part_is_evidence(planted):
     labels, poison, fitted, prediction = planted
     natural = replace(parts_of(labels, poison), rows=np.flatnonzero((labels == TARGET) & ~poison))
     drawn = np.random.default_rng(0).random(len(natural.rows))
-    assert find_suspects(fitted, prediction, replace(natural, probabilities=drawn)).evidence < 0.03
+    assert (
+        find_suspects(fitted, prediction, replace(natural, probabilities=drawn)).strongest.evidence
+        < 0.03
+    )
 
 
 def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
@@ -177,7 +180,7 @@ def test_poison_is_found_from_the_rows_that_are_recognised_best(planted):
         replace(fitted, odds=fitted.odds + 20 * poison),
         replace(prediction, probabilities=blurred),
         parts_of(labels, np.random.default_rng(0).random(len(labels)) < 0.5),
-    ).parts.first
+    ).chosen.parts.first
     assert np.isin(np.flatnonzero(poison), found).mean() > 0.9
     assert poison[found].mean() > 0.9
 
@@ -188,16 +191,17 @@ def test_rows_that_no_network_recognises_are_suspect_if_they_are_like_those_that
     unknown = np.flatnonzero(poison)[::5]
     odds[unknown] = -1
     found = find_suspects(replace(fitted, odds=odds), prediction, parts_of(labels, poison))
-    assert found.n_recognised <= poison.sum() - len(unknown)
-    assert np.isin(unknown, found.parts.first).mean() >= 0.6
+    assert found.strongest.n_recognised <= poison.sum() - len(unknown)
+    assert np.isin(unknown, found.chosen.parts.first).mean() >= 0.6
 
 
 def test_of_a_class_that_nobody_recognises_nothing_is_said(planted):
     labels, poison, fitted, prediction = planted
     given = parts_of(labels, poison)
     found = find_suspects(replace(fitted, odds=fitted.odds - 1000), prediction, given)
-    assert found.parts is given
-    assert np.isnan([found.diversity, found.foreignness, found.evidence]).all()
+    assert found.chosen.parts is given
+    told = found.strongest
+    assert np.isnan([told.diversity, told.foreignness, told.evidence]).all()
 
 
 def test_nearly_the_whole_class_is_no_part_of_it(planted):
@@ -205,7 +209,7 @@ def test_nearly_the_whole_class_is_no_part_of_it(planted):
     rows = np.flatnonzero(labels == TARGET)
     nearly_all = np.isin(np.arange(len(labels)), rows[len(rows) // 6 :])
     found = find_suspects(fitted, prediction, parts_of(labels, nearly_all))
-    assert len(found.parts.first) < 0.75 * len(rows)
+    assert len(found.chosen.parts.first) < 0.75 * len(rows)
 
 
 # ---------------------------------------------------------------------------------- diversity

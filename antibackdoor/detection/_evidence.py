@@ -25,7 +25,6 @@ class Signs:
     Attributes
     ----------
     suspects : Suspects
-        Its most foreign part.
     parts : Parts
         Whose difference turned other rows.
     transplant : Transplant
@@ -95,13 +94,13 @@ class ClassEvidence:
     @property
     def is_of_other_classes(self) -> bool:
         """Whether the suspect rows have been recognised as rows of many other classes."""
-        return self.foreign_p < SETTINGS.telling_p_value or self.signs.suspects.is_told_apart
+        return self.foreign_p < SETTINGS.telling_p_value or self.signs.suspects.chosen.is_told_apart
 
     @property
     def probabilities(self) -> np.ndarray:
         """That each row of the class is of the suspect part, shape (n_rows,)."""
         if self.is_of_other_classes:
-            return self.signs.suspects.parts.probabilities
+            return self.signs.suspects.chosen.parts.probabilities
         first = self.signs.parts.probabilities
         return 1 - first if self.signs.transplant.of_second else first
 
@@ -124,7 +123,7 @@ def weigh(signs: Sequence[Signs], n_known: int, level: float) -> list[ClassEvide
     """
     # A natural class looks like one or two others, which is the less foreign, the more there are.
     foreign_p = exponential_tail(
-        np.array([one.suspects.evidence for one in signs]),
+        np.array([one.suspects.strongest.evidence for one in signs]),
         mean=SETTINGS.natural_evidence / np.log(n_known),
         weight=SETTINGS.weight,
         most=SETTINGS.most_means,

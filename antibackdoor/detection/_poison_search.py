@@ -126,8 +126,8 @@ class PoisonSearch(BaseDetector):
         means poisoned. nan where nothing could be tested.
     isolate_signs_ : dict of str to numpy.ndarray of shape (n_classes,)
         Evidence of poison in each class of `classes_`, nan for classes that were not tested.
-        ``"diversity"``: prediction diversity of the most foreign part of the class, under a
-        network trained without the class, as a share of that of other classes' rows.
+        ``"diversity"``: prediction diversity of the part of the class with the most evidence, under
+        networks trained without the class, as a share of that of other classes' rows.
         ``"foreignness"``: how much more the predictions of this part look like rows of other
         classes than like the rest of the class, in nats a row.
         ``"transplant"``: the difference of the two parts of the class is added to rows of other

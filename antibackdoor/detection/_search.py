@@ -77,7 +77,7 @@ def find_poison(
     signs = [_measure(one, fitted, predictions[one.label], samples, labels, seed) for one in parts]
     foreignness = np.zeros(len(labels))
     for one in signs:
-        foreignness[one.suspects.parts.rows] = one.suspects.row_foreignness
+        foreignness[one.parts.rows] = one.suspects.row_foreignness
     shared = find_shared_part(samples, labels, fitted, predictions, foreignness, seed)
     n_known = min(len(one.known) for one in predictions.values())
     level = false_alarm_rate / _n_tests(labels)
@@ -115,11 +115,13 @@ def _measure(
 ) -> Signs:
     suspects = find_suspects(fitted, prediction, parts)
     by_features, by_suspects = (
-        transplant(fitted, samples, labels, one, seed) for one in (parts, suspects.parts)
+        transplant(fitted, samples, labels, one, seed) for one in (parts, suspects.chosen.parts)
     )
     # What the suspect rows have in common is purer than what the features tell.
     suspects_bear_it = by_suspects.converted >= SETTINGS.about_as_much * by_features.converted
-    bearing, told = (suspects.parts, by_suspects) if suspects_bear_it else (parts, by_features)
+    bearing, told = (
+        (suspects.chosen.parts, by_suspects) if suspects_bear_it else (parts, by_features)
+    )
     stronger = max(by_features, by_suspects, key=lambda one: one.converted)
     of_first, of_second = (
         part_diversity(prediction, fitted.recognised, one) for one in (parts.first, parts.second)
@@ -161,8 +163,8 @@ def _conclude(
 def _signs(evidence: Sequence[ClassEvidence], shared: SharedPart) -> dict[str, np.ndarray]:
     diversity, foreignness, transplanted = np.full((3, len(shared.turned)), np.nan)
     for one in evidence:
-        diversity[one.label] = one.signs.suspects.diversity
-        foreignness[one.label] = one.signs.suspects.foreignness
+        diversity[one.label] = one.signs.suspects.strongest.diversity
+        foreignness[one.label] = one.signs.suspects.strongest.foreignness
         transplanted[one.label] = one.signs.transplant.converted
     return {
         "diversity": diversity,

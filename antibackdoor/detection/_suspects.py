@@ -21,15 +21,13 @@ _ROUNDS = 4
 
 
 @dataclass(frozen=True)
-class Suspects:
-    """The part of a class that is the most foreign to it.
+class Candidate:
+    """A part of a class that may be its poison, and what it shows.
 
     Attributes
     ----------
     parts : Parts
-        The suspect part first, with the rows that are like it.
-    row_foreignness : numpy.ndarray of shape (n_rows,), float64
-        Of each row of the class, in nats; 0 where the probe tells nothing.
+        The part first.
     diversity, rest_diversity, foreignness : float
         See `part_diversity` and `part_foreignness`; nan where nothing could be told.
     n_recognised : int
@@ -37,7 +35,6 @@ class Suspects:
     """
 
     parts: Parts
-    row_foreignness: np.ndarray
     diversity: float = float("nan")
     rest_diversity: float = float("nan")
     foreignness: float = float("nan")
@@ -71,6 +68,25 @@ class Suspects:
         return bool(by_far and self.told_apart > SETTINGS.standard_errors)
 
 
+@dataclass(frozen=True)
+class Suspects:
+    """What the candidates of a class show.
+
+    Attributes
+    ----------
+    strongest : Candidate
+        Of the most evidence.
+    chosen : Candidate
+        Whose rows are suspect: it is told apart best.
+    row_foreignness : numpy.ndarray of shape (n_rows,), float64
+        Of each row of the class, in nats; 0 where the probe tells nothing.
+    """
+
+    strongest: Candidate
+    chosen: Candidate
+    row_foreignness: np.ndarray
+
+
 def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts) -> Suspects:
     """Return the part of a class that may be its poison.
 
@@ -93,7 +109,7 @@ def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts)
     Returns
     -------
     Suspects
-        `parts` where nothing could be told of any candidate.
+        Of `parts` alone where nothing could be told of any candidate.
     """
     rows = parts.rows
     foreign = np.zeros(len(rows))
@@ -101,23 +117,26 @@ def find_suspects(fitted: CrossFit, prediction: HeldOutPrediction, parts: Parts)
         foreign = prediction.foreignness(rows, prediction.natural_shares(rows))
     views = look_at(fitted, rows)
 
-    def ask_about(probabilities: np.ndarray) -> Suspects:
+    def ask_about(probabilities: np.ndarray) -> Candidate:
         one = replace(parts, probabilities=probabilities)
-        return _ask_about(one, foreign, prediction, fitted.recognised)
+        return _ask_about(one, prediction, fitted.recognised)
 
     candidates = _candidates(parts, views, fitted.odds[rows], foreign)
     told = [one for one in map(ask_about, candidates) if np.isfinite(one.evidence)]
     if not told:
-        return Suspects(parts, foreign)
+        return Suspects(Candidate(parts), Candidate(parts), foreign)
     with_rows = [
         _better(one, ask_about(_widen(one.parts, views, prediction, fitted.recognised)))
         for one in told
     ]
-    strongest = max([*told, *with_rows], key=lambda one: one.evidence)
-    return replace(strongest, parts=max(with_rows, key=lambda one: one.told_apart).parts)
+    return Suspects(
+        strongest=max([*told, *with_rows], key=lambda one: one.evidence),
+        chosen=max(with_rows, key=lambda one: one.told_apart),
+        row_foreignness=foreign,
+    )
 
 
-def _better(as_it_is: Suspects, with_rows: Suspects) -> Suspects:
+def _better(as_it_is: Candidate, with_rows: Candidate) -> Candidate:
     """Return a candidate with the rows that are like it, unless it tells less in all respects."""
     tells_less = (
         with_rows.evidence < as_it_is.evidence and with_rows.told_apart < as_it_is.told_apart
@@ -178,20 +197,17 @@ def _candidates(
             yield from _from_the_head(views, order)
 
 
-def _ask_about(
-    parts: Parts, foreign: np.ndarray, prediction: HeldOutPrediction, recognised: np.ndarray
-) -> Suspects:
+def _ask_about(parts: Parts, prediction: HeldOutPrediction, recognised: np.ndarray) -> Candidate:
     """Return what the first part is like; nothing where it or the rest are too few rows."""
-    told = Suspects(parts, foreign)
     first, second = (part[recognised[part]] for part in (parts.first, parts.second))
     if (
         min(len(first), len(second)) < SETTINGS.fewest_recognised
         or len(parts.first) > SETTINGS.most_of_a_class * len(parts.rows)
         or not prediction.tells_classes_apart
     ):
-        return told
-    return replace(
-        told,
+        return Candidate(parts)
+    return Candidate(
+        parts,
         diversity=prediction.diversity(first),
         rest_diversity=prediction.diversity(second),
         foreignness=part_foreignness(prediction, first, second),
