@@ -6,12 +6,12 @@
 
 A cell is a set, an attack, its rate and a seed; `image_sets.py` has the sets, `triggers.py` the
 triggers that no attack of the package has. ``quick``: images of half the size and a small network;
-``others``: the same, sets and triggers that the search was not developed on; ``full``: 5,000 images
-and `wrn-16-1`; ``attacks``: the same, CIFAR-10 and every attack of the package at its main rate;
-``clean``: sets without poison; ``kept``: a set and triggers that were kept back from whoever
-developed the search; ``crossed``: the sets of ``quick`` with the triggers of ``others``. Each
-finished cell is a line of JSON in benchmarks/results/search-trials.jsonl; a second run takes up
-where the first one was stopped.
+``others``: the same, sets and triggers that the search was not developed on; ``full``: 5,000
+images and `wrn-16-1`; ``attacks``: the same, CIFAR-10 and every attack of the package at its main
+rate; ``clean``: sets without poison; ``kept`` and ``kept-clean``: a set and triggers that were
+kept back from whoever developed the search; ``crossed``: the sets of ``quick`` with the triggers
+of ``others``. Each finished cell is a line of JSON in benchmarks/results/search-trials.jsonl; a
+second run takes up where the first one was stopped.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ _WRONG_LABEL = ("badnets", "blend", "trojan", "ssba", "dynamic", "dfst", "lba", 
 _WRONG_LABEL += ("cba", "adaptive-cbd", "adaptive-blend")
 _CLEAN_LABEL = ("sig", "cl", "fc")
 
+_MAIN_RATES = [*((name, 0.1) for name in _WRONG_LABEL), *((name, 0.05) for name in _CLEAN_LABEL)]
+
+_QUICK = [
+    *[("pattern", 0.05), ("displaced", 0.1), ("none", 0.0), ("ramp", 0.05), ("dot", 0.01)],
+    *[("dot-all-to-all", 0.1), ("badnets", 0.05), ("blend", 0.05), ("sig", 0.05), ("wanet", 0.1)],
+    *[("adaptive-blend", 0.1), ("lf", 0.1), ("dynamic", 0.1), ("cl", 0.05), ("pattern", 0.01)],
+]
+
 _OTHER_TRIGGERS = [
     ("none", 0.0),
     *[(name, 0.05) for name in ("checker", "frame", "tinted", "gamma", "inverted", "noisy")],
@@ -76,62 +84,31 @@ _CROSSED_TRIGGERS = [
     ("line", 0.02),
 ]
 
+_DEVELOPED_ON = ("fashion", "letters", "cifar10")
+_HALF = tuple("half-" + of for of in _DEVELOPED_ON)
+_DRAWN = ("half-numbers", "half-textures", "half-shapes")
+_FOURS = ("digits-0123", "digits-1479", "digits-3568")
+
+# Attacks with their rates, sets, and seeds: every one with every one.
+TABLES = {
+    "quick": (_QUICK, _HALF, range(1)),
+    "others": (_OTHER_TRIGGERS, _DRAWN, range(1)),
+    "full": (_QUICK, _DEVELOPED_ON, range(1)),
+    "attacks": (_MAIN_RATES, ("cifar10",), range(1)),
+    "clean": ([("none", 0.0)], (*_HALF, *_DRAWN, "digits", *_FOURS), range(10)),
+    "kept": (_KEPT_TRIGGERS, ("half-scenes",), range(1)),
+    "kept-clean": ([("none", 0.0)], ("half-scenes",), range(3)),
+    "crossed": (_CROSSED_TRIGGERS, _HALF, range(1)),
+}
+
 Cell = dict[str, Any]
 
 
 def cells(name: str) -> Iterator[Cell]:
     """Give the cells of one of the tables."""
-    if name == "clean":
-        drawn = ["half-letters", "half-numbers", "half-textures", "half-shapes"]
-        sets = ["half-fashion", "half-cifar10", *drawn, "digits"]
-        fours = [f"digits-{digits}" for digits in ("0123", "1479", "3568")]
-        for seed, of in product(range(10), [*sets, *fours]):
-            yield _cell(of, "none", 0.0, seed)
-        return
-    if name == "attacks":
-        rates = [(attack, 0.1) for attack in _WRONG_LABEL]
-        rates += [(attack, 0.05) for attack in _CLEAN_LABEL]
-        for attack, rate in rates:
-            yield _cell("cifar10", attack, rate, 0)
-        return
-    if name == "others":
-        for (trigger, rate), of in product(_OTHER_TRIGGERS, ("numbers", "textures", "shapes")):
-            yield _cell("half-" + of, trigger, rate, 0)
-        return
-    if name == "kept":
-        for seed in range(3):
-            yield _cell("half-scenes", "none", 0.0, seed)
-        for trigger, rate in _KEPT_TRIGGERS:
-            yield _cell("half-scenes", trigger, rate, 0)
-        return
-    if name == "crossed":
-        for (trigger, rate), of in product(_CROSSED_TRIGGERS, ("fashion", "letters", "cifar10")):
-            yield _cell("half-" + of, trigger, rate, 0)
-        return
-    half = "half-" if name == "quick" else ""
-    attacks = [
-        ("pattern", 0.05),
-        ("displaced", 0.1),
-        ("none", 0.0),
-        ("ramp", 0.05),
-        ("dot", 0.01),
-        ("dot-all-to-all", 0.1),
-        ("badnets", 0.05),
-        ("blend", 0.05),
-        ("sig", 0.05),
-        ("wanet", 0.1),
-        ("adaptive-blend", 0.1),
-        ("lf", 0.1),
-        ("dynamic", 0.1),
-        ("cl", 0.05),
-        ("pattern", 0.01),
-    ]
-    for (attack, rate), of in product(attacks, ("fashion", "letters", "cifar10")):
-        yield _cell(half + of, attack, rate, 0)
-
-
-def _cell(of: str, attack: str, rate: float, seed: int) -> Cell:
-    return {"set": of, "attack": attack, "poison_rate": rate, "seed": seed}
+    attacks, sets, seeds = TABLES[name]
+    for seed, (attack, rate), of in product(seeds, attacks, sets):
+        yield {"set": of, "attack": attack, "poison_rate": rate, "seed": seed}
 
 
 def run(cell: Cell, data_root: str) -> Cell:
@@ -192,8 +169,7 @@ def small(shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default="../shared/data")
-    tables = ("quick", "others", "full", "attacks", "clean", "kept", "crossed")
-    parser.add_argument("--cells", choices=tables, default="quick")
+    parser.add_argument("--cells", choices=TABLES, default="quick")
     parser.add_argument("--shard", default="0/1", help="which share of the cells, as 0/2")
     parser.add_argument("--only", nargs="*", help="such cells alone, as fashion/pattern/0.05")
     parser.add_argument("--out", type=Path, default=RESULTS)
