@@ -93,9 +93,7 @@ def test_it_finds_the_poison(scanned, poisoned):
     flagged = [row for row in table(out / "suspects.csv") if row["flagged"] == "1"]
     found = sum(truth[row["file_name"]] == "1" for row in flagged)
     assert sum(mark == "1" for mark in truth.values()) == 24
-    assert found >= 20
-    # Of four classes with a fifth of the images that a search needs, a few are flagged wrongly.
-    assert len(flagged) - found <= 3
+    assert found == len(flagged) >= 20
 
 
 def test_what_is_written(scanned, poisoned):

@@ -63,7 +63,7 @@ def test_poison_in_half_of_the_classes_does_not_hide_itself(n_poisoned):
     draws[:, :n_poisoned] += 2
     p = np.array([tail(values, most=3) for values in draws])
     assert np.median(p[:, :n_poisoned]) < 0.002
-    assert (p[:, n_poisoned:] < 0.01).mean() < 0.02
+    assert (p[:, n_poisoned:] < 0.01).mean() < 0.01
 
 
 def test_order_of_the_classes_does_not_matter():
